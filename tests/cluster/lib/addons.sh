@@ -1,0 +1,28 @@
+# shellcheck shell=bash
+# What runs in the cluster from the start: names (CoreDNS) and volumes (local-path-provisioner).
+
+render_manifest() {
+	sed -e "s|HOST_IP|$host_ip|; s|HOST_NAME|$host_name_in_pods|; s|DNS_SERVICE_IP|$dns_service_ip|" \
+		-e "s|COREDNS_IMAGE|$coredns_image|; s|LOCAL_PATH_IMAGE|$local_path_image|; s|BUSYBOX_IMAGE|$busybox_image|" \
+		-e "s|STATE|$state|" "$cluster_source/manifests/$1.yaml"
+}
+
+apply_addons() {
+	local addon
+	for addon in coredns local-path; do
+		render_manifest "$addon"
+		printf -- '---\n'
+	done | kubectl_here apply --server-side --force-conflicts --field-manager modelcache-test-cluster --filename - >/dev/null
+}
+
+wait_for_addons() {
+	if ! addons_become_ready >/dev/null; then
+		fail "CoreDNS or the volume provisioner does not become ready" "Look: $cluster_source/status; collect logs: $cluster_source/logs DIR"
+	fi
+}
+
+addons_become_ready() {
+	kubectl_here --namespace kube-system rollout status deployment coredns --timeout 90s &&
+		kubectl_here --namespace local-path-storage rollout status deployment local-path-provisioner --timeout 90s &&
+		kubectl_here --namespace default wait --for create --timeout 60s serviceaccount default
+}

@@ -1,0 +1,75 @@
+# shellcheck shell=bash
+# The cluster as a whole: which one there is, and everything the commands share. Sources all other files.
+
+lib=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$lib/messages.sh"
+source "$lib/paths.sh"
+source "$lib/settings.sh"
+source "$lib/packages.sh"
+source "$lib/products.sh"
+source "$lib/processes.sh"
+source "$lib/shape.sh"
+source "$lib/certificates.sh"
+source "$lib/cgroups.sh"
+source "$lib/network.sh"
+source "$lib/control_plane.sh"
+source "$lib/images.sh"
+source "$lib/node.sh"
+source "$lib/addons.sh"
+source "$lib/kind.sh"
+PATH=$(built_programs_path):/usr/sbin:/sbin:$PATH
+
+# local, kind, or none: what this command started and has not taken down.
+cluster_kind() { cat "$state/kind" 2>/dev/null || printf 'none'; }
+
+require_cluster() {
+	[[ $(cluster_kind) != none ]] || fail "no cluster is up" "Start one: $cluster_source/up"
+}
+
+# A cluster that someone else runs is never touched: KUBECONFIG that names one is a mistake to be told, not to be overridden.
+refuse_foreign_kubeconfig() {
+	if [[ -n ${KUBECONFIG:-} && $KUBECONFIG != "$kubeconfig" ]]; then
+		fail "KUBECONFIG names a cluster that this command did not start: $KUBECONFIG" "$@"
+	fi
+}
+
+lock_cluster() {
+	mkdir -p "$(dirname "$state")"
+	exec 9>"$state.lock"
+	if ! flock --nonblock 9; then
+		say "Waiting for another up or down to finish"
+		flock 9
+	fi
+}
+
+# After the machine started anew nothing of the old containers is left but their traces, which confuse containerd.
+forget_earlier_boot() {
+	local boot number
+	boot=$(</proc/sys/kernel/random/boot_id)
+	if [[ -e $state/boot && $(<"$state/boot") != "$boot" ]]; then
+		say "The machine was restarted: recovering the cluster"
+		rm -rf "$state/processes"
+		for number in $(seq 1 "$most_nodes"); do
+			rm -rf "$(node_folder "$number")/containerd-state"
+		done
+	fi
+	printf '%s' "$boot" >"$state/boot"
+}
+
+# True if every program runs and every node answers: nothing to do.
+local_cluster_is_healthy() {
+	local name number
+	for name in "${control_plane_processes[@]}"; do is_running "$name" || return 1; done
+	api_server_is_ready || return 1
+	for number in $(node_numbers); do
+		is_running "containerd-$number" && is_running "kubelet-$number" && node_is_ready "$number" || return 1
+	done
+}
+
+# Unmounts deepest first, and only below the cluster's own folder.
+unmount_state() {
+	local target
+	awk -v below="$state/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r target; do
+		umount "$target" 2>/dev/null || umount --lazy "$target" || say "still mounted: $target"
+	done
+}

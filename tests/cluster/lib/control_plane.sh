@@ -1,0 +1,71 @@
+# shellcheck shell=bash
+# etcd, the API server, the controllers, the scheduler and the Service proxy: one of each, on the host.
+
+kubectl_here() { kubectl --kubeconfig "$kubeconfig" "$@"; }
+
+# With the loopback and the bridge never through a proxy.
+ask() { curl --noproxy '*' --silent --fail --max-time 3 "$@"; }
+
+api_server_is_ready() { ask --cacert "$certificates/ca.crt" "$api_server/readyz"; }
+
+start_etcd() {
+	start_process etcd "$(program etcd)" --name modelcache-test --data-dir "$state/etcd" \
+		--listen-client-urls "http://127.0.0.1:$etcd_port" --advertise-client-urls "http://127.0.0.1:$etcd_port" \
+		--listen-peer-urls "http://127.0.0.1:$etcd_peer_port" --initial-advertise-peer-urls "http://127.0.0.1:$etcd_peer_port" \
+		--initial-cluster "modelcache-test=http://127.0.0.1:$etcd_peer_port" \
+		--unsafe-no-fsync --log-level warn --auto-compaction-retention 5m
+}
+
+start_api_server() {
+	start_process kube-apiserver "$(program kube-apiserver)" --etcd-servers "http://127.0.0.1:$etcd_port" \
+		--bind-address "$host_ip" --secure-port "${api_server##*:}" --advertise-address "$host_ip" \
+		--tls-cert-file "$certificates/api-server.crt" --tls-private-key-file "$certificates/api-server.key" \
+		--client-ca-file "$certificates/ca.crt" \
+		--kubelet-client-certificate "$certificates/api-server-to-kubelet.crt" \
+		--kubelet-client-key "$certificates/api-server-to-kubelet.key" \
+		--kubelet-preferred-address-types InternalIP \
+		--service-account-issuer https://kubernetes.default.svc.cluster.local \
+		--service-account-key-file "$certificates/service-account.pub" \
+		--service-account-signing-key-file "$certificates/service-account.key" \
+		--service-cluster-ip-range "$service_range" \
+		--authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction \
+		--allow-privileged --profiling=false
+}
+
+start_controllers() {
+	start_process kube-controller-manager "$(program kube-controller-manager)" \
+		--kubeconfig "$certificates/controller-manager.kubeconfig" --bind-address 127.0.0.1 --leader-elect=false \
+		--service-account-private-key-file "$certificates/service-account.key" --root-ca-file "$certificates/ca.crt" \
+		--cluster-signing-cert-file "$certificates/ca.crt" --cluster-signing-key-file "$certificates/ca.key" \
+		--use-service-account-credentials --profiling=false
+	start_process kube-scheduler "$(program kube-scheduler)" \
+		--kubeconfig "$certificates/scheduler.kubeconfig" --bind-address 127.0.0.1 --leader-elect=false --profiling=false
+}
+
+# One is enough: all nodes share the host's packet filter.
+start_proxy() {
+	start_process kube-proxy "$(program kube-proxy)" --kubeconfig "$certificates/proxy.kubeconfig" --hostname-override node1 \
+		--proxy-mode iptables --cluster-cidr "$cluster_range" --conntrack-max-per-core 0 \
+		--healthz-bind-address 127.0.0.1:10256 --metrics-bind-address 127.0.0.1:10249
+}
+
+start_control_plane() {
+	start_etcd
+	start_api_server
+	wait_for_process kube-apiserver 120 api_server_is_ready
+	start_controllers
+}
+
+control_plane_processes=(kube-proxy kube-scheduler kube-controller-manager kube-apiserver etcd)
+
+stop_control_plane() {
+	local name proxy_ran=no
+	if [[ -e $(record_of kube-proxy) ]]; then proxy_ran=yes; fi
+	for name in "${control_plane_processes[@]}"; do
+		stop_process "$name" 3
+	done
+	# Its chains carry fixed names; they are removed only when our own proxy made them.
+	if [[ $proxy_ran == yes ]] && product_is_built kubernetes; then
+		"$(program kube-proxy)" --cleanup >>"$component_logs/kube-proxy.log" 2>&1 || true
+	fi
+}

@@ -1,0 +1,61 @@
+# shellcheck shell=bash
+# The bridge that host, nodes and pods share, and what the kernel must allow. The cluster is sealed: nothing is masqueraded
+# to the outside, so pods reach each other, Services and this host, and no one else.
+
+set_up_network() {
+	if [[ ! -d /sys/class/net/$bridge ]]; then
+		if ip -4 route show to match "$host_ip" | grep -qv '^default'; then
+			fail "the range $cluster_range is used on this machine already" \
+				"Free it, or change cluster_range, host_ip and node_ip in lib/settings.sh. Now: $(ip -4 route show to match "$host_ip" | grep -v '^default')"
+		fi
+		ip link add "$bridge" type bridge
+		touch "$state/bridge-is-ours"
+	fi
+	[[ -e $state/bridge-is-ours ]] || fail "there is a bridge $bridge that this cluster did not make" "Remove it: ip link delete $bridge"
+	ip address replace "$host_ip/${cluster_range#*/}" dev "$bridge"
+	ip link set "$bridge" up
+	# Host programs (the API server calling a webhook) reach Services from the bridge's address, also without a default route.
+	ip route replace "$service_range" dev "$bridge" src "$host_ip"
+
+	remember_sysctl net.ipv4.ip_forward 1
+	if [[ ! -e /proc/sys/net/bridge/bridge-nf-call-iptables ]]; then modprobe br_netfilter 2>/dev/null || true; fi
+	if [[ -e /proc/sys/net/bridge/bridge-nf-call-iptables ]]; then remember_sysctl net.bridge.bridge-nf-call-iptables 1; fi
+	allow_forwarding
+}
+
+# Container engines set the FORWARD policy to DROP; traffic of our bridge must pass all the same.
+forwarding_rules=("-i $bridge" "-o $bridge")
+allow_forwarding() {
+	local rule
+	for rule in "${forwarding_rules[@]}"; do
+		# shellcheck disable=SC2086 # a rule is several words
+		iptables -w -C FORWARD $rule -m comment --comment modelcache-test -j ACCEPT 2>/dev/null ||
+			iptables -w -I FORWARD $rule -m comment --comment modelcache-test -j ACCEPT
+	done
+}
+
+# Sets a kernel setting and keeps what it was, for the way down.
+remember_sysctl() {
+	local file=/proc/sys/${1//.//}
+	if [[ $(<"$file") == "$2" ]]; then return; fi
+	mkdir -p "$state/sysctl"
+	[[ -e $state/sysctl/$1 ]] || cat "$file" >"$state/sysctl/$1"
+	printf '%s\n' "$2" >"$file"
+}
+
+add_node_address() { ip address replace "$(node_ip "$1")/32" dev "$bridge"; }
+
+tear_down_network() {
+	local rule setting
+	if [[ -e $state/bridge-is-ours ]]; then
+		for rule in "${forwarding_rules[@]}"; do
+			# shellcheck disable=SC2086 # a rule is several words
+			while iptables -w -D FORWARD $rule -m comment --comment modelcache-test -j ACCEPT 2>/dev/null; do :; done
+		done
+		if [[ -d /sys/class/net/$bridge ]]; then ip link delete "$bridge"; fi
+	fi
+	for setting in "$state"/sysctl/*; do
+		[[ -e $setting ]] || continue
+		cat "$setting" >"/proc/sys/$(basename "$setting" | tr . /)"
+	done
+}

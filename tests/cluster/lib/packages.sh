@@ -1,0 +1,35 @@
+# shellcheck shell=bash
+# Debian packages that the commands need. Installed when missing, and said so.
+
+# Usage: require_packages PACKAGE...
+require_packages() {
+	local package missing=()
+	for package in "$@"; do
+		if [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) != installed ]]; then
+			missing+=("$package")
+		fi
+	done
+	if [[ ${#missing[@]} -eq 0 ]]; then return; fi
+	command -v apt-get >/dev/null ||
+		fail "missing packages: ${missing[*]}" "This is not Debian; install what they hold by hand."
+	require_root
+	say "Installing Debian packages: ${missing[*]}"
+	update_package_lists
+	DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends \
+		"${missing[@]}" >/dev/null </dev/null ||
+		fail "apt-get could not install: ${missing[*]}" "Run it by hand to see why: apt-get install ${missing[*]}"
+}
+
+# Once per command run.
+package_lists_are_fresh=no
+update_package_lists() {
+	if [[ $package_lists_are_fresh == yes ]]; then return; fi
+	apt-get -qq -o DPkg::Lock::Timeout=300 update >/dev/null || fail "apt-get update failed" "Check the machine's apt sources."
+	package_lists_are_fresh=yes
+}
+
+require_root() {
+	if [[ $EUID -ne 0 ]]; then
+		fail "this needs root" "Nodes, bridges and mounts are made on this machine itself. Run it as root, or use kind: up --kind"
+	fi
+}

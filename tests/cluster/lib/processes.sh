@@ -1,0 +1,71 @@
+# shellcheck shell=bash
+# Long-running programs, known by process id and start time: an id that the machine gave to another program is not ours.
+
+record_of() { printf '%s/processes/%s' "$state" "$1"; }
+
+# Field 22 of /proc/PID/stat, counted after the name, which may hold spaces.
+start_time_of() {
+	local fields
+	fields=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+	read -r -a fields <<<"${fields##*) }"
+	# A zombie has ended, whoever is late to collect it.
+	[[ ${fields[0]} != Z ]] || return 1
+	printf '%s' "${fields[19]}"
+}
+
+# Prints the process id if the program runs.
+running_process() {
+	local pid started
+	read -r pid started 2>/dev/null <"$(record_of "$1")" || return 1
+	[[ $(start_time_of "$pid") == "$started" ]] || return 1
+	printf '%s' "$pid"
+}
+
+is_running() { running_process "$1" >/dev/null; }
+
+# Usage: start_process NAME COMMAND...   Does nothing if it runs already.
+start_process() {
+	local name=$1 log=$component_logs/$1.log
+	shift
+	if is_running "$name"; then return; fi
+	mkdir -p "$state/processes" "$component_logs"
+	# The locks of this command (8, 9) must not live on in the program.
+	setsid "$@" >>"$log" 2>&1 </dev/null 8>&- 9>&- &
+	printf '%s %s\n' "$!" "$(start_time_of "$!")" >"$(record_of "$name")"
+}
+
+# Usage: stop_process NAME [SECONDS]   Asks, then insists.
+stop_process() {
+	local name=$1 patience=${2:-5} pid
+	if pid=$(running_process "$name"); then
+		kill -TERM "$pid" 2>/dev/null || true
+		wait_until "$patience" process_has_ended "$name" || kill -KILL "$pid" 2>/dev/null || true
+	fi
+	rm -f "$(record_of "$name")"
+}
+
+process_has_ended() { ! is_running "$1"; }
+
+# Usage: wait_until SECONDS COMMAND...
+wait_until() {
+	local deadline=$((SECONDS + $1))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		if ((SECONDS >= deadline)); then return 1; fi
+		sleep 0.1
+	done
+}
+
+# Usage: wait_for_process NAME SECONDS COMMAND...   Like wait_until, but a program that ends is a failure at once.
+wait_for_process() {
+	local name=$1 deadline=$((SECONDS + $2))
+	shift 2
+	until "$@" >/dev/null 2>&1; do
+		if ! is_running "$name" || ((SECONDS >= deadline)); then
+			tail -n 15 "$component_logs/$name.log" >&2 || true
+			if is_running "$name"; then fail "$name does not answer" "Its log: $component_logs/$name.log"; fi
+			fail "$name ended" "Its log: $component_logs/$name.log"
+		fi
+		sleep 0.1
+	done
+}

