@@ -1,0 +1,32 @@
+//! Prints what is generated from the types: the CustomResourceDefinition, or the page of conditions.
+#![allow(clippy::print_stdout, reason = "printing is what this program is for")]
+
+use std::process::ExitCode;
+
+use kube::CustomResourceExt;
+use modelcache_crds::{ModelCache, conditions};
+
+const USAGE: &str = "usage: crdgen crd | conditions
+
+  crd         the ModelCache CustomResourceDefinition as YAML
+  conditions  the reference page of conditions and reasons as Markdown";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["crd"] => match serde_saphyr::to_string(&ModelCache::crd()) {
+            Ok(yaml) => print!("{yaml}"),
+            Err(error) => {
+                println!("crdgen: failed to write the CustomResourceDefinition as YAML: {error}");
+                return ExitCode::FAILURE;
+            }
+        },
+        ["conditions"] => print!("{}", conditions::documentation()),
+        ["-h" | "--help"] => println!("{USAGE}"),
+        _ => {
+            println!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    }
+    ExitCode::SUCCESS
+}

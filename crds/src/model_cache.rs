@@ -1,0 +1,66 @@
+//! `ModelCache`, group `modelcache.dev`, version `v1alpha1`: what a person writes and reads.
+
+pub mod source;
+pub mod spec;
+pub mod status;
+
+pub use source::{HuggingFaceSource, SecretKeyReference, Source};
+pub use spec::{
+    AccessMode, ExistingClaim, Fetch, Files, GpuRequirement, Placement, ReclaimPolicy, Requirements, Storage,
+};
+pub use status::{Attempts, CapacityStatus, LastFailure, ModelCacheStatus, Progress, Resolved, Shortfall};
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+/// One model, at one revision, on one PersistentVolumeClaim.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "modelcache.dev",
+    version = "v1alpha1",
+    kind = "ModelCache",
+    plural = "modelcaches",
+    singular = "modelcache",
+    shortname = "mc",
+    category = "modelcache",
+    namespaced,
+    status = "ModelCacheStatus",
+    derive = "PartialEq",
+    doc = "A ModelCache makes the weights of one model available, verified, on a PersistentVolumeClaim that inference pods mount.",
+    selectable = ".spec.source.huggingFace.repo",
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status","description":"True once every byte is proven and published."}"#,
+    printcolumn = r#"{"name":"Status","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason","description":"What happens, or what holds it back."}"#,
+    printcolumn = r#"{"name":"Source","type":"string","jsonPath":".spec.source.huggingFace.repo","description":"The model."}"#,
+    printcolumn = r#"{"name":"Size","type":"string","jsonPath":".status.resolved.size","description":"Size of the selected files."}"#,
+    printcolumn = r#"{"name":"Progress","type":"string","jsonPath":".status.progress.summary","description":"Share of the bytes that are fetched."}"#,
+    printcolumn = r#"{"name":"Speed","type":"string","jsonPath":".status.progress.speed","description":"Current transfer rate."}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Revision","type":"string","jsonPath":".status.resolved.revision","priority":1,"description":"The immutable revision."}"#,
+    printcolumn = r#"{"name":"Claim","type":"string","jsonPath":".status.claimName","priority":1,"description":"The claim a pod mounts."}"#,
+    printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].message","priority":1}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelCacheSpec {
+    /// Where the model comes from. Exactly one member is set.
+    pub source: Source,
+
+    /// Which of the model's files to fetch. Left out: all but the default exclude list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Files>,
+
+    /// The claim that holds the model. Left out: a new claim, sized from the listing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+
+    /// Where the fetcher may run, and so where its volume may be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
+
+    /// What a consumer of this model needs of one node. Checked before a byte is fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requirements: Option<Requirements>,
+
+    /// How the bytes are fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<Fetch>,
+}

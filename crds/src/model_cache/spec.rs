@@ -1,0 +1,167 @@
+//! What a person asks for, beside the source.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ResourceRequirements, Toleration};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which files to fetch, by the patterns of huggingface_hub (`fnmatch` on the whole path; `*` crosses `/`).
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Files {
+    /// A file is fetched when any of these matches. Left out or empty: every file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
+    pub include: Vec<String>,
+
+    /// A file is left out when any of these matches. Left out: the documented default list
+    /// (weights in other formats than safetensors and GGUF, optimizer state); `[]` excludes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
+    pub exclude: Option<Vec<String>>,
+}
+
+/// The claim that holds the model.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.existingClaim) || (!has(self.size) && !has(self.storageClassName) && !has(self.accessModes) && !has(self.reclaimPolicy))")
+    .message("storage.existingClaim is used as it is: leave out size, storageClassName, accessModes and reclaimPolicy, or leave out existingClaim"))]
+#[x_kube(validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)")
+    .message("storage.storageClassName is immutable, as it is on the claim: create another ModelCache with the other class"))]
+#[x_kube(validation = Rule::new("has(self.accessModes) == has(oldSelf.accessModes) && (!has(self.accessModes) || self.accessModes == oldSelf.accessModes)")
+    .message("storage.accessModes is immutable, as it is on the claim: create another ModelCache with the other modes"))]
+#[x_kube(validation = Rule::new("has(self.existingClaim) == has(oldSelf.existingClaim) && (!has(self.existingClaim) || self.existingClaim == oldSelf.existingClaim)")
+    .message("storage.existingClaim is immutable: create another ModelCache for the other claim"))]
+pub struct Storage {
+    /// Size of the claim. Left out: the files' size plus headroom. It may grow where the class allows expansion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Quantity>,
+
+    /// StorageClass of the claim. Left out: the cluster's default class. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub storage_class_name: Option<String>,
+
+    /// Access modes of the claim. Left out: `[ReadWriteOnce]`. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4))]
+    pub access_modes: Option<Vec<AccessMode>>,
+
+    /// What becomes of the claim when this ModelCache is deleted. Left out: `Retain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reclaim_policy: Option<ReclaimPolicy>,
+
+    /// A claim of this namespace to use instead of a new one. It is never deleted. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub existing_claim: Option<ExistingClaim>,
+}
+
+/// How a volume may be mounted.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessMode {
+    /// By one node, for writing.
+    ReadWriteOnce,
+    /// By one pod, for writing.
+    ReadWriteOncePod,
+    /// By many nodes, for writing.
+    ReadWriteMany,
+}
+
+/// What becomes of the claim when its ModelCache is deleted.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReclaimPolicy {
+    /// The claim and the model stay.
+    #[default]
+    Retain,
+    /// The claim is deleted too, once no pod uses it.
+    Delete,
+}
+
+/// A claim that is there already.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ExistingClaim {
+    /// Name of the PersistentVolumeClaim.
+    #[schemars(length(min = 1, max = 253))]
+    pub claim_name: String,
+
+    /// Folder in the claim to work in, so that several models can share it. Left out: the claim's root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"))]
+    pub sub_path: Option<String>,
+}
+
+/// Where the fetcher may run.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Placement {
+    /// Labels a node must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub node_selector: BTreeMap<String, String>,
+
+    /// Taints the fetcher tolerates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub tolerations: Vec<Toleration>,
+}
+
+/// What a consumer of the model needs of one node.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.memory) || (isQuantity(string(self.memory)) && quantity(string(self.memory)).isGreaterThan(quantity('0')))")
+    .message("requirements.memory must be a positive quantity, for example 24Gi"))]
+pub struct Requirements {
+    /// Memory that must be free on one node: allocatable, less the requests of the pods there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Quantity>,
+
+    /// GPUs that must be free on the same node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<GpuRequirement>,
+}
+
+/// GPUs, counted as the scheduler counts them.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct GpuRequirement {
+    /// How many.
+    #[schemars(range(min = 1, max = 64))]
+    pub count: i32,
+
+    /// The extended resource that counts them. Left out: `nvidia.com/gpu`.
+    #[serde(default = "default_gpu_resource")]
+    #[schemars(length(min = 3, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$"))]
+    pub resource_name: String,
+}
+
+/// How the bytes are fetched.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Fetch {
+    /// Connections in all, over all files. Left out: 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub connections: Option<i32>,
+
+    /// Files fetched at the same time. Left out: 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 32))]
+    pub parallel_files: Option<i32>,
+
+    /// Seconds without a byte after which a connection is given up and its range is fetched anew. Left out: 15.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3600))]
+    pub stall_timeout_seconds: Option<i32>,
+
+    /// Compute resources of the fetcher's container. Left out: requests 100m and 128Mi, limit 256Mi of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+}
+
+fn default_gpu_resource() -> String {
+    "nvidia.com/gpu".to_owned()
+}
