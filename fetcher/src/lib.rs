@@ -1,1 +1,12 @@
-//! Placeholder.
+//! Bytes, resumed and proven: lists a model at its source, fetches it in parallel byte ranges, hashes as it
+//! goes, resumes from durable bytes, and publishes a revision atomically.
+//!
+//! Sources list and locate; one engine moves bytes and knows no source. Nothing here talks to Kubernetes.
+
+pub mod digest;
+pub mod error;
+pub mod manifest;
+pub mod path;
+pub mod progress;
+pub mod redact;
+pub mod source;

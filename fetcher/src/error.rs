@@ -1,0 +1,154 @@
+//! What can go wrong, one enum per meaning. Every error knows its class, and so whether trying again can help.
+
+use std::time::Duration;
+
+use modelcache_crds::report::{Failed, FailureClass};
+
+use crate::path::FilePath;
+
+/// The source, or the way to it, failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct SourceError {
+    /// What kind of failure.
+    pub class: FailureClass,
+    /// What happened, with the redacted address, and what to do.
+    pub message: String,
+    /// How long the source asks to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl SourceError {
+    /// An error of a class.
+    pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), retry_after: None }
+    }
+
+    /// The same with the pause the source asked for.
+    #[must_use]
+    pub fn with_retry_after(mut self, pause: Option<Duration>) -> Self {
+        self.retry_after = pause;
+        self
+    }
+}
+
+/// The volume failed.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {action} {path}: {source}")]
+pub struct StorageError {
+    /// What was tried: `write`, `create`, `rename`.
+    pub action: &'static str,
+    /// On what.
+    pub path: String,
+    /// The system's answer.
+    #[source]
+    pub source: std::io::Error,
+}
+
+impl StorageError {
+    /// What kind of failure.
+    #[must_use]
+    pub fn class(&self) -> FailureClass {
+        match self.source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => FailureClass::DiskFull,
+            std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied => {
+                FailureClass::StorageReadOnly
+            }
+            std::io::ErrorKind::WouldBlock => FailureClass::StorageBusy,
+            _ => FailureClass::StorageError,
+        }
+    }
+}
+
+/// A run that could not end with its result.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The source failed while listing, or for the file named.
+    #[error("{}{source}", file.as_ref().map(|file| format!("{file}: ")).unwrap_or_default())]
+    Source {
+        /// The file concerned.
+        file: Option<FilePath>,
+        /// First byte of the range concerned.
+        offset: Option<u64>,
+        /// Why.
+        source: SourceError,
+    },
+    /// The volume failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A file's bytes are not the listed ones, also when fetched again.
+    #[error("{file}: the bytes of the source hash to {actual}, but it lists {expected}, also when fetched again; the source or a cache before it is damaged: use another endpoint, or report it")]
+    DigestMismatch {
+        /// The file.
+        file: FilePath,
+        /// The listed digest.
+        expected: String,
+        /// What the bytes hash to.
+        actual: String,
+    },
+    /// The source lists other content than the digest given on the command line.
+    #[error("the source now lists content {actual} for revision {revision}, but {expected} was planned; plan it anew")]
+    SourceChanged {
+        /// The immutable revision.
+        revision: String,
+        /// Manifest digest that was planned.
+        expected: String,
+        /// Manifest digest of the listing.
+        actual: String,
+    },
+    /// Include and exclude leave nothing.
+    #[error("none of the {listed} files of the listing is selected by include and exclude; correct the patterns")]
+    NoFilesMatch {
+        /// Number of listed files.
+        listed: usize,
+    },
+    /// Something asked us to stop.
+    #[error("asked to stop; what is on disk is kept, run again to continue")]
+    Interrupted,
+    /// A defect here.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+}
+
+impl FetchError {
+    /// What kind of failure.
+    #[must_use]
+    pub fn class(&self) -> FailureClass {
+        match self {
+            Self::Source { source, .. } => source.class,
+            Self::Storage(error) => error.class(),
+            Self::DigestMismatch { .. } => FailureClass::DigestMismatch,
+            Self::SourceChanged { .. } => FailureClass::SourceChanged,
+            Self::NoFilesMatch { .. } => FailureClass::NoFilesMatch,
+            Self::Interrupted => FailureClass::Interrupted,
+            Self::Internal(_) => FailureClass::Internal,
+        }
+    }
+
+    /// The error as the operator is told.
+    #[must_use]
+    pub fn to_report(&self) -> Failed {
+        let (file, offset, retry_after) = match self {
+            Self::Source { file, offset, source } => (file.as_ref(), *offset, source.retry_after),
+            Self::DigestMismatch { file, .. } => (Some(file), None, None),
+            Self::Storage(_)
+            | Self::SourceChanged { .. }
+            | Self::NoFilesMatch { .. }
+            | Self::Interrupted
+            | Self::Internal(_) => (None, None, None),
+        };
+        Failed {
+            class: self.class(),
+            message: self.to_string(),
+            file: file.map(ToString::to_string),
+            offset: offset.and_then(|offset| i64::try_from(offset).ok()),
+            retry_after_seconds: retry_after.and_then(|pause| i64::try_from(pause.as_secs()).ok()),
+        }
+    }
+}
+
+impl From<SourceError> for FetchError {
+    fn from(source: SourceError) -> Self {
+        Self::Source { file: None, offset: None, source }
+    }
+}

@@ -1,0 +1,86 @@
+//! A file's path as a source lists it, proven harmless before anything is joined to it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A relative path of plain segments, separated by `/`: it can only name something below the folder it is joined to.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FilePath(String);
+
+/// Why a listed path must not be written.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPath {
+    /// Nothing, or nothing between two separators.
+    #[error("a segment is empty")]
+    EmptySegment,
+    /// `.` or `..`.
+    #[error("a segment is '.' or '..'")]
+    DotSegment,
+    /// A leading `/`, a drive letter, a backslash or a control character.
+    #[error("it is absolute, or holds a backslash, a colon or a control character")]
+    Hostile,
+    /// More than a file system takes.
+    #[error("it is longer than 1024 bytes, or a segment is longer than 255")]
+    TooLong,
+    /// A name the published folder keeps for itself.
+    #[error("'.modelcache' is reserved")]
+    Reserved,
+}
+
+impl FilePath {
+    /// Parses a listed path.
+    pub fn parse(text: &str) -> Result<Self, InvalidPath> {
+        if text.len() > 1024 {
+            return Err(InvalidPath::TooLong);
+        }
+        if text.starts_with('/') || text.contains(['\\', ':']) || text.chars().any(char::is_control) {
+            return Err(InvalidPath::Hostile);
+        }
+        for segment in text.split('/') {
+            match segment {
+                "" => return Err(InvalidPath::EmptySegment),
+                "." | ".." => return Err(InvalidPath::DotSegment),
+                segment if segment.len() > 255 => return Err(InvalidPath::TooLong),
+                _ => {}
+            }
+        }
+        if text.split('/').next() == Some(".modelcache") {
+            return Err(InvalidPath::Reserved);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The path as listed.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for FilePath {
+    type Error = InvalidPath;
+
+    fn try_from(text: String) -> Result<Self, InvalidPath> {
+        Self::parse(&text)
+    }
+}
+
+impl From<FilePath> for String {
+    fn from(path: FilePath) -> Self {
+        path.0
+    }
+}
+
+impl fmt::Display for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}

@@ -1,0 +1,51 @@
+//! A source lists the files of a revision and says where the bytes of each are now. It moves no bytes.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use reqwest::header::HeaderMap;
+
+use crate::digest::ContentDigest;
+use crate::error::SourceError;
+use crate::path::FilePath;
+use crate::redact::SecretUrl;
+
+/// A place that holds a model.
+#[async_trait]
+pub trait Source: Send + Sync + 'static {
+    /// Resolves the revision asked for to an immutable one and lists all of its files.
+    async fn list(&self) -> Result<Listing, SourceError>;
+
+    /// Where the bytes of a file are now. Called again when a location expires or stops answering.
+    async fn locate(&self, revision: &str, file: &RemoteFile) -> Result<Location, SourceError>;
+}
+
+/// All files of one immutable revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Immutable revision: a commit for Hugging Face.
+    pub revision: String,
+    /// Its files, in the order the source gave.
+    pub files: Vec<RemoteFile>,
+}
+
+/// A file as its source lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteFile {
+    /// Where it goes, below the revision's folder.
+    pub path: FilePath,
+    /// Bytes.
+    pub size: u64,
+    /// What its bytes must hash to.
+    pub digest: ContentDigest,
+}
+
+/// An address that answers byte-range requests for one file, for a while.
+#[derive(Clone, Debug)]
+pub struct Location {
+    /// The address; signed, so never shown whole.
+    pub url: SecretUrl,
+    /// Headers to send there: credentials only where this host is the one they were given for.
+    pub headers: HeaderMap,
+    /// When the address stops working, where that is known.
+    pub expires: Option<Timestamp>,
+}
