@@ -1,10 +1,13 @@
 # shellcheck shell=bash
 # What runs in the cluster from the start: names (CoreDNS) and volumes (local-path-provisioner).
 
+# The key makes a pod that has read older settings be replaced.
 render_manifest() {
-	sed -e "s|HOST_IP|$host_ip|; s|HOST_NAME|$host_name_in_pods|; s|DNS_SERVICE_IP|$dns_service_ip|" \
+	local key
+	key=$(sha256sum <"$cluster_source/manifests/$1.yaml" | cut -c1-12)
+	sed -e "s|HOST_IP|$host_ip|g; s|HOST_DOMAIN|$host_domain_in_pods|g; s|DNS_SERVICE_IP|$dns_service_ip|" \
 		-e "s|COREDNS_IMAGE|$coredns_image|; s|LOCAL_PATH_IMAGE|$local_path_image|; s|BUSYBOX_IMAGE|$busybox_image|" \
-		-e "s|STATE|$state|" "$cluster_source/manifests/$1.yaml"
+		-e "s|STATE|$state|; s|MANIFEST_KEY|'$key'|" "$cluster_source/manifests/$1.yaml"
 }
 
 apply_addons() {

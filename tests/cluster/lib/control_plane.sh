@@ -4,7 +4,7 @@
 kubectl_here() { kubectl --kubeconfig "$kubeconfig" "$@"; }
 
 # With the loopback and the bridge never through a proxy.
-ask() { curl --noproxy '*' --silent --fail --max-time 3 "$@"; }
+ask() { curl --noproxy "*" --silent --fail --output /dev/null --max-time 3 "$@"; }
 
 api_server_is_ready() { ask --cacert "$certificates/ca.crt" "$api_server/readyz"; }
 
@@ -45,7 +45,7 @@ start_controllers() {
 # One is enough: all nodes share the host's packet filter.
 start_proxy() {
 	start_process kube-proxy "$(program kube-proxy)" --kubeconfig "$certificates/proxy.kubeconfig" --hostname-override node1 \
-		--proxy-mode iptables --cluster-cidr "$cluster_range" --conntrack-max-per-core 0 \
+		--proxy-mode iptables --iptables-localhost-nodeports=false --cluster-cidr "$cluster_range" --conntrack-max-per-core 0 \
 		--healthz-bind-address 127.0.0.1:10256 --metrics-bind-address 127.0.0.1:10249
 }
 

@@ -17,6 +17,8 @@ set_up_network() {
 	# Host programs (the API server calling a webhook) reach Services from the bridge's address, also without a default route.
 	ip route replace "$service_range" dev "$bridge" src "$host_ip"
 
+	# The Service proxy makes this chain and its own clean-up leaves it. Nobody else's is removed on the way down.
+	if ! iptables -w -n -L KUBE-FIREWALL >/dev/null 2>&1; then touch "$state/firewall-chain-is-ours"; fi
 	remember_sysctl net.ipv4.ip_forward 1
 	if [[ ! -e /proc/sys/net/bridge/bridge-nf-call-iptables ]]; then modprobe br_netfilter 2>/dev/null || true; fi
 	if [[ -e /proc/sys/net/bridge/bridge-nf-call-iptables ]]; then remember_sysctl net.bridge.bridge-nf-call-iptables 1; fi
@@ -53,6 +55,12 @@ tear_down_network() {
 			while iptables -w -D FORWARD $rule -m comment --comment modelcache-test -j ACCEPT 2>/dev/null; do :; done
 		done
 		if [[ -d /sys/class/net/$bridge ]]; then ip link delete "$bridge"; fi
+	fi
+	if [[ -e $state/firewall-chain-is-ours ]]; then
+		iptables -w -D INPUT -j KUBE-FIREWALL 2>/dev/null || true
+		iptables -w -D OUTPUT -j KUBE-FIREWALL 2>/dev/null || true
+		iptables -w -F KUBE-FIREWALL 2>/dev/null || true
+		iptables -w -X KUBE-FIREWALL 2>/dev/null || true
 	fi
 	for setting in "$state"/sysctl/*; do
 		[[ -e $setting ]] || continue

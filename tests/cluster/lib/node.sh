@@ -110,7 +110,6 @@ write_kubelet_config() {
 		cgroupRoot: $(node_cgroup "$1")
 		failCgroupV1: false
 		failSwapOn: false
-		localStorageCapacityIsolation: false
 		makeIPTablesUtilChains: false
 		enableServer: true
 		oomScoreAdj: 0
@@ -140,7 +139,7 @@ kubelet_is_healthy() { ask "http://127.0.0.1:$(kubelet_health_port "$1")/healthz
 start_kubelet() {
 	local number=$1
 	if write_kubelet_config "$number" && is_running "kubelet-$number"; then
-		say "node$number: restarting the kubelet for its new size"
+		say "node$number: restarting the kubelet for its new settings"
 		stop_process "kubelet-$number"
 	fi
 	if is_running "kubelet-$number"; then return; fi

@@ -11,7 +11,8 @@ cluster_range=10.244.0.0/16
 service_range=10.96.0.0/16
 kubernetes_service_ip=10.96.0.1
 dns_service_ip=10.96.0.10
-host_name_in_pods=host.modelcache.test
+# Pods resolve every name below this domain to the host.
+host_domain_in_pods=modelcache.test
 
 api_server=https://$host_ip:6443
 etcd_port=12379

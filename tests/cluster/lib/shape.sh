@@ -9,6 +9,11 @@ remember_shape() {
 	printf '%s' "$2" >"$state/shape/$1"
 }
 
+# All of it as one text, to see whether it changed.
+whole_shape() {
+	if [[ -d $state/shape ]]; then (cd "$state/shape" && grep -H . -- *); fi
+}
+
 node_count() { shape_of nodes 1; }
 
 node_numbers() { seq 1 "$(node_count)"; }
@@ -25,7 +30,7 @@ bytes_of() {
 	esac
 }
 
-machine_memory() { awk '$1 == "MemTotal:" { printf "%d", $2 * 1024 }' /proc/meminfo; }
+machine_memory() { awk '$1 == "MemTotal:" { printf "%.0f", $2 * 1024 }' /proc/meminfo; }
 
 # Usage: parse_node_option --gpus node2=4   Sets node_name and node_value.
 # shellcheck disable=SC2034 # used by the command
