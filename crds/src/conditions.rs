@@ -37,8 +37,13 @@ impl ConditionType {
     ];
 
     /// The aspects in the order of the flow; `Ready` repeats the reason of the first that is not True.
-    pub const FLOW: [Self; 5] =
-        [Self::SourceResolved, Self::CapacityAvailable, Self::StorageReady, Self::Fetched, Self::Verified];
+    pub const FLOW: [Self; 5] = [
+        Self::SourceResolved,
+        Self::CapacityAvailable,
+        Self::StorageReady,
+        Self::Fetched,
+        Self::Verified,
+    ];
 
     /// The type as it stands in status.
     #[must_use]
@@ -253,7 +258,11 @@ pub fn documentation() -> String {
     }
     page.push_str("\n| Reason | On | Permanent | Meaning | What to do |\n|---|---|---|---|---|\n");
     for reason in Reason::ALL {
-        let on: Vec<String> = reason.conditions().iter().map(|kind| format!("`{}`", kind.as_str())).collect();
+        let on: Vec<String> = reason
+            .conditions()
+            .iter()
+            .map(|kind| format!("`{}`", kind.as_str()))
+            .collect();
         page.push_str(&format!(
             "| `{}` | {} | {} | {} | {} |\n",
             reason.as_str(),
@@ -278,7 +287,12 @@ mod tests {
     }
 
     fn ready(status: Status, message: &str) -> Decided {
-        Decided { kind: ConditionType::Ready, status, reason: Reason::Pending, message: message.to_owned() }
+        Decided {
+            kind: ConditionType::Ready,
+            status,
+            reason: Reason::Pending,
+            message: message.to_owned(),
+        }
     }
 
     #[test]
@@ -296,7 +310,10 @@ mod tests {
     fn only_permanent_reasons_are_told_as_permanent_and_each_stands_somewhere() {
         for reason in Reason::ALL {
             assert!(!reason.conditions().is_empty(), "{reason:?}");
-            assert!(!reason.meaning().is_empty() && !reason.remedy().is_empty(), "{reason:?}");
+            assert!(
+                !reason.meaning().is_empty() && !reason.remedy().is_empty(),
+                "{reason:?}"
+            );
         }
     }
 }

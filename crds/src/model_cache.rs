@@ -10,7 +10,10 @@ pub use spec::{
 };
 pub use status::{Attempts, CapacityStatus, LastFailure, ModelCacheStatus, Progress, Resolved, Shortfall};
 
-use kube::{CustomResource, KubeSchema};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 /// One model, at one revision, on one PersistentVolumeClaim.
@@ -40,6 +43,13 @@ use serde::{Deserialize, Serialize};
     printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].message","priority":1}"#
 )]
 #[serde(rename_all = "camelCase")]
+// Here and not on `storage`, whose own transition rules do not run when the whole of it is added or taken away.
+#[x_kube(validation = Rule::new("self.?storage.?storageClassName.orValue('') == oldSelf.?storage.?storageClassName.orValue('')")
+    .message("storage.storageClassName is immutable, as it is on the claim: create another ModelCache with the other class"))]
+#[x_kube(validation = Rule::new("self.?storage.?accessModes.orValue([]) == oldSelf.?storage.?accessModes.orValue([])")
+    .message("storage.accessModes is immutable, as it is on the claim: create another ModelCache with the other modes"))]
+#[x_kube(validation = Rule::new("self.?storage.?existingClaim.?claimName.orValue('') == oldSelf.?storage.?existingClaim.?claimName.orValue('') && self.?storage.?existingClaim.?subPath.orValue('') == oldSelf.?storage.?existingClaim.?subPath.orValue('')")
+    .message("storage.existingClaim is immutable: create another ModelCache for the other claim"))]
 pub struct ModelCacheSpec {
     /// Where the model comes from. Exactly one member is set.
     pub source: Source,
@@ -63,4 +73,53 @@ pub struct ModelCacheSpec {
     /// How the bytes are fetched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fetch: Option<Fetch>,
+}
+
+/// The CustomResourceDefinition as it is shipped.
+///
+/// An optional field is left out, never null: what the derive writes as `nullable` would let a null through
+/// that `has()` in a validation rule takes for a value.
+#[must_use]
+pub fn custom_resource_definition() -> CustomResourceDefinition {
+    let mut definition = ModelCache::crd();
+    for version in &mut definition.spec.versions {
+        if let Some(schema) = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut())
+        {
+            forbid_null(schema);
+        }
+    }
+    definition
+}
+
+fn forbid_null(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    for property in schema
+        .properties
+        .iter_mut()
+        .flat_map(|properties| properties.values_mut())
+    {
+        forbid_null(property);
+    }
+    match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(item)) => forbid_null(item),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(forbid_null),
+        None => {}
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        forbid_null(values);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_field_of_the_schema_takes_null() {
+        let text = serde_json::to_string(&custom_resource_definition()).unwrap();
+        assert!(!text.contains("\"nullable\""));
+    }
 }

@@ -106,7 +106,13 @@ fn short_hash(bytes: &[u8]) -> String {
 fn shortened(text: &str, max: usize) -> String {
     let clean: String = text
         .chars()
-        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' { c } else { '-' })
+        .map(|c| {
+            if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' {
+                c
+            } else {
+                '-'
+            }
+        })
         .collect();
     if clean == text && text.len() <= max {
         return text.to_owned();
@@ -125,7 +131,10 @@ mod tests {
     #[test]
     fn a_short_name_is_kept_as_it_is() {
         assert_eq!(label_value("llama-3"), "llama-3");
-        assert_eq!(job_name("llama-3", "fetch", "0123456789", 2), "llama-3-fetch-0123456789-2");
+        assert_eq!(
+            job_name("llama-3", "fetch", "0123456789", 2),
+            "llama-3-fetch-0123456789-2"
+        );
     }
 
     #[test]

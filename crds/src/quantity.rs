@@ -58,7 +58,10 @@ fn exponent(suffix: &str) -> Option<(i128, i128)> {
 pub fn from_bytes(bytes: i64) -> Quantity {
     const UNITS: [(i64, &str); 4] = [(1 << 40, "Ti"), (1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki")];
     let exact = UNITS.iter().find(|(unit, _)| bytes != 0 && bytes % unit == 0);
-    Quantity(exact.map_or_else(|| bytes.to_string(), |(unit, suffix)| format!("{}{suffix}", bytes / unit)))
+    Quantity(exact.map_or_else(
+        || bytes.to_string(),
+        |(unit, suffix)| format!("{}{suffix}", bytes / unit),
+    ))
 }
 
 /// Bytes for people: three significant digits and a binary unit, `86.7 MiB`.
@@ -80,7 +83,11 @@ pub fn short_bytes(bytes: i64) -> String {
         // Cut, not rounded: what is free must never read as more than it is.
         unit => {
             let tenths = (value * 10.0).floor() / 10.0;
-            if tenths.fract() == 0.0 { format!("{tenths:.0}{unit}") } else { format!("{tenths:.1}{unit}") }
+            if tenths.fract() == 0.0 {
+                format!("{tenths:.0}{unit}")
+            } else {
+                format!("{tenths:.1}{unit}")
+            }
         }
     }
 }

@@ -231,7 +231,10 @@ impl Report {
         loop {
             keep /= 2;
             shortened.message = format!("{} … (cut)", truncate_at_char(&failed.message, keep));
-            shortened.file = failed.file.as_deref().map(|file| truncate_at_char(file, keep.max(64)).to_owned());
+            shortened.file = failed
+                .file
+                .as_deref()
+                .map(|file| truncate_at_char(file, keep.max(64)).to_owned());
             let text = serde_json::to_string(&Self::Failed(shortened.clone())).unwrap_or_default();
             if text.len() <= MAX_REPORT_BYTES || keep == 0 {
                 return text;
@@ -285,7 +288,11 @@ mod tests {
         let names: BTreeSet<_> = FailureClass::ALL.iter().collect();
         assert_eq!(names.len(), FailureClass::ALL.len());
         let codes: BTreeSet<_> = FailureClass::ALL.iter().map(|class| class.exit_code()).collect();
-        assert_eq!(codes.len(), FailureClass::ALL.len() - 1, "only Killed and OutOfMemory share signal 9's code");
+        assert_eq!(
+            codes.len(),
+            FailureClass::ALL.len() - 1,
+            "only Killed and OutOfMemory share signal 9's code"
+        );
     }
 
     proptest! {

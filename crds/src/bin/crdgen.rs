@@ -3,8 +3,7 @@
 
 use std::process::ExitCode;
 
-use kube::CustomResourceExt;
-use modelcache_crds::{ModelCache, conditions};
+use modelcache_crds::{conditions, model_cache};
 
 const USAGE: &str = "usage: crdgen crd | conditions
 
@@ -14,7 +13,7 @@ const USAGE: &str = "usage: crdgen crd | conditions
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["crd"] => match serde_saphyr::to_string(&ModelCache::crd()) {
+        ["crd"] => match serde_saphyr::to_string(&model_cache::custom_resource_definition()) {
             Ok(yaml) => print!("{yaml}"),
             Err(error) => {
                 println!("crdgen: failed to write the CustomResourceDefinition as YAML: {error}");

@@ -23,7 +23,10 @@ pub struct Source {
     .message("source.huggingFace.repo must be name or org/name as the hub shows it: no '--', no '..', and not ending in '.git'"))]
 pub struct HuggingFaceSource {
     /// The repository, `org/name` as in the hub's URL. Immutable.
-    #[schemars(length(min = 1, max = 193), regex(pattern = r"^([A-Za-z0-9_][A-Za-z0-9_.-]{0,95}/)?[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}$"))]
+    #[schemars(
+        length(min = 1, max = 193),
+        regex(pattern = r"^([A-Za-z0-9_][A-Za-z0-9_.-]{0,95}/)?[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}$")
+    )]
     pub repo: String,
 
     /// Branch, tag or commit. It is resolved once to a commit; a changed value resolves anew.

@@ -29,12 +29,8 @@ pub struct Files {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.existingClaim) || (!has(self.size) && !has(self.storageClassName) && !has(self.accessModes) && !has(self.reclaimPolicy))")
     .message("storage.existingClaim is used as it is: leave out size, storageClassName, accessModes and reclaimPolicy, or leave out existingClaim"))]
-#[x_kube(validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)")
-    .message("storage.storageClassName is immutable, as it is on the claim: create another ModelCache with the other class"))]
-#[x_kube(validation = Rule::new("has(self.accessModes) == has(oldSelf.accessModes) && (!has(self.accessModes) || self.accessModes == oldSelf.accessModes)")
-    .message("storage.accessModes is immutable, as it is on the claim: create another ModelCache with the other modes"))]
-#[x_kube(validation = Rule::new("has(self.existingClaim) == has(oldSelf.existingClaim) && (!has(self.existingClaim) || self.existingClaim == oldSelf.existingClaim)")
-    .message("storage.existingClaim is immutable: create another ModelCache for the other claim"))]
+#[x_kube(validation = Rule::new("!has(self.size) || (isQuantity(string(self.size)) && quantity(string(self.size)).isGreaterThan(quantity('0')) && quantity(string(self.size)).isLessThan(quantity('1Ei')))")
+    .message("storage.size must be a positive quantity below 1Ei, for example 40Gi"))]
 pub struct Storage {
     /// Size of the claim. Left out: the files' size plus headroom. It may grow where the class allows expansion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,7 +86,10 @@ pub struct ExistingClaim {
 
     /// Folder in the claim to work in, so that several models can share it. Left out: the claim's root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"))]
+    #[schemars(
+        length(min = 1, max = 1024),
+        regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$")
+    )]
     pub sub_path: Option<String>,
 }
 
@@ -112,8 +111,8 @@ pub struct Placement {
 /// What a consumer of the model needs of one node.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.memory) || (isQuantity(string(self.memory)) && quantity(string(self.memory)).isGreaterThan(quantity('0')))")
-    .message("requirements.memory must be a positive quantity, for example 24Gi"))]
+#[x_kube(validation = Rule::new("!has(self.memory) || (isQuantity(string(self.memory)) && quantity(string(self.memory)).isGreaterThan(quantity('0')) && quantity(string(self.memory)).isLessThan(quantity('1Ei')))")
+    .message("requirements.memory must be a positive quantity below 1Ei, for example 24Gi"))]
 pub struct Requirements {
     /// Memory that must be free on one node: allocatable, less the requests of the pods there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,7 +133,10 @@ pub struct GpuRequirement {
 
     /// The extended resource that counts them. Left out: `nvidia.com/gpu`.
     #[serde(default = "default_gpu_resource")]
-    #[schemars(length(min = 3, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$"))]
+    #[schemars(
+        length(min = 3, max = 253),
+        regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")
+    )]
     pub resource_name: String,
 }
 
