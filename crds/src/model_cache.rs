@@ -44,11 +44,12 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 // Here and not on `storage`, whose own transition rules do not run when the whole of it is added or taken away.
-#[x_kube(validation = Rule::new("self.?storage.?storageClassName.orValue('') == oldSelf.?storage.?storageClassName.orValue('')")
+// Not with CEL's optional syntax, whose cost the API server cannot bound.
+#[x_kube(validation = Rule::new("(has(self.storage) && has(self.storage.storageClassName) ? self.storage.storageClassName : '(default)') == (has(oldSelf.storage) && has(oldSelf.storage.storageClassName) ? oldSelf.storage.storageClassName : '(default)')")
     .message("storage.storageClassName is immutable, as it is on the claim: create another ModelCache with the other class"))]
-#[x_kube(validation = Rule::new("self.?storage.?accessModes.orValue([]) == oldSelf.?storage.?accessModes.orValue([])")
+#[x_kube(validation = Rule::new("(has(self.storage) && has(self.storage.accessModes) ? self.storage.accessModes : []) == (has(oldSelf.storage) && has(oldSelf.storage.accessModes) ? oldSelf.storage.accessModes : [])")
     .message("storage.accessModes is immutable, as it is on the claim: create another ModelCache with the other modes"))]
-#[x_kube(validation = Rule::new("self.?storage.?existingClaim.?claimName.orValue('') == oldSelf.?storage.?existingClaim.?claimName.orValue('') && self.?storage.?existingClaim.?subPath.orValue('') == oldSelf.?storage.?existingClaim.?subPath.orValue('')")
+#[x_kube(validation = Rule::new("(has(self.storage) && has(self.storage.existingClaim) && has(self.storage.existingClaim.claimName) ? self.storage.existingClaim.claimName : '') == (has(oldSelf.storage) && has(oldSelf.storage.existingClaim) && has(oldSelf.storage.existingClaim.claimName) ? oldSelf.storage.existingClaim.claimName : '') && (has(self.storage) && has(self.storage.existingClaim) && has(self.storage.existingClaim.subPath) ? self.storage.existingClaim.subPath : '') == (has(oldSelf.storage) && has(oldSelf.storage.existingClaim) && has(oldSelf.storage.existingClaim.subPath) ? oldSelf.storage.existingClaim.subPath : '')")
     .message("storage.existingClaim is immutable: create another ModelCache for the other claim"))]
 pub struct ModelCacheSpec {
     /// Where the model comes from. Exactly one member is set.
