@@ -26,6 +26,10 @@ wait_for_addons() {
 
 addons_become_ready() {
 	kubectl_here --namespace kube-system rollout status deployment coredns --timeout 90s &&
+		wait_until 90 names_resolve &&
 		kubectl_here --namespace local-path-storage rollout status deployment local-path-provisioner --timeout 90s &&
 		kubectl_here --namespace default wait --for create --timeout 60s serviceaccount default
 }
+
+# Asked through the Service, so that the answer proves the proxy, the bridge and the pod, not a status that may be old.
+names_resolve() { ask "http://$dns_service_ip:8181/ready"; }

@@ -60,7 +60,7 @@ forget_earlier_boot() {
 local_cluster_is_healthy() {
 	local name number
 	for name in "${control_plane_processes[@]}"; do is_running "$name" || return 1; done
-	api_server_is_ready || return 1
+	api_server_is_ready && names_resolve || return 1
 	for number in $(node_numbers); do
 		is_running "containerd-$number" && is_running "kubelet-$number" && node_is_ready "$number" || return 1
 	done

@@ -1,10 +1,19 @@
 # shellcheck shell=bash
 # etcd, the API server, the controllers, the scheduler and the Service proxy: one of each, on the host.
 
-kubectl_here() { kubectl --kubeconfig "$kubeconfig" "$@"; }
+# Without the bridge its addresses would be looked for outside this machine: then nothing is asked.
+bridge_is_up() { [[ -d /sys/class/net/$bridge ]]; }
 
-# With the loopback and the bridge never through a proxy.
-ask() { curl --noproxy "*" --silent --fail --output /dev/null --max-time 3 "$@"; }
+kubectl_here() {
+	if [[ $(cluster_kind) == local ]] && ! bridge_is_up; then
+		say "the cluster's bridge is gone; repair it: $cluster_source/up"
+		return 1
+	fi
+	kubectl --kubeconfig "$kubeconfig" "$@"
+}
+
+# Never through a proxy.
+ask() { bridge_is_up && curl --noproxy '*' --silent --fail --output /dev/null --max-time 3 "$@"; }
 
 api_server_is_ready() { ask --cacert "$certificates/ca.crt" "$api_server/readyz"; }
 
@@ -61,8 +70,10 @@ control_plane_processes=(kube-proxy kube-scheduler kube-controller-manager kube-
 stop_control_plane() {
 	local name proxy_ran=no
 	if [[ -e $(record_of kube-proxy) ]]; then proxy_ran=yes; fi
+	# All at once and with little patience: what they would save on the way out is deleted next.
+	ask_to_stop "${control_plane_processes[@]}"
 	for name in "${control_plane_processes[@]}"; do
-		stop_process "$name" 3
+		stop_process "$name" 1
 	done
 	# Its chains carry fixed names; they are removed only when our own proxy made them.
 	if [[ $proxy_ran == yes ]] && product_is_built kubernetes; then

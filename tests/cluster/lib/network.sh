@@ -48,7 +48,7 @@ remember_sysctl() {
 add_node_address() { ip address replace "$(node_ip "$1")/32" dev "$bridge"; }
 
 tear_down_network() {
-	local rule setting
+	local rule setting tables
 	if [[ -e $state/bridge-is-ours ]]; then
 		for rule in "${forwarding_rules[@]}"; do
 			# shellcheck disable=SC2086 # a rule is several words
@@ -57,10 +57,12 @@ tear_down_network() {
 		if [[ -d /sys/class/net/$bridge ]]; then ip link delete "$bridge"; fi
 	fi
 	if [[ -e $state/firewall-chain-is-ours ]]; then
-		iptables -w -D INPUT -j KUBE-FIREWALL 2>/dev/null || true
-		iptables -w -D OUTPUT -j KUBE-FIREWALL 2>/dev/null || true
-		iptables -w -F KUBE-FIREWALL 2>/dev/null || true
-		iptables -w -X KUBE-FIREWALL 2>/dev/null || true
+		for tables in iptables ip6tables; do
+			"$tables" -w -D INPUT -j KUBE-FIREWALL 2>/dev/null || true
+			"$tables" -w -D OUTPUT -j KUBE-FIREWALL 2>/dev/null || true
+			"$tables" -w -F KUBE-FIREWALL 2>/dev/null || true
+			"$tables" -w -X KUBE-FIREWALL 2>/dev/null || true
+		done
 	fi
 	for setting in "$state"/sysctl/*; do
 		[[ -e $setting ]] || continue

@@ -44,6 +44,14 @@ stop_process() {
 	rm -f "$(record_of "$name")"
 }
 
+# Usage: ask_to_stop NAME...   Does not wait.
+ask_to_stop() {
+	local name pid
+	for name in "$@"; do
+		if pid=$(running_process "$name"); then kill -TERM "$pid" 2>/dev/null || true; fi
+	done
+}
+
 process_has_ended() { ! is_running "$1"; }
 
 # Usage: wait_until SECONDS COMMAND...
