@@ -53,6 +53,7 @@ start_controllers() {
 
 # One is enough: all nodes share the host's packet filter.
 start_proxy() {
+	program kube-proxy >"$state/proxy-program"
 	start_process kube-proxy "$(program kube-proxy)" --kubeconfig "$certificates/proxy.kubeconfig" --hostname-override node1 \
 		--proxy-mode iptables --iptables-localhost-nodeports=false --cluster-cidr "$cluster_range" --conntrack-max-per-core 0 \
 		--healthz-bind-address 127.0.0.1:10256 --metrics-bind-address 127.0.0.1:10249
@@ -68,15 +69,13 @@ start_control_plane() {
 control_plane_processes=(kube-proxy kube-scheduler kube-controller-manager kube-apiserver etcd)
 
 stop_control_plane() {
-	local name proxy_ran=no
-	if [[ -e $(record_of kube-proxy) ]]; then proxy_ran=yes; fi
+	local name proxy
 	# All at once and with little patience: what they would save on the way out is deleted next.
 	ask_to_stop "${control_plane_processes[@]}"
 	for name in "${control_plane_processes[@]}"; do
 		stop_process "$name" 1
 	done
-	# Its chains carry fixed names; they are removed only when our own proxy made them.
-	if [[ $proxy_ran == yes ]] && product_is_built kubernetes; then
-		"$(program kube-proxy)" --cleanup >>"$component_logs/kube-proxy.log" 2>&1 || true
-	fi
+	# Its chains carry fixed names; they are removed only when our own proxy made them, and by the same version.
+	proxy=$(cat "$state/proxy-program" 2>/dev/null || true)
+	if [[ -x $proxy ]]; then "$proxy" --cleanup >>"$component_logs/kube-proxy.log" 2>&1 || true; fi
 }

@@ -189,7 +189,7 @@ shims_of() {
 	local socket file pid
 	socket=$(containerd_socket "$1")
 	for file in /proc/[0-9]*/cmdline; do
-		if tr '\0' ' ' <"$file" 2>/dev/null | grep -q -- "containerd-shim-runc-v2 .*-address $socket "; then
+		if { tr '\0' ' ' <"$file"; } 2>/dev/null | grep -q -- "containerd-shim-runc-v2 .*-address $socket "; then
 			pid=${file#/proc/}
 			printf '%s\n' "${pid%/cmdline}"
 		fi

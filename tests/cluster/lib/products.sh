@@ -110,7 +110,8 @@ built_programs_path() {
 }
 
 require_go() {
-	local needed=1.26 found
+	local needed found
+	needed=$(awk '$1 == "go" { print $2 }' "$cluster_source"/go/*/go.mod | sort -V | tail -n 1)
 	command -v go >/dev/null ||
 		fail "Go is missing, and the cluster's programs are built with it" "Install Go $needed or newer and put it on PATH."
 	found=$(GOTOOLCHAIN=local go env GOVERSION)
