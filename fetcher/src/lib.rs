@@ -4,9 +4,13 @@
 //! Sources list and locate; one engine moves bytes and knows no source. Nothing here talks to Kubernetes.
 
 pub mod digest;
+pub mod engine;
 pub mod error;
 pub mod manifest;
 pub mod path;
 pub mod progress;
 pub mod redact;
+pub mod retry;
 pub mod source;
+pub mod store;
+pub mod verify;

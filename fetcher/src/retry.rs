@@ -1,0 +1,106 @@
+//! When to try again: pure schedules, and the pauses servers ask for. Nothing here sleeps or classifies
+//! errors; callers ask whether a class is permanent first.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+
+/// How long and how often to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Upper bound of the first pause; it doubles with every failure.
+    pub base: Duration,
+    /// Upper bound of every pause.
+    pub cap: Duration,
+    /// The longest pause a server may ask for.
+    pub retry_after_cap: Duration,
+    /// Consecutive failures without progress after which to give up.
+    pub attempts: u32,
+}
+
+impl Default for Policy {
+    /// Half a second is a round trip and some; thirty seconds outlast a restarted proxy; eight failures in a row
+    /// without a byte gained span about a minute, after which the caller's own, longer backoff takes over.
+    fn default() -> Self {
+        Self {
+            base: Duration::from_millis(500),
+            cap: Duration::from_secs(30),
+            retry_after_cap: Duration::from_secs(300),
+            attempts: 8,
+        }
+    }
+}
+
+/// Counts failures since the last progress and says how long to wait.
+#[derive(Debug)]
+pub struct Backoff {
+    policy: Policy,
+    failures: u32,
+    random: SmallRng,
+}
+
+impl Backoff {
+    /// A schedule without failures so far; the seed fixes its jitter.
+    #[must_use]
+    pub fn new(policy: Policy, seed: u64) -> Self {
+        Self { policy, failures: 0, random: SmallRng::seed_from_u64(seed) }
+    }
+
+    /// Notes a failure: how long to wait before the next try, or `None` when it is time to give up.
+    ///
+    /// Full jitter, so that clients that failed together do not come back together. A pause the server asked
+    /// for is a lower bound, with a little jitter on top for the same reason.
+    pub fn failed(&mut self, retry_after: Option<Duration>) -> Option<Duration> {
+        self.failures += 1;
+        if self.failures >= self.policy.attempts {
+            return None;
+        }
+        let doublings = (self.failures - 1).min(20);
+        let bound = self.policy.base.saturating_mul(1 << doublings).min(self.policy.cap);
+        let jittered = bound.mul_f64(self.random.random::<f64>());
+        Some(match retry_after {
+            None => jittered,
+            Some(asked) => {
+                let spread = self.policy.base.min(jittered);
+                asked.min(self.policy.retry_after_cap) + spread
+            }
+        })
+    }
+
+    /// Notes progress: the next failure is the first again.
+    pub fn progressed(&mut self) {
+        self.failures = 0;
+    }
+}
+
+/// The pause a server asks for: a spent `RateLimit` window, or `Retry-After` as seconds or date.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    rate_limit(headers).or_else(|| {
+        let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+        if let Ok(seconds) = text.parse::<u64>() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
+    })
+}
+
+/// `RateLimit: "resolvers";r=0;t=55`: nothing remains, and the window resets in 55 s. One second more, since
+/// the server rounds down.
+fn rate_limit(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("ratelimit")?.to_str().ok()?;
+    let parameter = |name: &str| {
+        text.split([';', ','])
+            .filter_map(|part| part.trim().split_once('='))
+            .find(|(key, _)| *key == name)
+            .and_then(|(_, value)| value.trim().parse::<u64>().ok())
+    };
+    match (parameter("r"), parameter("t")) {
+        (Some(0), Some(seconds)) => Some(Duration::from_secs(seconds.saturating_add(1))),
+        _ => None,
+    }
+}
