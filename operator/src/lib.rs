@@ -1,1 +1,15 @@
-//! Placeholder.
+//! The modelcache operator: decide, then apply.
+//!
+//! Decisions are pure functions of what was observed; the edges that talk to the cluster are thin. A library so
+//! that tests reach it; `main.rs` is the program.
+
+pub mod args;
+pub mod backoff;
+pub mod capacity;
+pub mod cluster_view;
+pub mod context;
+pub mod controller;
+pub mod events;
+pub mod http;
+pub mod leader;
+pub mod metrics;

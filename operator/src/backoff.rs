@@ -1,0 +1,135 @@
+//! When to try again. Pure but for [`ErrorBackoff`], which remembers how often each object failed.
+//!
+//! Two schedules: attempts of a step (a Job that failed) live in status and survive the operator; errors of
+//! one reconcile (the API server said no) live here and are forgotten with the process.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+/// Most faults of a hub or a network pass within seconds.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(5);
+
+/// A hub that stays away is asked six times an hour: soon enough for people, seldom enough for the hub.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(600);
+
+const FIRST_ERROR: Duration = Duration::from_secs(1);
+
+/// What an error waits for (a quota, a webhook, a permission) gives no event to wake up on.
+const LONGEST_ERROR: Duration = Duration::from_secs(300);
+
+/// Percent by which a pause is longer or shorter, so that caches that failed together do not return together.
+const JITTER_PERCENT: u64 = 10;
+
+/// Pause after the `count`-th failed attempt (from 1) of a step.
+///
+/// The same count and seed give the same pause, so that a restarted operator computes the time that status shows.
+#[must_use]
+pub fn delay(count: i32, seed: &str) -> Duration {
+    jittered(doubled(FIRST_ATTEMPT, LONGEST_ATTEMPT, count), count, seed)
+}
+
+/// Pause after the `count`-th reconcile in a row (from 1) that ended with an error.
+#[must_use]
+pub fn error_delay(count: i32, seed: &str) -> Duration {
+    jittered(doubled(FIRST_ERROR, LONGEST_ERROR, count), count, seed)
+}
+
+fn doubled(first: Duration, longest: Duration, count: i32) -> Duration {
+    let doublings = u32::try_from(count.saturating_sub(1)).unwrap_or(0).min(30);
+    first.saturating_mul(1 << doublings).min(longest)
+}
+
+fn jittered(pause: Duration, count: i32, seed: &str) -> Duration {
+    let mut hash = Sha256::new();
+    hash.update(seed.as_bytes());
+    hash.update(count.to_be_bytes());
+    let digest = hash.finalize();
+    let random = u64::from(digest[0]) << 8 | u64::from(digest[1]);
+    // From 100 - JITTER to 100 + JITTER percent, in steps small enough that a thousand caches spread.
+    let per_mille = 1000 - 10 * JITTER_PERCENT + random * 20 * JITTER_PERCENT / u64::from(u16::MAX);
+    let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(millis.saturating_mul(per_mille) / 1000)
+}
+
+/// How often each object's reconcile failed in a row.
+#[derive(Debug, Default)]
+pub struct ErrorBackoff {
+    counts: Mutex<HashMap<String, i32>>,
+}
+
+impl ErrorBackoff {
+    /// Counts a failed reconcile of the object, and says how long to wait.
+    #[must_use]
+    pub fn failed(&self, object: &str) -> Duration {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(object.to_owned()).or_insert(0);
+        *count = count.saturating_add(1);
+        error_delay(*count, object)
+    }
+
+    /// Forgets the failures of an object that was reconciled, or is gone.
+    pub fn succeeded(&self, object: &str) {
+        self.counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(object);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(1, 5)]
+    #[case(2, 10)]
+    #[case(3, 20)]
+    #[case(7, 320)]
+    #[case(8, 600)]
+    #[case(100, 600)]
+    #[case(i32::MAX, 600)]
+    // A count that never should be still gives a sane pause.
+    #[case(0, 5)]
+    #[case(i32::MIN, 5)]
+    fn attempts_wait_five_seconds_doubling_to_ten_minutes(#[case] count: i32, #[case] seconds: u64) {
+        let pause = delay(count, "uid").as_millis();
+        let nominal = u128::from(seconds) * 1000;
+        assert!(
+            (nominal * 9 / 10..=nominal * 11 / 10).contains(&pause),
+            "{pause} ms for attempt {count}"
+        );
+    }
+
+    #[test]
+    fn errors_wait_one_second_doubling_to_five_minutes_for_each_object_alone() {
+        let backoff = ErrorBackoff::default();
+        let pauses: Vec<u128> = (0..12).map(|_| backoff.failed("ns/a").as_millis()).collect();
+        assert!((900..=1100).contains(&pauses[0]), "{pauses:?}");
+        assert!((1800..=2200).contains(&pauses[1]), "{pauses:?}");
+        assert!((270_000..=330_000).contains(&pauses[11]), "{pauses:?}");
+        assert!(backoff.failed("ns/b").as_millis() <= 1100, "another object starts anew");
+        backoff.succeeded("ns/a");
+        assert!(backoff.failed("ns/a").as_millis() <= 1100, "a success starts anew");
+    }
+
+    #[test]
+    fn caches_that_failed_together_do_not_return_together() {
+        let pauses: std::collections::BTreeSet<_> = (0..100).map(|uid| delay(5, &format!("uid-{uid}"))).collect();
+        assert!(pauses.len() > 50, "{} different pauses", pauses.len());
+    }
+
+    proptest! {
+        #[test]
+        fn the_same_count_and_seed_give_the_same_pause_within_bounds(count in any::<i32>(), seed in "\\PC{0,40}") {
+            prop_assert_eq!(delay(count, &seed), delay(count, &seed));
+            prop_assert!(delay(count, &seed) <= LONGEST_ATTEMPT * 11 / 10);
+            prop_assert!(delay(count, &seed) >= FIRST_ATTEMPT * 9 / 10);
+        }
+    }
+}

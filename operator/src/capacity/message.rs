@@ -1,0 +1,81 @@
+//! The sentence a person reads when asking why nothing is fetched.
+
+use std::collections::BTreeMap;
+
+use modelcache_crds::quantity;
+
+use super::{Candidate, Exclusion, MEMORY};
+
+/// A message names this many nodes, or kinds of exclusion; a cluster may have a thousand.
+const NAMED: usize = 5;
+
+pub(super) fn fits(fitting: &[String], considered: usize) -> String {
+    format!(
+        "{} of {considered} {} fit: {}",
+        fitting.len(),
+        nodes(considered),
+        listed(fitting.iter().cloned(), fitting.len())
+    )
+}
+
+pub(super) fn none_fits(needed: &[(&str, i64)], candidates: &[Candidate<'_>]) -> String {
+    let reasons = candidates.iter().map(|node| {
+        let lacking: Vec<String> = needed
+            .iter()
+            .filter(|(resource, amount)| node.free(resource) < *amount)
+            .map(|(resource, amount)| share(resource, node.free(resource), *amount))
+            .collect();
+        format!("{} has {}", node.name, lacking.join(" and "))
+    });
+    format!(
+        "0 of {} {} fit: {}",
+        candidates.len(),
+        nodes(candidates.len()),
+        listed(reasons, candidates.len())
+    )
+}
+
+pub(super) fn none_considered(excluded: &[Exclusion]) -> String {
+    if excluded.is_empty() {
+        return "no node is considered: the cluster shows none".to_owned();
+    }
+    let mut counts: BTreeMap<&Exclusion, usize> = BTreeMap::new();
+    for exclusion in excluded {
+        *counts.entry(exclusion).or_default() += 1;
+    }
+    let kinds = counts.len();
+    let reasons = counts.into_iter().map(|(exclusion, count)| match exclusion {
+        Exclusion::Cordoned => format!("{count} cordoned"),
+        Exclusion::NotReady => format!("{count} not ready"),
+        Exclusion::LacksLabel(label) if count == 1 => format!("1 lacks label {label}"),
+        Exclusion::LacksLabel(label) => format!("{count} lack label {label}"),
+        Exclusion::Tainted(taint) if count == 1 => format!("1 has taint {taint}"),
+        Exclusion::Tainted(taint) => format!("{count} have taint {taint}"),
+    });
+    format!("no node is considered: {}", listed(reasons, kinds))
+}
+
+/// `3Gi of 24Gi memory free`, `0 of 1 nvidia.com/gpu`: what is free of what is needed.
+fn share(resource: &str, free: i64, needed: i64) -> String {
+    if resource != MEMORY {
+        return format!("{free} of {needed} {resource}");
+    }
+    let (mut has, mut wants) = (quantity::short_bytes(free), quantity::short_bytes(needed));
+    if has == wants {
+        // They differ by less than the short form shows.
+        (has, wants) = (quantity::from_bytes(free).0, quantity::from_bytes(needed).0);
+    }
+    format!("{has} of {wants} memory free")
+}
+
+fn nodes(count: usize) -> &'static str {
+    if count == 1 { "node" } else { "nodes" }
+}
+
+fn listed(parts: impl Iterator<Item = String>, count: usize) -> String {
+    let mut text = parts.take(NAMED).collect::<Vec<_>>().join(", ");
+    if count > NAMED {
+        text.push_str(&format!(" and {} more", count - NAMED));
+    }
+    text
+}

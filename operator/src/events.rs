@@ -1,0 +1,248 @@
+//! Events for what a person acts on, published on transitions only.
+//!
+//! What is told is decided by a pure function of the status before and after; the recorder only carries it.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Reporter};
+use modelcache_crds::ModelCacheStatus;
+use modelcache_crds::conditions::{ConditionType, Reason};
+use modelcache_crds::names;
+use modelcache_crds::report::FailureClass;
+use tracing::warn;
+
+/// The API server refuses a longer note.
+const MAX_NOTE_BYTES: usize = 1024;
+
+/// An event to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventDraft {
+    /// Whether something is wrong.
+    pub type_: EventType,
+    /// Why, in one word: a condition's reason, or a step that began.
+    pub reason: &'static str,
+    /// What was being done.
+    pub action: &'static str,
+    /// The same for people.
+    pub note: String,
+}
+
+/// The events that the change from one status to the next is worth.
+///
+/// A fault is told when it becomes the thing that holds Ready back, once, however often its step is tried again.
+#[must_use]
+pub fn for_transitions(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Vec<EventDraft> {
+    [
+        resolved(before, after),
+        fetch_started(before, after),
+        ready_or_fault(before, after),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn resolved(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Option<EventDraft> {
+    let digest = |status: &ModelCacheStatus| status.resolved.as_ref().map(|resolved| resolved.digest.clone());
+    let condition = find(after, ConditionType::SourceResolved)?;
+    let is_new = condition.status == "True"
+        && (digest(before) != digest(after)
+            || find(before, ConditionType::SourceResolved).is_none_or(|old| old.status != "True"));
+    is_new.then(|| EventDraft {
+        type_: EventType::Normal,
+        reason: "Resolved",
+        action: "Resolve",
+        note: note(&condition.message),
+    })
+}
+
+fn fetch_started(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Option<EventDraft> {
+    let is_fetching = |status| has_reason(status, ConditionType::Fetched, Reason::Fetching);
+    let is_retry = after.attempts.as_ref().is_some_and(|attempts| attempts.count > 0);
+    let condition = find(after, ConditionType::Fetched)?;
+    (is_fetching(after) && !is_fetching(before) && !is_retry).then(|| EventDraft {
+        type_: EventType::Normal,
+        reason: "FetchStarted",
+        action: "Fetch",
+        note: note(&condition.message),
+    })
+}
+
+fn ready_or_fault(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Option<EventDraft> {
+    let new = find(after, ConditionType::Ready)?;
+    let old = find(before, ConditionType::Ready);
+    if old.is_some_and(|old| old.reason == new.reason && old.status == new.status) {
+        return None;
+    }
+    let reason = *Reason::ALL.iter().find(|reason| reason.as_str() == new.reason)?;
+    if reason == Reason::Ready {
+        return Some(EventDraft {
+            type_: EventType::Normal,
+            reason: reason.as_str(),
+            action: "Publish",
+            note: note(&new.message),
+        });
+    }
+    if !is_fault(reason) || is_told_already(before, after, reason) {
+        return None;
+    }
+    Some(EventDraft {
+        type_: EventType::Warning,
+        reason: reason.as_str(),
+        action: action_of(reason),
+        note: note(&new.message),
+    })
+}
+
+/// Between two failed attempts the condition says that the step runs; the failure before is in `attempts`.
+fn is_told_already(before: &ModelCacheStatus, after: &ModelCacheStatus, reason: Reason) -> bool {
+    let attempts_before = before.attempts.as_ref();
+    let was_same = attempts_before
+        .and_then(|attempts| attempts.last_failure.as_ref())
+        .is_some_and(|failure| reason_of_class(failure.class) == reason.as_str());
+    let is_repeat = after
+        .attempts
+        .as_ref()
+        .is_some_and(|now| attempts_before.is_some_and(|then| then.count > 0 && now.count > then.count));
+    was_same && is_repeat
+}
+
+/// Classes and reasons share their names, but for those that mean a defect.
+fn reason_of_class(class: FailureClass) -> String {
+    match class {
+        FailureClass::Internal | FailureClass::Usage => Reason::FetcherFailed.as_str().to_owned(),
+        class => class.to_string(),
+    }
+}
+
+fn action_of(reason: Reason) -> &'static str {
+    match reason.conditions() {
+        [ConditionType::SourceResolved, ..] => "Resolve",
+        [ConditionType::CapacityAvailable, ..] => "CheckCapacity",
+        [ConditionType::StorageReady, ..] => "PrepareStorage",
+        [ConditionType::Verified, ..] => "Verify",
+        _ => "Fetch",
+    }
+}
+
+/// Whether a person may have to do something; a wait or a step under way is not worth an event.
+const fn is_fault(reason: Reason) -> bool {
+    match reason {
+        Reason::Ready
+        | Reason::Pending
+        | Reason::Resolving
+        | Reason::Resolved
+        | Reason::NotRequired
+        | Reason::CapacityFound
+        | Reason::ClaimBound
+        | Reason::WaitingForFirstConsumer
+        | Reason::ClaimPending
+        | Reason::Fetching
+        | Reason::Fetched
+        | Reason::FetcherStarting
+        | Reason::Interrupted
+        | Reason::DigestsMatch
+        | Reason::NotYetVerified
+        | Reason::Progressing => false,
+        Reason::RepositoryNotFound
+        | Reason::RevisionNotFound
+        | Reason::FileNotFound
+        | Reason::AuthenticationFailed
+        | Reason::AccessDenied
+        | Reason::SecretNotFound
+        | Reason::SecretKeyNotFound
+        | Reason::NoFilesMatch
+        | Reason::InvalidListing
+        | Reason::SourceChanged
+        | Reason::SourceUnreachable
+        | Reason::RateLimited
+        | Reason::SourceError
+        | Reason::InsufficientMemory
+        | Reason::InsufficientGpu
+        | Reason::InsufficientResources
+        | Reason::NoNodesMatch
+        | Reason::StorageClassNotFound
+        | Reason::ClaimNotFound
+        | Reason::ClaimTooSmall
+        | Reason::ClaimLost
+        | Reason::ClaimNotOwned
+        | Reason::DiskFull
+        | Reason::StorageReadOnly
+        | Reason::StorageError
+        | Reason::StorageBusy
+        | Reason::Killed
+        | Reason::OutOfMemory
+        | Reason::FetcherFailed
+        | Reason::InvalidSpec
+        | Reason::ImagePullFailed
+        | Reason::Unschedulable
+        | Reason::PodRejected
+        | Reason::DigestMismatch => true,
+    }
+}
+
+fn find(status: &ModelCacheStatus, kind: ConditionType) -> Option<&Condition> {
+    status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind.as_str())
+}
+
+fn has_reason(status: &ModelCacheStatus, kind: ConditionType, reason: Reason) -> bool {
+    find(status, kind).is_some_and(|condition| condition.reason == reason.as_str())
+}
+
+fn note(message: &str) -> String {
+    if message.len() <= MAX_NOTE_BYTES {
+        return message.to_owned();
+    }
+    let mut end = MAX_NOTE_BYTES - '…'.len_utf8();
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &message[..end])
+}
+
+/// Publishes events through events.k8s.io; one for the whole process, so that repeats become a series.
+#[derive(Clone)]
+pub struct Recorder {
+    recorder: kube::runtime::events::Recorder,
+}
+
+impl Recorder {
+    /// A recorder that signs with the operator's name and this pod's.
+    #[must_use]
+    pub fn new(client: Client, instance: &str) -> Self {
+        let reporter = Reporter {
+            controller: names::EVENT_REPORTER.to_owned(),
+            instance: Some(instance.to_owned()),
+        };
+        Self {
+            recorder: kube::runtime::events::Recorder::new(client, reporter),
+        }
+    }
+
+    /// Publishes the drafts. A failure is logged and forgotten: an event is a courtesy, the status is the truth.
+    pub async fn publish(&self, drafts: &[EventDraft], regarding: &ObjectReference) {
+        for draft in drafts {
+            let event = Event {
+                type_: draft.type_,
+                reason: draft.reason.to_owned(),
+                note: Some(draft.note.clone()),
+                action: draft.action.to_owned(),
+                secondary: None,
+            };
+            if let Err(error) = self.recorder.publish(&event, regarding).await {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    reason = draft.reason,
+                    "failed to publish an event"
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! What a candidate does with the Lease it sees: pure.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::LeaseSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use tokio::time::Instant;
+
+/// A Lease as it was first seen in its present state.
+#[derive(Clone, Debug)]
+pub(super) struct Sighting {
+    pub(super) spec: LeaseSpec,
+    pub(super) at: Instant,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Write this process's name into it.
+    Acquire,
+    /// It is ours: write the time.
+    Renew,
+    /// Another's: nothing before this time has passed.
+    Wait(Duration),
+    /// It was ours and is another's now.
+    Lost(String),
+}
+
+pub(super) fn decide(sighting: Option<&Sighting>, identity: &str, leads: bool, now: Instant) -> Step {
+    let Some(sighting) = sighting else { return Step::Acquire };
+    let holder = sighting.spec.holder_identity.as_deref().unwrap_or_default();
+    if holder == identity {
+        return Step::Renew;
+    }
+    if holder.is_empty() {
+        return Step::Acquire;
+    }
+    if leads {
+        return Step::Lost(holder.to_owned());
+    }
+    let seconds = sighting.spec.lease_duration_seconds.unwrap_or_default();
+    let duration = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    let unchanged = now.saturating_duration_since(sighting.at);
+    if unchanged >= duration {
+        Step::Acquire
+    } else {
+        Step::Wait(duration - unchanged)
+    }
+}
+
+/// The Lease as it is written by who acquires or renews it.
+pub(super) fn next_spec(
+    current: Option<&LeaseSpec>,
+    identity: &str,
+    step: &Step,
+    now: Timestamp,
+    duration: Duration,
+) -> LeaseSpec {
+    let transitions = current.and_then(|spec| spec.lease_transitions);
+    let acquired = current.and_then(|spec| spec.acquire_time.clone());
+    let is_new = *step == Step::Acquire;
+    LeaseSpec {
+        holder_identity: Some(identity.to_owned()),
+        lease_duration_seconds: i32::try_from(duration.as_secs()).ok(),
+        renew_time: Some(MicroTime(now)),
+        acquire_time: if is_new { Some(MicroTime(now)) } else { acquired },
+        lease_transitions: match (current, is_new) {
+            (None, _) => Some(0),
+            (Some(_), true) => Some(transitions.unwrap_or(0).saturating_add(1)),
+            (Some(_), false) => transitions,
+        },
+        ..LeaseSpec::default()
+    }
+}

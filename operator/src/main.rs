@@ -1,0 +1,193 @@
+//! The operator's process: what is started, in which order, and how it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use clap::Parser;
+use kube::Client;
+use modelcache_operator::args::{Args, LogFormat};
+use modelcache_operator::backoff::ErrorBackoff;
+use modelcache_operator::cluster_view::ClusterView;
+use modelcache_operator::context::Context;
+use modelcache_operator::controller;
+use modelcache_operator::events::Recorder;
+use modelcache_operator::http::{self, Health, Phase};
+use modelcache_operator::leader::Election;
+use modelcache_operator::metrics::Metrics;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+/// Below the 30 seconds after which the kubelet kills, with room to release the Lease.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
+
+const SERVER_DEADLINE: Duration = Duration::from_secs(2);
+
+/// A fetcher that does not tell its progress in time is asked again at the next reconcile.
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(2);
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    start_logging(args.log_format);
+    // kube and reqwest bring one provider each; rustls panics at the first connection if none is chosen.
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow!("failed to install the TLS provider: another one is installed"))?;
+    tokio::runtime::Builder::new_multi_thread()
+        // Nearly all it does is wait; each further worker costs memory for its queues and its allocator arena.
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?
+        .block_on(run(args))
+}
+
+fn start_logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => subscriber.init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    let client = Client::try_default()
+        .await
+        .context("failed to find a cluster: give a kubeconfig, or run in a pod with a service account")?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("failed to listen on {}", args.listen))?;
+    let identity = args
+        .identity
+        .clone()
+        .unwrap_or_else(|| format!("pid-{}", std::process::id()));
+    let context = Arc::new(Context {
+        client: client.clone(),
+        settings: args.settings(),
+        view: ClusterView::default(),
+        metrics: Arc::new(Metrics::default()),
+        recorder: Recorder::new(client.clone(), &identity),
+        health: Arc::new(Health::default()),
+        errors: ErrorBackoff::default(),
+        progress_client: reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(PROGRESS_TIMEOUT)
+            .build()
+            .context("failed to make the HTTP client for progress")?,
+    });
+    let shutdown = shutdown_on_signal()?;
+    let server = tokio::spawn(http::serve(
+        listener,
+        Arc::clone(&context.health),
+        Arc::clone(&context.metrics),
+        shutdown.clone(),
+    ));
+    info!(version = env!("CARGO_PKG_VERSION"), identity, "started");
+
+    let ended = if args.no_leader_election {
+        lead(context, shutdown.clone()).await
+    } else {
+        let namespace = args
+            .leader_election_namespace
+            .clone()
+            .filter(|namespace| !namespace.is_empty())
+            .unwrap_or_else(|| client.default_namespace().to_owned());
+        lead_when_elected(context, Election::new(client, &namespace, &identity), shutdown.clone()).await
+    };
+    shutdown.cancel();
+    // A scraper that holds its connection open does not hold the process.
+    if let Ok(served) = timeout(SERVER_DEADLINE, server).await {
+        served
+            .context("the HTTP server panicked")?
+            .context("the HTTP server failed")?;
+    }
+    info!("stopped");
+    ended
+}
+
+/// Waits for the Lease, acts while it is ours, and gives it back.
+async fn lead_when_elected(
+    context: Arc<Context>,
+    mut election: Election,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    context.health.set_phase(Phase::StandingBy);
+    if shutdown.run_until_cancelled(election.acquire()).await.is_none() {
+        return Ok(());
+    }
+    let metrics = Arc::clone(&context.metrics);
+    tokio::select! {
+        ended = lead(context, shutdown) => {
+            metrics.set_leading(false);
+            election.release().await;
+            ended
+        }
+        // Not graceful: whoever has the Lease now acts already. Kubernetes starts this process anew as a candidate.
+        lost = election.keep() => {
+            metrics.set_leading(false);
+            Err(lost).context("stopped acting")
+        }
+    }
+}
+
+/// Runs the watches and the reconciles until told to stop.
+async fn lead(context: Arc<Context>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    context.metrics.set_leading(true);
+    context.health.set_phase(Phase::Starting);
+    let view = tokio::spawn(
+        context
+            .view
+            .clone()
+            .run(context.client.clone(), Arc::clone(&context.metrics)),
+    );
+    let mut controller = tokio::spawn(controller::run(Arc::clone(&context), shutdown.clone()));
+    let ended = tokio::select! {
+        ended = &mut controller => ended,
+        () = shutdown.cancelled() => match timeout(SHUTDOWN_DEADLINE, &mut controller).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                controller.abort();
+                view.abort();
+                return Err(anyhow!("reconciles were still running {} s after the signal", SHUTDOWN_DEADLINE.as_secs()));
+            }
+        },
+    };
+    view.abort();
+    ended.context("the controller panicked")?;
+    if shutdown.is_cancelled() {
+        Ok(())
+    } else {
+        Err(anyhow!("the controller ended by itself"))
+    }
+}
+
+/// A token that is cancelled by the first SIGTERM or SIGINT; the second ends the process at once.
+fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let token = CancellationToken::new();
+    let cancelled = token.clone();
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if cancelled.is_cancelled() {
+                warn!("stopped at once by a second signal, with reconciles still running");
+                std::process::exit(1);
+            }
+            info!("stopping");
+            cancelled.cancel();
+        }
+    });
+    Ok(token)
+}
