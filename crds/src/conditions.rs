@@ -190,7 +190,7 @@ reasons! {
     Killed, false, [SourceResolved, Fetched], "The fetcher ended without a report: killed or evicted.", "Nothing; it continues where it stopped.";
     OutOfMemory, false, [SourceResolved, Fetched], "The fetcher reached its memory limit.", "Raise `fetch.resources.limits.memory`.";
     FetcherFailed, false, [SourceResolved, Fetched], "The fetcher failed in a way it has no class for.", "Report it with the message; it is tried again.";
-    InvalidSpec, true, [SourceResolved], "The spec asks for something the operator cannot do.", "Correct the spec as the message says.";
+    InvalidSpec, true, [SourceResolved, Fetched], "The spec asks for something the operator cannot do.", "Correct the spec as the message says.";
     ImagePullFailed, false, [SourceResolved, Fetched], "The fetcher's image cannot be pulled.", "Correct the operator's fetcher image or its pull secret; the kubelet keeps trying.";
     Unschedulable, false, [SourceResolved, Fetched], "No node takes the fetcher's pod.", "See the message: correct `placement`, or free resources.";
     FetcherStarting, false, [SourceResolved, Fetched], "The fetcher's pod is being started.", "Nothing, or see `kubectl describe pod`.";

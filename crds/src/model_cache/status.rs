@@ -32,6 +32,10 @@ pub struct ModelCacheStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_name: Option<String>,
 
+    /// Uid of that claim: one made anew under the same name holds nothing that was published on the old one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_uid: Option<String>,
+
     /// Where the model's files are in the claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
@@ -157,6 +161,10 @@ pub struct Attempts {
     /// When the next one starts; left out after a permanent failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_time: Option<Time>,
+
+    /// Hash of what the failed step's result depends on; with other inputs, failures are counted anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<String>,
 
     /// Name of the Job whose failure was counted last, so that none is counted twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
