@@ -4,6 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha1::Sha1;
+use sha2::digest::common::hazmat::SerializableState;
+use sha2::{Digest, Sha256};
 
 /// What a file's bytes must hash to, by the source's own account.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,6 +100,122 @@ impl Serialize for ContentDigest {
 
 impl<'de> Deserialize<'de> for ContentDigest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// Computes the kind of digest that a file's source gives.
+#[derive(Clone, Debug)]
+pub(crate) enum Hasher {
+    /// Over the content alone.
+    Sha256(Sha256),
+    /// Over the header git writes before a blob, and the content.
+    GitSha1(Sha1),
+}
+
+impl Hasher {
+    /// A hasher that has seen nothing yet, for a file of this size.
+    pub(crate) fn new(expected: &ContentDigest, size: u64) -> Self {
+        match expected {
+            ContentDigest::Sha256(_) => Self::Sha256(Sha256::new()),
+            ContentDigest::GitSha1(_) => {
+                let mut hasher = Sha1::new();
+                hasher.update(format!("blob {size}\0"));
+                Self::GitSha1(hasher)
+            }
+        }
+    }
+
+    /// A hasher taken up where [`Hasher::state`] was taken; `None` when that is no state of this kind.
+    pub(crate) fn resume(expected: &ContentDigest, state: &[u8]) -> Option<Self> {
+        match expected {
+            ContentDigest::Sha256(_) => {
+                let state = state.try_into().ok()?;
+                Some(Self::Sha256(Sha256::deserialize(&state).ok()?))
+            }
+            ContentDigest::GitSha1(_) => None,
+        }
+    }
+
+    /// The state to take up again later. Git hashes small files only: they are hashed from their start.
+    pub(crate) fn state(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Sha256(hasher) => Some(hasher.serialize().to_vec()),
+            Self::GitSha1(_) => None,
+        }
+    }
+
+    /// Takes in the next bytes.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha256(hasher) => hasher.update(bytes),
+            Self::GitSha1(hasher) => hasher.update(bytes),
+        }
+    }
+
+    /// The digest of everything taken in.
+    pub(crate) fn finish(self) -> ContentDigest {
+        match self {
+            Self::Sha256(hasher) => ContentDigest::Sha256(hasher.finalize().into()),
+            Self::GitSha1(hasher) => ContentDigest::GitSha1(hasher.finalize().into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn hash(expected: &ContentDigest, bytes: &[u8]) -> ContentDigest {
+        let mut hasher = Hasher::new(expected, bytes.len() as u64);
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    #[rstest]
+    #[case(b"", "git-sha1:e69de29bb2d1d6434b8b29ae775ad8c2e48c5391")]
+    #[case(b"Hello, World!", "git-sha1:b45ef6fec89518d314f546fd6c3025367b721684")]
+    #[case(b"", "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")]
+    #[case(b"abc", "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")]
+    fn known_bytes_hash_to_their_known_digest(#[case] bytes: &[u8], #[case] digest: ContentDigest) {
+        assert_eq!(hash(&digest, bytes), digest);
+    }
+
+    #[rstest]
+    #[case("sha256:****************************************************************")]
+    #[case("sha256:E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855")]
+    #[case("git-sha1:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")]
+    #[case("md5:d41d8cd98f00b204e9800998ecf8427e")]
+    #[case("e69de29bb2d1d6434b8b29ae775ad8c2e48c5391")]
+    fn what_is_no_digest_is_refused(#[case] text: &str) {
+        assert!(text.parse::<ContentDigest>().is_err());
+    }
+
+    #[test]
+    fn a_state_of_another_length_is_no_state() {
+        let digest = ContentDigest::Sha256([0; 32]);
+        assert!(Hasher::resume(&digest, &[0; 7]).is_none());
+        assert!(Hasher::resume(&ContentDigest::GitSha1([0; 20]), &[0; 104]).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn a_hasher_taken_up_again_ends_at_the_same_digest(
+            bytes in proptest::collection::vec(any::<u8>(), 0..4096), cut in 0.0..1.0,
+        ) {
+            let digest = ContentDigest::Sha256([0; 32]);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a fraction of a length")]
+            let (first, second) = bytes.split_at((bytes.len() as f64 * cut) as usize);
+            let mut before = Hasher::new(&digest, bytes.len() as u64);
+            before.update(first);
+            let mut after = Hasher::resume(&digest, &before.state().unwrap()).unwrap();
+            after.update(second);
+            prop_assert_eq!(after.finish(), hash(&digest, &bytes));
+        }
     }
 }

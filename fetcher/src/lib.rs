@@ -6,9 +6,11 @@
 pub mod digest;
 pub mod engine;
 pub mod error;
+mod journal;
 pub mod manifest;
 pub mod path;
 pub mod progress;
+pub mod range;
 pub mod redact;
 pub mod retry;
 pub mod source;

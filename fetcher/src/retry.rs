@@ -46,7 +46,11 @@ impl Backoff {
     /// A schedule without failures so far; the seed fixes its jitter.
     #[must_use]
     pub fn new(policy: Policy, seed: u64) -> Self {
-        Self { policy, failures: 0, random: SmallRng::seed_from_u64(seed) }
+        Self {
+            policy,
+            failures: 0,
+            random: SmallRng::seed_from_u64(seed),
+        }
     }
 
     /// Notes a failure: how long to wait before the next try, or `None` when it is time to give up.
@@ -102,5 +106,88 @@ fn rate_limit(headers: &HeaderMap) -> Option<Duration> {
     match (parameter("r"), parameter("t")) {
         (Some(0), Some(seconds)) => Some(Duration::from_secs(seconds.saturating_add(1))),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[test]
+    fn it_gives_up_after_the_last_attempt_and_not_before() {
+        let policy = Policy::default();
+        let mut backoff = Backoff::new(policy, 7);
+        for _ in 1..policy.attempts {
+            assert!(backoff.failed(None).is_some());
+        }
+        assert_eq!(backoff.failed(None), None);
+    }
+
+    #[test]
+    fn progress_makes_the_next_failure_the_first() {
+        let policy = Policy::default();
+        let mut backoff = Backoff::new(policy, 7);
+        for _ in 0..100 {
+            let pause = backoff.failed(None).unwrap();
+            assert!(pause <= policy.base, "{pause:?}");
+            backoff.progressed();
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_pauses() {
+        let pauses = |seed| {
+            let mut backoff = Backoff::new(Policy::default(), seed);
+            std::iter::from_fn(|| backoff.failed(None)).collect::<Vec<_>>()
+        };
+        assert_eq!(pauses(1), pauses(1));
+        assert_ne!(pauses(1), pauses(2));
+    }
+
+    proptest! {
+        #[test]
+        fn a_pause_doubles_at_most_and_stays_below_the_cap(seed: u64, attempts in 2_u32..100) {
+            let policy = Policy { attempts, ..Policy::default() };
+            let mut backoff = Backoff::new(policy, seed);
+            for failure in 1..attempts {
+                let pause = backoff.failed(None).unwrap();
+                prop_assert!(pause <= policy.cap);
+                prop_assert!(pause <= policy.base * 2_u32.saturating_pow((failure - 1).min(10)));
+            }
+        }
+
+        #[test]
+        fn the_pause_a_server_asks_for_is_kept_but_capped(seed: u64, seconds in 0_u64..100_000) {
+            let policy = Policy::default();
+            let asked = Duration::from_secs(seconds);
+            let pause = Backoff::new(policy, seed).failed(Some(asked)).unwrap();
+            prop_assert!(pause >= asked.min(policy.retry_after_cap));
+            prop_assert!(pause <= policy.retry_after_cap + policy.base);
+        }
+    }
+
+    #[rstest]
+    #[case("retry-after", "120", Some(120))]
+    #[case("retry-after", "Thu, 01 Jan 2026 00:01:00 GMT", Some(60))]
+    #[case("retry-after", "soon", None)]
+    #[case("retry-after", "-5", None)]
+    #[case("ratelimit", "\"resolvers\";r=0;t=55", Some(56))]
+    #[case("ratelimit", "\"resolvers\";r=12;t=55", None)]
+    #[case("ratelimit", "r=0", None)]
+    #[case("date", "Thu, 01 Jan 2026 00:01:00 GMT", None)]
+    fn headers_that_ask_for_a_pause(
+        #[case] name: &'static str,
+        #[case] value: &'static str,
+        #[case] seconds: Option<u64>,
+    ) {
+        let headers = HeaderMap::from_iter([(
+            reqwest::header::HeaderName::from_static(name),
+            reqwest::header::HeaderValue::from_static(value),
+        )]);
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        assert_eq!(retry_after(&headers, now), seconds.map(Duration::from_secs));
     }
 }

@@ -2,7 +2,7 @@
 //! way they become visible.
 //!
 //! ```text
-//! .modelcache/lock                one writer at a time (a POSIX lock: flock is silently local on some networks)
+//! .modelcache/lock                one writer at a time
 //! .modelcache/partial/<digest>    bytes under way, by content; beside each its journal
 //! .modelcache/staging/<id>/...    proven files of a revision that is not complete yet
 //! .modelcache/manifests/<id>.json path, size, digest and source of every file of a revision
@@ -10,21 +10,39 @@
 //! current -> revisions/<id>       the revision published last
 //! ```
 //! `<id>` is the revision, made safe for a file name, and the first 12 hex digits of the manifest digest: the
-//! same commit with other files selected is another folder.
+//! same commit with other files selected is another folder. Whatever stands in `staging` was hashed, synced and
+//! only then moved there; whatever stands in `revisions` was complete before it was moved there, manifest first.
+
+mod disk;
+mod lock;
+mod manifest;
+mod publish;
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
+pub(crate) use self::disk::{clone_file, create_folders, make_read_only, open_plain, size_of_plain_file};
+use self::lock::Lock;
+pub use self::manifest::{StoredFile, StoredManifest, current, published};
 use crate::digest::ContentDigest;
 use crate::error::StorageError;
+use crate::manifest::manifest_digest;
 use crate::path::FilePath;
 use crate::source::RemoteFile;
+
+/// The folder of the store's own files, below the root.
+const OWN: &str = ".modelcache";
+
+/// The folder of published revisions, below the root.
+const REVISIONS: &str = "revisions";
+
+/// The link to the revision published last, below the root.
+const CURRENT: &str = "current";
 
 /// The folder, locked for writing as long as this lives.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
+    _lock: Lock,
 }
 
 /// Where a published revision is, relative to the root: `revisions/<id>`.
@@ -39,61 +57,104 @@ impl PublishedPath {
     }
 }
 
-/// What is published in a revision's folder.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StoredManifest {
-    /// Name of the folder below `revisions`.
-    pub id: String,
-    /// Immutable revision.
-    pub revision: String,
-    /// Digest of the canonical manifest.
-    pub digest: String,
-    /// Every file.
-    pub files: Vec<StoredFile>,
-}
-
-/// A file of a stored manifest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StoredFile {
-    /// Below the revision's folder.
-    pub path: FilePath,
-    /// Bytes.
-    pub size: u64,
-    /// What its bytes hash to.
-    pub digest: ContentDigest,
-    /// Where its bytes came from.
-    pub source: String,
-}
-
 impl Store {
     /// Makes the folder ready and takes its lock. Another writer there is an error of class `StorageBusy`.
     pub fn open(root: &Path) -> Result<Self, StorageError> {
-        Ok(Self { root: root.to_owned() })
+        let own = root.join(OWN);
+        create_folders(&own)?;
+        let lock = Lock::take(&own.join("lock"))?;
+        let store = Self {
+            root: root.to_owned(),
+            _lock: lock,
+        };
+        for folder in [
+            store.partials(),
+            store.own("staging"),
+            store.own("manifests"),
+            root.join(REVISIONS),
+        ] {
+            create_folders(&folder)?;
+        }
+        // Whatever a swap left behind when it was cut short is no longer known to be proven.
+        disk::remove_tree(&store.own("swap"))?;
+        Ok(store)
     }
 
     /// Publishes a revision whose files [`crate::engine::fetch`] has staged; `source` names where they came from.
     /// Does nothing to a revision that is published already, but lets `current` name it.
-    pub fn publish(
-        &self,
-        revision: &str,
-        files: &[RemoteFile],
-        source: &str,
-    ) -> Result<PublishedPath, StorageError> {
-        let _ = (&self.root, revision, files, source);
-        Ok(PublishedPath(String::new()))
+    pub fn publish(&self, revision: &str, files: &[RemoteFile], source: &str) -> Result<PublishedPath, StorageError> {
+        publish::publish(self, &StoredManifest::new(revision, files, source))
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the bytes of some content gather.
+    pub(crate) fn partial(&self, digest: &ContentDigest) -> PathBuf {
+        self.partials().join(digest.to_string().replace(':', "-"))
+    }
+
+    /// The journal of these bytes.
+    pub(crate) fn journal(&self, digest: &ContentDigest) -> PathBuf {
+        self.partial(digest).with_extension("journal")
+    }
+
+    /// Where a proven file waits for the rest of its revision.
+    pub(crate) fn staged(&self, id: &str, file: &FilePath) -> PathBuf {
+        self.staging(id).join(file.as_str())
+    }
+
+    fn staging(&self, id: &str) -> PathBuf {
+        self.own("staging").join(id)
+    }
+
+    fn partials(&self) -> PathBuf {
+        self.own("partial")
+    }
+
+    fn own(&self, name: &str) -> PathBuf {
+        self.root.join(OWN).join(name)
+    }
+
+    /// Where a revision is, or will be, published.
+    pub(crate) fn revision(&self, id: &str) -> PathBuf {
+        self.root.join(REVISIONS).join(id)
     }
 }
 
-/// The manifests of every published revision below a root, in the order of their ids. Needs no lock.
-pub fn published(root: &Path) -> Result<Vec<StoredManifest>, StorageError> {
-    let _ = root;
-    Ok(Vec::new())
+/// Name of a revision's folder.
+#[must_use]
+pub fn revision_id(revision: &str, files: &[RemoteFile]) -> String {
+    let safe: String = revision
+        .chars()
+        .take(64)
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let safe = safe.trim_start_matches(['.', '-']);
+    let digest = manifest_digest(files);
+    let hex = digest.rsplit(':').next().unwrap_or_default();
+    let short = hex.get(..12).unwrap_or(hex);
+    if safe.is_empty() {
+        short.to_owned()
+    } else {
+        format!("{safe}-{short}")
+    }
 }
 
-/// The manifest of the revision `current` names, if any. Needs no lock.
-pub fn current(root: &Path) -> Result<Option<StoredManifest>, StorageError> {
-    let _ = root;
-    Ok(None)
+impl StorageError {
+    /// Says what was tried on which path, for `map_err`.
+    pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self { action, path, source }
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,18 @@
-//! Proves again what is on disk.
+//! Proves again what is on disk, by hashing it. Reads only, and needs no lock.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, Read};
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{Advice, fadvise};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::FetchError;
+use crate::digest::{ContentDigest, Hasher};
+use crate::error::{FetchError, StorageError};
 use crate::path::FilePath;
 use crate::progress::Progress;
-use crate::store::StoredManifest;
+use crate::store::{StoredFile, StoredManifest, open_plain};
 
 /// A published file that is not what its manifest says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +51,162 @@ pub async fn verify(
     progress: &Progress,
     stop: CancellationToken,
 ) -> Result<Vec<Damage>, FetchError> {
-    let _ = (root, manifest, progress, stop);
-    Ok(Vec::new())
+    let bytes = manifest.files.iter().map(|file| file.size).sum();
+    progress.set_total(manifest.files.len() as u64, bytes);
+    let folder = root.join(manifest.folder());
+    let files = manifest.files.clone();
+    let progress = progress.clone();
+    tokio::task::spawn_blocking(move || {
+        let mut damages = Vec::new();
+        for file in &files {
+            match check(&folder, file, &progress, &stop)? {
+                Some(kind) => damages.push(Damage {
+                    file: file.path.clone(),
+                    kind,
+                }),
+                None => progress.file_done(),
+            }
+        }
+        Ok(damages)
+    })
+    .await
+    .map_err(|error| FetchError::Internal(format!("the hashing thread ended early: {error}")))?
+}
+
+fn check(
+    folder: &Path,
+    file: &StoredFile,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<Option<DamageKind>, FetchError> {
+    let path: PathBuf = folder.join(file.path.as_str());
+    let Some(actual) = crate::store::size_of_plain_file(&path) else {
+        return Ok(Some(DamageKind::Missing));
+    };
+    if actual != file.size {
+        return Ok(Some(DamageKind::WrongSize {
+            expected: file.size,
+            actual,
+        }));
+    }
+    let digest = hash_file(&path, &file.digest, file.size, progress, stop)?;
+    Ok((digest != file.digest).then(|| DamageKind::WrongDigest {
+        expected: file.digest.to_string(),
+        actual: digest.to_string(),
+    }))
+}
+
+/// Hashes a file as the expected digest is made, and does not keep it in the page cache, which is charged to us.
+pub(crate) fn hash_file(
+    path: &Path,
+    expected: &ContentDigest,
+    size: u64,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<ContentDigest, FetchError> {
+    let mut file = open_plain(path).map_err(StorageError::at("open", path))?;
+    let mut hasher = Hasher::new(expected, size);
+    let mut buffer = vec![0; 1 << 20];
+    let mut offset = 0;
+    loop {
+        if stop.is_cancelled() {
+            return Err(FetchError::Interrupted);
+        }
+        let read = match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(StorageError::at("read", path)(error).into()),
+        };
+        hasher.update(&buffer[..read]);
+        progress.verified(read as u64);
+        forget(&file, offset, read as u64);
+        offset += read as u64;
+    }
+}
+
+/// Lets go of the page cache of some bytes. Advice: not following it costs memory, not correctness.
+pub(crate) fn forget(file: &File, offset: u64, length: u64) {
+    let _ = fadvise(file, offset, NonZeroU64::new(length), Advice::DontNeed);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn stored(path: &str, content: &[u8]) -> StoredFile {
+        let mut hasher = Hasher::new(&ContentDigest::Sha256([0; 32]), content.len() as u64);
+        hasher.update(content);
+        StoredFile {
+            path: FilePath::parse(path).unwrap(),
+            size: content.len() as u64,
+            digest: hasher.finish(),
+            source: "hub".to_owned(),
+        }
+    }
+
+    fn manifest(files: Vec<StoredFile>) -> StoredManifest {
+        StoredManifest {
+            id: "abc".to_owned(),
+            revision: "abc".to_owned(),
+            digest: String::new(),
+            files,
+        }
+    }
+
+    #[tokio::test]
+    async fn each_kind_of_damage_is_told_and_sound_files_are_not() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("revisions/abc");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("sound"), b"1234").unwrap();
+        fs::write(folder.join("short"), b"123").unwrap();
+        fs::write(folder.join("flipped"), b"1235").unwrap();
+        symlink("sound", folder.join("link")).unwrap();
+        let names = ["sound", "short", "flipped", "link", "missing"];
+        let manifest = manifest(names.iter().map(|name| stored(name, b"1234")).collect());
+        let progress = Progress::default();
+        let damages = verify(root.path(), &manifest, &progress, CancellationToken::new())
+            .await
+            .unwrap();
+
+        let kinds: Vec<_> = damages
+            .iter()
+            .map(|damage| (damage.file.as_str(), &damage.kind))
+            .collect();
+        assert!(
+            matches!(
+                kinds[..],
+                [
+                    ("short", DamageKind::WrongSize { expected: 4, actual: 3 }),
+                    ("flipped", DamageKind::WrongDigest { .. }),
+                    ("link", DamageKind::Missing),
+                    ("missing", DamageKind::Missing),
+                ]
+            ),
+            "{kinds:?}"
+        );
+        assert_eq!(progress.snapshot().files_done, 1);
+    }
+
+    #[tokio::test]
+    async fn it_stops_when_asked_to() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("revisions/abc");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("a"), b"1234").unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let result = verify(
+            root.path(),
+            &manifest(vec![stored("a", b"1234")]),
+            &Progress::default(),
+            stop,
+        )
+        .await;
+        assert!(matches!(result, Err(FetchError::Interrupted)));
+    }
 }

@@ -1,0 +1,88 @@
+//! Writing so that it lasts: files and folders synced in the order that makes a crash harmless.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+use crate::error::StorageError;
+
+/// Makes a folder and those above it.
+pub(crate) fn create_folders(path: &Path) -> Result<(), StorageError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o775)
+        .create(path)
+        .map_err(StorageError::at("create folder", path))
+}
+
+/// Opens a file for reading, but not through a link.
+pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
+    // The flags are small positive constants.
+    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// The size of a regular file; `None` when nothing, a folder or a link is there.
+pub(crate) fn size_of_plain_file(path: &Path) -> Option<u64> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    metadata.is_file().then(|| metadata.len())
+}
+
+/// Lets everyone read a proven file and nobody change it.
+pub(crate) fn make_read_only(file: &File) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(0o444))
+}
+
+/// Gives a proven file a second name, or a second copy where the file system has no such thing.
+pub(crate) fn clone_file(from: &Path, to: &Path) -> Result<(), StorageError> {
+    if fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    let mut source = open_plain(from).map_err(StorageError::at("open", from))?;
+    let mut copy = File::create(to).map_err(StorageError::at("create", to))?;
+    io::copy(&mut source, &mut copy)
+        .and_then(|_| make_read_only(&copy))
+        .and_then(|()| copy.sync_all())
+        .map_err(StorageError::at("copy", to))
+}
+
+/// Makes the names in a folder durable.
+pub(super) fn sync_folder(path: &Path) -> Result<(), StorageError> {
+    File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(StorageError::at("sync folder", path))
+}
+
+/// Lets others read a published folder and find what is in it. Keeps the bit that hands its group down.
+pub(super) fn make_searchable(path: &Path) -> Result<(), StorageError> {
+    let mode = fs::metadata(path)
+        .map_err(StorageError::at("read", path))?
+        .permissions()
+        .mode();
+    fs::set_permissions(path, Permissions::from_mode(mode & 0o2000 | 0o755))
+        .map_err(StorageError::at("change the mode of", path))
+}
+
+/// Replaces a small file as a whole, durably: its old or its new text is there at any moment.
+pub(super) fn write_whole(path: &Path, text: &[u8]) -> Result<(), StorageError> {
+    let temporary = path.with_extension("new");
+    File::create(&temporary)
+        .and_then(|mut file| {
+            file.write_all(text)?;
+            file.sync_all()
+        })
+        .map_err(StorageError::at("write", &temporary))?;
+    fs::rename(&temporary, path).map_err(StorageError::at("rename", &temporary))?;
+    path.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Removes a folder and everything in it, if it is there.
+pub(super) fn remove_tree(path: &Path) -> Result<(), StorageError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StorageError::at("remove", path)(error)),
+        _ => Ok(()),
+    }
+}

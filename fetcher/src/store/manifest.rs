@@ -1,0 +1,117 @@
+//! What is published, as the store itself remembers it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{CURRENT, OWN, REVISIONS, revision_id};
+use crate::digest::ContentDigest;
+use crate::error::StorageError;
+use crate::manifest::manifest_digest;
+use crate::path::FilePath;
+use crate::source::RemoteFile;
+
+/// What is published in a revision's folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredManifest {
+    /// Name of the folder below `revisions`.
+    pub id: String,
+    /// Immutable revision.
+    pub revision: String,
+    /// Digest of the canonical manifest.
+    pub digest: String,
+    /// Every file.
+    pub files: Vec<StoredFile>,
+}
+
+/// A file of a stored manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredFile {
+    /// Below the revision's folder.
+    pub path: FilePath,
+    /// Bytes.
+    pub size: u64,
+    /// What its bytes hash to.
+    pub digest: ContentDigest,
+    /// Where its bytes came from.
+    pub source: String,
+}
+
+impl StoredManifest {
+    pub(super) fn new(revision: &str, files: &[RemoteFile], source: &str) -> Self {
+        let stored = |file: &RemoteFile| StoredFile {
+            path: file.path.clone(),
+            size: file.size,
+            digest: file.digest,
+            source: source.to_owned(),
+        };
+        Self {
+            id: revision_id(revision, files),
+            revision: revision.to_owned(),
+            digest: manifest_digest(files),
+            files: files.iter().map(stored).collect(),
+        }
+    }
+
+    /// The folder with the files, relative to the root.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        Path::new(REVISIONS).join(&self.id)
+    }
+}
+
+/// Where the manifest of a revision is kept.
+pub(super) fn manifest_path(root: &Path, id: &str) -> PathBuf {
+    root.join(OWN).join("manifests").join(format!("{id}.json"))
+}
+
+/// The manifests of every published revision below a root, in the order of their ids. Needs no lock.
+pub fn published(root: &Path) -> Result<Vec<StoredManifest>, StorageError> {
+    let folder = root.join(REVISIONS);
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(StorageError::at("read", &folder))?,
+    };
+    let mut manifests = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(StorageError::at("read", &folder))?.file_name();
+        let Some(id) = name.to_str() else { continue };
+        manifests.extend(read(root, id)?);
+    }
+    manifests.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(manifests)
+}
+
+/// The manifest of the revision `current` names, if any. Needs no lock.
+pub fn current(root: &Path) -> Result<Option<StoredManifest>, StorageError> {
+    let link = root.join(CURRENT);
+    let target = match fs::read_link(&link) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        target => target.map_err(StorageError::at("read", &link))?,
+    };
+    match target.file_name().and_then(|name| name.to_str()) {
+        Some(id) if target == Path::new(REVISIONS).join(id) => read(root, id),
+        _ => Ok(None),
+    }
+}
+
+/// The manifest of a published revision; `None` when there is none, or it is not this revision's.
+fn read(root: &Path, id: &str) -> Result<Option<StoredManifest>, StorageError> {
+    let path = manifest_path(root, id);
+    let text = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(StorageError::at("read", &path))?,
+    };
+    match serde_json::from_slice::<StoredManifest>(&text) {
+        Ok(manifest) if manifest.id == id => Ok(Some(manifest)),
+        Ok(_) => Ok(None),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), error = %error, "cannot read a manifest, so its revision is not reused");
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The one way files become visible. It cannot be called halfway, and a crash at any point leaves either the old
+//! state or the new one, both proven.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
+use super::disk::{create_folders, make_searchable, remove_tree, size_of_plain_file, sync_folder, write_whole};
+use super::manifest::manifest_path;
+use super::{CURRENT, PublishedPath, REVISIONS, Store, StoredManifest};
+use crate::error::StorageError;
+
+pub(super) fn publish(store: &Store, manifest: &StoredManifest) -> Result<PublishedPath, StorageError> {
+    let staging = store.staging(&manifest.id);
+    let revision = store.revision(&manifest.id);
+    if staging.exists() {
+        require_complete(&staging, manifest)?;
+        settle(&staging, manifest)?;
+        // The manifest first: a folder below `revisions` always has one.
+        write_manifest(store, manifest)?;
+        move_into_place(store, &staging, &revision)?;
+    } else {
+        require_complete(&revision, manifest)?;
+        write_manifest(store, manifest)?;
+    }
+    point_current(store, &manifest.id)?;
+    clean(store);
+    Ok(PublishedPath(format!("{REVISIONS}/{}", manifest.id)))
+}
+
+/// Refuses a folder in which a file is missing or has another size.
+fn require_complete(folder: &Path, manifest: &StoredManifest) -> Result<(), StorageError> {
+    for file in &manifest.files {
+        let path = folder.join(file.path.as_str());
+        if size_of_plain_file(&path) != Some(file.size) {
+            let missing = io::Error::new(io::ErrorKind::NotFound, "it is not there with its size; fetch again");
+            return Err(StorageError::at("publish", &path)(missing));
+        }
+    }
+    Ok(())
+}
+
+/// Removes what is not of the manifest, opens the folders to readers and makes every name durable.
+fn settle(folder: &Path, manifest: &StoredManifest) -> Result<(), StorageError> {
+    let files: BTreeSet<PathBuf> = manifest
+        .files
+        .iter()
+        .map(|file| folder.join(file.path.as_str()))
+        .collect();
+    let mut pending = vec![folder.to_owned()];
+    while let Some(current) = pending.pop() {
+        for entry in fs::read_dir(&current).map_err(StorageError::at("read", &current))? {
+            let entry = entry.map_err(StorageError::at("read", &current))?;
+            let path = entry.path();
+            if entry.file_type().map_err(StorageError::at("read", &path))?.is_dir() {
+                pending.push(path);
+            } else if !files.contains(&path) {
+                fs::remove_file(&path).map_err(StorageError::at("remove", &path))?;
+            }
+        }
+        make_searchable(&current)?;
+        sync_folder(&current)?;
+    }
+    Ok(())
+}
+
+fn write_manifest(store: &Store, manifest: &StoredManifest) -> Result<(), StorageError> {
+    let path = manifest_path(store.root(), &manifest.id);
+    let text = serde_json::to_vec_pretty(manifest).map_err(|error| StorageError::at("write", &path)(error.into()))?;
+    if fs::read(&path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    write_whole(&path, &text)
+}
+
+/// Moves a complete revision under its final name. A damaged revision of the same name is exchanged for it.
+fn move_into_place(store: &Store, staging: &Path, revision: &Path) -> Result<(), StorageError> {
+    if revision.exists() {
+        // Not exchanged from `staging`, whose content counts as proven: a crash right after the exchange would
+        // leave the damaged revision there.
+        let swap = store.own("swap");
+        create_folders(&swap)?;
+        let fresh = swap.join("fresh");
+        fs::rename(staging, &fresh).map_err(StorageError::at("rename", staging))?;
+        match renameat_with(CWD, &fresh, CWD, revision, RenameFlags::EXCHANGE) {
+            Ok(()) => {}
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                let old = swap.join("old");
+                fs::rename(revision, &old).map_err(StorageError::at("rename", revision))?;
+                fs::rename(&fresh, revision).map_err(StorageError::at("rename", &fresh))?;
+            }
+            Err(error) => return Err(StorageError::at("exchange", revision)(error.into())),
+        }
+        sync_folder(&store.root().join(REVISIONS))?;
+        return remove_tree(&swap);
+    }
+    fs::rename(staging, revision).map_err(StorageError::at("rename", staging))?;
+    sync_folder(&store.root().join(REVISIONS))?;
+    staging.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Lets `current` name a revision, by replacing the link as a whole.
+fn point_current(store: &Store, id: &str) -> Result<(), StorageError> {
+    let link = store.root().join(CURRENT);
+    let target = Path::new(REVISIONS).join(id);
+    if fs::read_link(&link).is_ok_and(|there| there == target) {
+        return Ok(());
+    }
+    let temporary = store.own("current");
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(StorageError::at("remove", &temporary)(error));
+        }
+        _ => {}
+    }
+    symlink(&target, &temporary).map_err(StorageError::at("link", &temporary))?;
+    fs::rename(&temporary, &link).map_err(StorageError::at("rename", &temporary))?;
+    sync_folder(store.root())
+}
+
+/// Removes what earlier fetches left under way. The revision is published: a failure here must not hide that.
+fn clean(store: &Store) {
+    for folder in [store.partials(), store.own("staging")] {
+        if let Err(error) = remove_tree(&folder).and_then(|()| create_folders(&folder)) {
+            tracing::warn!(error = %error, "cannot remove what earlier fetches left; it takes up room");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use modelcache_crds::report::FailureClass;
+use proptest::prelude::*;
+use rstest::rstest;
+use sha2::{Digest, Sha256};
+
+use super::*;
+
+fn remote(path: &str, content: &[u8]) -> RemoteFile {
+    RemoteFile {
+        path: FilePath::parse(path).unwrap(),
+        size: content.len() as u64,
+        digest: ContentDigest::Sha256(Sha256::digest(content).into()),
+    }
+}
+
+fn stage(store: &Store, id: &str, file: &RemoteFile, content: &[u8]) {
+    let path = store.staged(id, &file.path);
+    create_folders(path.parent().unwrap()).unwrap();
+    fs::write(&path, content).unwrap();
+    make_read_only(&fs::File::open(path).unwrap()).unwrap();
+}
+
+fn staged(store: &Store, revision: &str, contents: &[(&str, &[u8])]) -> Vec<RemoteFile> {
+    let files: Vec<_> = contents.iter().map(|(path, content)| remote(path, content)).collect();
+    let id = revision_id(revision, &files);
+    for (file, (_, content)) in files.iter().zip(contents) {
+        stage(store, &id, file, content);
+    }
+    files
+}
+
+#[test]
+fn a_published_revision_is_what_current_names_and_everyone_can_read_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let files = staged(&store, "abc", &[("config.json", b"{}"), ("sub/weights.bin", b"1234")]);
+    let path = store.publish("abc", &files, "hub").unwrap();
+
+    let root = folder.path();
+    assert_eq!(fs::read_link(root.join("current")).unwrap(), Path::new(path.as_str()));
+    assert_eq!(fs::read(root.join("current/sub/weights.bin")).unwrap(), b"1234");
+    let mode = |name: &str| {
+        fs::metadata(root.join("current").join(name))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o7777
+    };
+    assert_eq!((mode("config.json"), mode("."), mode("sub")), (0o444, 0o755, 0o755));
+    let manifest = current(root).unwrap().unwrap();
+    assert_eq!(manifest.folder(), Path::new(path.as_str()));
+    assert_eq!(manifest.files.len(), 2);
+    assert_eq!(published(root).unwrap(), [manifest]);
+}
+
+#[test]
+fn publishing_again_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let files = staged(&store, "abc", &[("a", b"1")]);
+    let first = store.publish("abc", &files, "hub").unwrap();
+    let inode = fs::metadata(folder.path().join("current/a")).unwrap().ino();
+    assert_eq!(store.publish("abc", &files, "hub").unwrap(), first);
+    assert_eq!(fs::metadata(folder.path().join("current/a")).unwrap().ino(), inode);
+}
+
+#[test]
+fn an_incomplete_revision_is_not_published_and_current_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let old = staged(&store, "old", &[("a", b"1")]);
+    store.publish("old", &old, "hub").unwrap();
+    let mut files = staged(&store, "new", &[("a", b"1")]);
+    files.push(remote("b", b"2"));
+    let id = revision_id("new", &files);
+    stage(&store, &id, &files[0], b"1");
+    store.publish("new", &files, "hub").unwrap_err();
+    assert!(!folder.path().join("revisions").join(&id).exists());
+    assert_eq!(current(folder.path()).unwrap().unwrap().revision, "old");
+}
+
+#[test]
+fn a_new_revision_leaves_the_old_one_and_removes_what_was_under_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let old = staged(&store, "old", &[("a", b"1")]);
+    store.publish("old", &old, "hub").unwrap();
+    fs::write(store.partial(&old[0].digest), b"half").unwrap();
+    staged(&store, "never-finished", &[("x", b"9")]);
+    let new = staged(&store, "new", &[("a", b"2")]);
+    store.publish("new", &new, "hub").unwrap();
+
+    assert_eq!(published(folder.path()).unwrap().len(), 2);
+    assert_eq!(current(folder.path()).unwrap().unwrap().revision, "new");
+    let left = |name: &str| {
+        fs::read_dir(folder.path().join(".modelcache").join(name))
+            .unwrap()
+            .count()
+    };
+    assert_eq!((left("partial"), left("staging")), (0, 0));
+}
+
+#[test]
+fn a_damaged_revision_is_exchanged_for_a_sound_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let files = staged(&store, "abc", &[("a", b"1")]);
+    let path = store.publish("abc", &files, "hub").unwrap();
+    let file = folder.path().join(path.as_str()).join("a");
+    fs::remove_file(&file).unwrap();
+    staged(&store, "abc", &[("a", b"1")]);
+    assert_eq!(store.publish("abc", &files, "hub").unwrap(), path);
+    assert_eq!(fs::read(file).unwrap(), b"1");
+    assert!(!folder.path().join(".modelcache/swap").exists());
+}
+
+#[test]
+fn what_is_not_of_the_manifest_is_not_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let files = staged(&store, "abc", &[("a", b"1")]);
+    fs::write(store.staging(&revision_id("abc", &files)).join("stranger"), b"?").unwrap();
+    store.publish("abc", &files, "hub").unwrap();
+    assert!(!folder.path().join("current/stranger").exists());
+}
+
+#[rstest]
+#[case("refs/pr/3", "refs-pr-3-")]
+#[case("../../etc", "etc-")]
+#[case("main", "main-")]
+#[case("", "")]
+fn an_id_is_one_safe_segment(#[case] revision: &str, #[case] start: &str) {
+    let id = revision_id(revision, &[]);
+    assert!(id.starts_with(start), "{id}");
+    assert_eq!(id.len(), start.len() + 12);
+}
+
+proptest! {
+    #[test]
+    fn an_id_is_a_plain_path_segment_whatever_the_revision(revision in "\\PC{0,100}") {
+        let id = revision_id(&revision, &[]);
+        prop_assert!(FilePath::parse(&id).is_ok_and(|path| !path.as_str().contains('/')), "{}", id);
+    }
+}
+
+/// Not a test of its own: [`a_second_fetcher_is_told_that_the_folder_is_busy`] runs it in another process, since a
+/// POSIX lock keeps processes apart and not threads.
+#[test]
+fn open_the_folder_given() {
+    let Some(root) = std::env::var_os("MODELCACHE_TEST_LOCK_ROOT") else {
+        return;
+    };
+    let error = Store::open(Path::new(&root)).unwrap_err();
+    assert_eq!(error.class(), FailureClass::StorageBusy);
+    println!("busy: {error}");
+}
+
+#[test]
+fn a_second_fetcher_is_told_that_the_folder_is_busy() {
+    let folder = tempfile::tempdir().unwrap();
+    let _store = Store::open(folder.path()).unwrap();
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "store::tests::open_the_folder_given", "--nocapture"])
+        .env("MODELCACHE_TEST_LOCK_ROOT", folder.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("another fetcher is at work"),
+        "{text}"
+    );
+}
