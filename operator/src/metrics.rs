@@ -280,7 +280,7 @@ impl Collector for Caches {
                 .or_default() += 1;
         }
         let mut family = encoder.encode_descriptor(
-            "modelcache_caches",
+            "caches",
             "ModelCaches, by the reason of their Ready condition",
             None,
             MetricType::Gauge,

@@ -1,1 +1,104 @@
+use pretty_assertions::assert_eq;
+use serde_json::json;
+use tokio::time::{Instant, timeout};
+use watcher::Event;
 
+use super::*;
+
+fn node(name: &str, memory: &str) -> Node {
+    serde_json::from_value(json!({
+        "metadata": {"name": name},
+        "status": {"allocatable": {"memory": memory}, "conditions": [{"type": "Ready", "status": "True"}]},
+    }))
+    .unwrap()
+}
+
+fn pod(uid: &str, memory: &str, phase: &str, cache_uid: &str) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"uid": uid, "name": uid, "labels": {"modelcache.dev/cache-uid": cache_uid}},
+        "spec": {"nodeName": "n", "containers": [{"name": "c", "resources": {"requests": {"memory": memory}}}]},
+        "status": {"phase": phase},
+    }))
+    .unwrap()
+}
+
+fn view_of_one_node() -> ClusterView {
+    let view = ClusterView::default();
+    for event in [Event::Init, Event::InitApply(node("n", "10Gi")), Event::InitDone] {
+        view.see_node(&event);
+    }
+    for event in [Event::Init, Event::InitDone] {
+        view.see_pod(&event);
+    }
+    view
+}
+
+fn fits(view: &ClusterView, gibi: i64, cache_uid: &str) -> bool {
+    let needs = Needs {
+        memory: Some(gibi << 30),
+        gpu: None,
+    };
+    view.snapshot().assess(&needs, &Placement::default(), cache_uid).fits()
+}
+
+#[test]
+fn a_pod_holds_its_requests_from_binding_until_it_ends_or_is_gone() {
+    let view = view_of_one_node();
+    assert!(fits(&view, 10, ""));
+    view.see_pod(&Event::Apply(pod("a", "4Gi", "Running", "other")));
+    assert!(!fits(&view, 10, "") && fits(&view, 6, ""));
+    view.see_pod(&Event::Apply(pod("a", "4Gi", "Succeeded", "other")));
+    assert!(fits(&view, 10, ""));
+    view.see_pod(&Event::Apply(pod("b", "4Gi", "Pending", "other")));
+    assert!(!fits(&view, 10, ""));
+    view.see_pod(&Event::Delete(pod("b", "4Gi", "Pending", "other")));
+    assert!(fits(&view, 10, ""));
+}
+
+#[test]
+fn a_cache_does_not_count_its_own_fetcher_but_every_other_one() {
+    let view = view_of_one_node();
+    view.see_pod(&Event::Apply(pod("a", "4Gi", "Running", "mine")));
+    assert!(fits(&view, 10, "mine"));
+    assert!(!fits(&view, 10, "another"));
+}
+
+#[test]
+fn what_went_while_the_watch_was_broken_is_gone_after_it_is_listed_anew() {
+    let view = view_of_one_node();
+    view.see_pod(&Event::Apply(pod("a", "4Gi", "Running", "other")));
+    view.see_pod(&Event::Apply(pod("b", "1Gi", "Running", "other")));
+    view.see_pod(&Event::Init);
+    view.see_pod(&Event::InitApply(pod("b", "1Gi", "Running", "other")));
+    assert!(!fits(&view, 9, ""), "until the list is whole, what was known stands");
+    view.see_pod(&Event::InitDone);
+    assert!(fits(&view, 9, "") && !fits(&view, 10, ""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_synced_once_both_kinds_are_listed() {
+    let view = ClusterView::default();
+    view.see_node(&Event::InitDone);
+    let soon = Duration::from_millis(10);
+    assert!(timeout(soon, view.synced()).await.is_err());
+    view.see_pod(&Event::InitDone);
+    assert!(timeout(soon, view.synced()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_changes_is_one_tick_and_a_heartbeat_is_none() {
+    let view = view_of_one_node();
+    let mut changes = Box::pin(view.changes());
+    let start = Instant::now();
+    for uid in ["a", "b", "c"] {
+        view.see_pod(&Event::Apply(pod(uid, "1Gi", "Running", "other")));
+    }
+    changes.next().await;
+    assert!(start.elapsed() >= DEBOUNCE);
+    view.see_pod(&Event::Apply(pod("a", "1Gi", "Running", "other")));
+    view.see_node(&Event::Apply(node("n", "10Gi")));
+    let tick = timeout(Duration::from_secs(60), changes.next()).await;
+    assert!(tick.is_err(), "nothing changed that the check looks at");
+    view.see_node(&Event::Apply(node("n", "12Gi")));
+    assert!(timeout(Duration::from_secs(3), changes.next()).await.is_ok());
+}

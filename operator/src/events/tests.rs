@@ -1,1 +1,199 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use modelcache_crds::conditions::{Decided, Status, merge};
+use modelcache_crds::model_cache::{Attempts, LastFailure, Resolved};
+use pretty_assertions::assert_eq;
 
+use super::*;
+
+fn now() -> Time {
+    Time(Timestamp::UNIX_EPOCH)
+}
+
+/// A status in which this reason on this condition is what holds Ready back.
+fn held_back(kind: ConditionType, status: Status, reason: Reason, message: &str) -> ModelCacheStatus {
+    let decided = |kind, status| Decided {
+        kind,
+        status,
+        reason,
+        message: message.to_owned(),
+    };
+    ModelCacheStatus {
+        conditions: merge(
+            &[],
+            &[decided(ConditionType::Ready, Status::False), decided(kind, status)],
+            1,
+            &now(),
+        ),
+        ..ModelCacheStatus::default()
+    }
+}
+
+fn fault(reason: Reason, message: &str) -> ModelCacheStatus {
+    held_back(reason.conditions()[0], Status::False, reason, message)
+}
+
+fn fetching() -> ModelCacheStatus {
+    held_back(
+        ConditionType::Fetched,
+        Status::Unknown,
+        Reason::Fetching,
+        "12% of 90 MiB",
+    )
+}
+
+fn ready() -> ModelCacheStatus {
+    let mut status = held_back(ConditionType::Ready, Status::True, Reason::Ready, "90 MiB in 3 files");
+    status.conditions.truncate(1);
+    status.conditions[0].status = "True".to_owned();
+    status
+}
+
+fn attempted(mut status: ModelCacheStatus, count: i32, class: FailureClass) -> ModelCacheStatus {
+    status.attempts = Some(Attempts {
+        count,
+        last_failure: Some(LastFailure {
+            class,
+            message: String::new(),
+            file: None,
+            offset: None,
+            time: now(),
+        }),
+        ..Attempts::default()
+    });
+    status
+}
+
+fn reasons(drafts: &[EventDraft]) -> Vec<(EventType, &str)> {
+    drafts.iter().map(|draft| (draft.type_, draft.reason)).collect()
+}
+
+#[test]
+fn every_fault_is_a_warning_with_its_reason_and_message_and_every_wait_is_silent() {
+    for reason in Reason::ALL.iter().copied().filter(|reason| *reason != Reason::Ready) {
+        let drafts = for_transitions(&ModelCacheStatus::default(), &fault(reason, "what to do"));
+        let warnings: Vec<_> = drafts
+            .iter()
+            .filter(|draft| draft.type_ == EventType::Warning)
+            .collect();
+        assert_eq!(warnings.len(), usize::from(is_fault(reason)), "{reason:?}");
+        for warning in warnings {
+            assert_eq!((warning.reason, warning.note.as_str()), (reason.as_str(), "what to do"));
+        }
+    }
+}
+
+#[test]
+fn every_permanent_reason_is_a_fault() {
+    for reason in Reason::ALL {
+        assert!(!reason.is_permanent() || is_fault(*reason), "{reason:?}");
+    }
+}
+
+#[test]
+fn a_change_of_message_alone_is_no_event() {
+    let before = fault(Reason::InsufficientMemory, "node1 has 3Gi");
+    let after = fault(Reason::InsufficientMemory, "node1 has 4Gi");
+    assert_eq!(for_transitions(&before, &after), []);
+    assert_eq!(for_transitions(&ready(), &ready()), []);
+}
+
+#[test]
+fn a_fault_is_told_once_however_often_it_is_tried_again() {
+    let class = FailureClass::SourceUnreachable;
+    let failed = attempted(fault(Reason::SourceUnreachable, "refused"), 1, class);
+    assert_eq!(
+        reasons(&for_transitions(&fetching(), &failed)),
+        [(EventType::Warning, "SourceUnreachable")]
+    );
+    let running_again = attempted(fetching(), 1, class);
+    assert_eq!(for_transitions(&failed, &running_again), []);
+    let failed_again = attempted(fault(Reason::SourceUnreachable, "refused"), 2, class);
+    assert_eq!(for_transitions(&running_again, &failed_again), []);
+    let failed_otherwise = attempted(fault(Reason::DiskFull, "full"), 2, FailureClass::DiskFull);
+    assert_eq!(
+        reasons(&for_transitions(&running_again, &failed_otherwise)),
+        [(EventType::Warning, "DiskFull")]
+    );
+}
+
+#[test]
+fn the_same_fault_after_a_success_is_told_again() {
+    let failed = attempted(fault(Reason::RateLimited, "slow down"), 1, FailureClass::RateLimited);
+    assert_eq!(
+        reasons(&for_transitions(&ready(), &failed)),
+        [(EventType::Warning, "RateLimited")]
+    );
+}
+
+#[test]
+fn the_good_road_is_told_in_three_events() {
+    let resolved = |mut status: ModelCacheStatus| {
+        status.resolved = Some(Resolved {
+            revision: "main".to_owned(),
+            digest: "sha256:00".to_owned(),
+            files: 3,
+            bytes: 90,
+            size: "90 B".to_owned(),
+            resolved_time: now(),
+            source_hash: String::new(),
+        });
+        let decided = Decided {
+            kind: ConditionType::SourceResolved,
+            status: Status::True,
+            reason: Reason::Resolved,
+            message: "3 files".to_owned(),
+        };
+        status.conditions.extend(merge(&[], &[decided], 1, &now()));
+        status
+    };
+    let resolving = held_back(ConditionType::SourceResolved, Status::Unknown, Reason::Resolving, "");
+    let waiting = resolved(held_back(
+        ConditionType::StorageReady,
+        Status::Unknown,
+        Reason::WaitingForFirstConsumer,
+        "",
+    ));
+    let road = [
+        ModelCacheStatus::default(),
+        resolving,
+        waiting,
+        resolved(fetching()),
+        resolved(ready()),
+    ];
+    let told: Vec<_> = road
+        .windows(2)
+        .flat_map(|pair| for_transitions(&pair[0], &pair[1]))
+        .collect();
+    assert_eq!(
+        reasons(&told),
+        [
+            (EventType::Normal, "Resolved"),
+            (EventType::Normal, "FetchStarted"),
+            (EventType::Normal, "Ready"),
+        ]
+    );
+}
+
+#[test]
+fn a_note_is_cut_to_what_the_api_takes_at_a_character() {
+    let long = "ä".repeat(2000);
+    let drafts = for_transitions(&ModelCacheStatus::default(), &fault(Reason::SourceError, &long));
+    let note = &drafts[0].note;
+    assert!(note.len() <= MAX_NOTE_BYTES && note.len() > MAX_NOTE_BYTES - 8 && note.ends_with('…'));
+}
+
+#[test]
+fn reasons_and_actions_fit_the_limits_of_the_api() {
+    for reason in Reason::ALL {
+        assert!(reason.as_str().len() <= 128 && !action_of(*reason).is_empty());
+    }
+}
+
+#[test]
+fn every_failure_class_has_the_reason_it_is_told_under() {
+    for class in FailureClass::ALL {
+        let name = reason_of_class(class);
+        assert!(Reason::ALL.iter().any(|reason| reason.as_str() == name), "{class}");
+    }
+}
