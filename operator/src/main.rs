@@ -1,5 +1,7 @@
 //! The operator's process: what is started, in which order, and how it ends.
 
+mod probe;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use modelcache_operator::http::{self, Health, Phase};
 use modelcache_operator::leader::Election;
 use modelcache_operator::metrics::Metrics;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -31,8 +34,16 @@ const SERVER_DEADLINE: Duration = Duration::from_secs(2);
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> anyhow::Result<()> {
+    if let Some(url) = probe::requested(std::env::args()) {
+        start_logging(LogFormat::Text);
+        return start_runtime()?.block_on(probe::run(&url));
+    }
     let args = Args::parse();
     start_logging(args.log_format);
+    start_runtime()?.block_on(run(args))
+}
+
+fn start_runtime() -> anyhow::Result<Runtime> {
     // kube and reqwest bring one provider each; rustls panics at the first connection if none is chosen.
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
@@ -42,8 +53,7 @@ fn main() -> anyhow::Result<()> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .context("failed to start the runtime")?
-        .block_on(run(args))
+        .context("failed to start the runtime")
 }
 
 fn start_logging(format: LogFormat) {

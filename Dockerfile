@@ -1,0 +1,30 @@
+# syntax=docker/dockerfile:1
+# Two images from one build: `--target operator` and `--target fetcher`.
+
+FROM docker.io/library/rust:1.95-bookworm AS build
+WORKDIR /src
+COPY . .
+# One compilation serves both targets. The caches outlive the layer, so that an edit compiles what it touched.
+RUN --mount=type=cache,id=modelcache-cargo-registry,target=/usr/local/cargo/registry \
+    --mount=type=cache,id=modelcache-cargo-target,target=/src/target \
+    cargo build --locked --release --bin modelcache-operator --bin modelcache-fetcher \
+    && install -D --target-directory=/out target/release/modelcache-operator target/release/modelcache-fetcher
+
+FROM gcr.io/distroless/cc-debian12:nonroot AS base
+LABEL org.opencontainers.image.source="https://github.com/modelcache/modelcache" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.vendor="modelcache"
+# By number: the kubelet cannot prove of a name that it is not root's.
+USER 65532:65532
+
+FROM base AS fetcher
+LABEL org.opencontainers.image.title="modelcache-fetcher" \
+      org.opencontainers.image.description="Fetches a model in parallel byte ranges, proves every byte and publishes it atomically"
+COPY --from=build /out/modelcache-fetcher /usr/local/bin/modelcache-fetcher
+ENTRYPOINT ["/usr/local/bin/modelcache-fetcher"]
+
+FROM base AS operator
+LABEL org.opencontainers.image.title="modelcache-operator" \
+      org.opencontainers.image.description="Turns ModelCache objects into verified models on PersistentVolumeClaims"
+COPY --from=build /out/modelcache-operator /usr/local/bin/modelcache-operator
+ENTRYPOINT ["/usr/local/bin/modelcache-operator"]

@@ -1,0 +1,66 @@
+//! `modelcache-operator probe URL`: the chart's own test, in an image that has no shell and no curl.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+/// A Service's name may resolve, and its endpoints be programmed, a little after the pod is ready.
+const TRIES: u32 = 10;
+
+const PAUSE: Duration = Duration::from_secs(1);
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The URL to probe, where the command line asks for that instead of the operator.
+pub(crate) fn requested(arguments: impl IntoIterator<Item = String>) -> Option<String> {
+    let mut arguments = arguments.into_iter().skip(1);
+    (arguments.next()? == "probe").then(|| arguments.next())?
+}
+
+/// Succeeds once the URL answers 200.
+pub(crate) async fn run(url: &str) -> anyhow::Result<()> {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(TIMEOUT)
+        .build()
+        .context("failed to make the HTTP client")?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let error = match client.get(url).send().await {
+            Ok(answer) if answer.status().is_success() => {
+                tracing::info!(url, "answers");
+                return Ok(());
+            }
+            Ok(answer) => anyhow::anyhow!("it answers {}", answer.status()),
+            Err(error) => error.into(),
+        };
+        if tries == TRIES {
+            return Err(error).with_context(|| format!("{url} is not ready after {TRIES} tries"));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn only_the_first_word_asks_for_a_probe() {
+        assert_eq!(
+            requested(arguments(&["modelcache-operator", "probe", "http://a/readyz"])).as_deref(),
+            Some("http://a/readyz")
+        );
+        assert_eq!(
+            requested(arguments(&["modelcache-operator", "--fetcher-image=probe"])),
+            None
+        );
+        assert_eq!(requested(arguments(&["modelcache-operator", "probe"])), None);
+        assert_eq!(requested(arguments(&["modelcache-operator"])), None);
+    }
+}
