@@ -1,16 +1,43 @@
 //! Moves bytes: any number of connections fetch pieces of several files at once, each file is hashed as its
 //! bytes arrive, and what is durable is never fetched again. It knows no source and no protocol but byte ranges.
+//!
+//! A *lane* takes one file at a time through its life: take up what is on disk, offer the rest on the *board*, hash
+//! and sync what arrives, prove it, stage it. *Connections* take pieces from the board and write them. Lanes are
+//! threads, since all they do is wait for the disk; connections are tasks, since all they do is wait for the network.
 
-use std::sync::Arc;
+mod active;
+mod board;
+mod connection;
+mod content;
+mod lane;
+mod locations;
+mod partial;
+mod pauses;
+mod redirect;
+mod request;
+mod reuse;
+mod room;
+mod schedule;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::FetchError;
+use self::board::Board;
+use self::content::{Content, contents};
+use self::pauses::Pauses;
+use self::reuse::Reuse;
+use self::schedule::Limits;
+use crate::error::{FetchError, SourceError};
 use crate::progress::Progress;
 use crate::retry;
 use crate::source::{RemoteFile, Source};
-use crate::store::Store;
+use crate::store::{Store, revision_id};
 
 /// How a fetch goes about its work.
 #[derive(Clone, Debug)]
@@ -78,8 +105,48 @@ pub struct Outcome {
     pub bytes_reused: u64,
 }
 
+/// Everything lanes and connections share.
+struct Run {
+    settings: Settings,
+    revision: String,
+    source: Arc<dyn Source>,
+    client: reqwest::Client,
+    progress: Progress,
+    board: Board,
+    pauses: Pauses,
+    store: Store,
+    id: String,
+    reuse: Reuse,
+    waiting: Mutex<VecDeque<Content>>,
+    in_place: Mutex<Vec<Content>>,
+    any_staged: AtomicBool,
+    seeds: AtomicU64,
+    failure: Mutex<Option<FetchError>>,
+    /// Ends everything: asked to stop, or failed.
+    halt: CancellationToken,
+    /// No connection writes any more, so lanes can sync what they have and end.
+    drained: AtomicBool,
+}
+
+/// Why a request did not bring what it was to bring.
+enum Trouble {
+    /// Its server ignores ranges.
+    RangesIgnored,
+    /// The address does not serve the file (any more); it is located anew.
+    Relocate(SourceError),
+    /// Another try may help.
+    Again(SourceError),
+    /// Another try cannot help.
+    Permanent(SourceError),
+    /// Something here failed, not the source.
+    Failed(FetchError),
+}
+
 /// Fetches every file into the store's staging, each proven against its digest and durable.
-#[expect(clippy::too_many_arguments, reason = "each is a different collaborator, and there is one caller")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a different collaborator, and there is one caller"
+)]
 pub async fn fetch(
     files: &[RemoteFile],
     revision: &str,
@@ -90,6 +157,163 @@ pub async fn fetch(
     progress: &Progress,
     stop: CancellationToken,
 ) -> Result<Outcome, FetchError> {
-    let _ = (files, revision, source, client.0, store, settings, progress, stop);
-    Err(FetchError::Internal("the engine is not wired up".to_owned()))
+    let before = progress.snapshot();
+    progress.set_total(files.len() as u64, files.iter().map(|file| file.size).sum());
+    let id = revision_id(revision, files);
+    let contents = contents(files);
+    let reuse = Reuse::survey(store, &id)?;
+    room::require(store, &contents, &reuse)?;
+    let settings = sound(settings);
+    let run = Arc::new(Run {
+        board: Board::new(Limits {
+            piece_blocks: settings.piece_bytes / settings.block_bytes,
+            window_blocks: settings.window_pieces * settings.piece_bytes / settings.block_bytes,
+        }),
+        seeds: AtomicU64::new(settings.seed),
+        settings,
+        revision: revision.to_owned(),
+        source,
+        client: client.0,
+        progress: progress.clone(),
+        pauses: Pauses::default(),
+        store: store.clone(),
+        id,
+        reuse,
+        waiting: Mutex::new(contents.into()),
+        in_place: Mutex::default(),
+        any_staged: AtomicBool::new(false),
+        failure: Mutex::default(),
+        halt: stop.child_token(),
+        drained: AtomicBool::new(false),
+    });
+    run_to_the_end(&run).await;
+    if let Some(error) = lock(&run.failure).take() {
+        return Err(error);
+    }
+    if run.halt.is_cancelled() {
+        return Err(FetchError::Interrupted);
+    }
+    settle_what_is_in_place(&run).await?;
+    let after = progress.snapshot();
+    Ok(Outcome {
+        bytes_fetched: after.bytes_received - before.bytes_received,
+        bytes_reused: after.bytes_reused - before.bytes_reused,
+    })
+}
+
+/// Settings that make sense together, whatever was given.
+fn sound(settings: &Settings) -> Settings {
+    let block_bytes = settings.block_bytes.max(1);
+    Settings {
+        connections: settings.connections.max(1),
+        parallel_files: settings.parallel_files.max(1),
+        block_bytes,
+        piece_bytes: settings.piece_bytes.max(block_bytes),
+        window_pieces: settings.window_pieces.max(1),
+        ..settings.clone()
+    }
+}
+
+/// Stops lanes and connections also when the future that waits for them is dropped.
+struct Halt<'a>(&'a Run);
+
+impl Drop for Halt<'_> {
+    fn drop(&mut self) {
+        self.0.halt.cancel();
+        self.0.board.close();
+        self.0.drained.store(true, Ordering::Release);
+    }
+}
+
+/// Runs lanes and connections until every file is staged, or something ends them.
+async fn run_to_the_end(run: &Arc<Run>) {
+    let halted = Halt(run);
+    let files = lock(&run.waiting).len();
+    let lanes: Vec<_> = (0..run.settings.parallel_files.min(files))
+        .map(|_| start_lane(run))
+        .collect();
+    let mut connections = JoinSet::new();
+    for _ in 0..run.settings.connections {
+        connections.spawn(connection::run(Arc::clone(run)));
+    }
+    let mut lanes = std::pin::pin!(async {
+        for lane in lanes {
+            if lane.await.is_err() {
+                run.fail(FetchError::Internal("a lane ended early".to_owned()));
+            }
+        }
+    });
+    let complete = tokio::select! {
+        () = &mut lanes => true,
+        () = run.halt.cancelled() => false,
+    };
+    run.board.close();
+    while let Some(ended) = connections.join_next().await {
+        if let Err(error) = ended {
+            run.fail(FetchError::Internal(format!("a connection ended early: {error}")));
+        }
+    }
+    run.drained.store(true, Ordering::Release);
+    if complete {
+        // Nothing is left to stop: do not make a success look halted.
+        std::mem::forget(halted);
+    } else {
+        lanes.await;
+    }
+}
+
+/// Starts a lane; the receiver hears when it ends. A thread of its own, for it waits for the disk most of the time
+/// and must not use up the runtime's blocking threads, on which connections write.
+fn start_lane(run: &Arc<Run>) -> oneshot::Receiver<()> {
+    let (ended, hears) = oneshot::channel();
+    let lane = Arc::clone(run);
+    let started = std::thread::Builder::new().name("lane".to_owned()).spawn(move || {
+        lane::run(&lane);
+        let _ = ended.send(());
+    });
+    if let Err(error) = started {
+        run.fail(FetchError::Internal(format!("cannot start a thread: {error}")));
+    }
+    hears
+}
+
+/// A revision that is published whole and sound stays as it is. One of which something was staged anew is staged
+/// whole, to be exchanged for the published one.
+async fn settle_what_is_in_place(run: &Arc<Run>) -> Result<(), FetchError> {
+    let run = Arc::clone(run);
+    let settled = tokio::task::spawn_blocking(move || {
+        if !run.any_staged.load(Ordering::Acquire) {
+            return if lock(&run.in_place).is_empty() {
+                Ok(())
+            } else {
+                run.store.unstage(&run.id)
+            };
+        }
+        lock(&run.in_place)
+            .iter()
+            .try_for_each(|content| run.reuse.stage_in_place(&run.store, content))
+    });
+    settled
+        .await
+        .map_err(|error| FetchError::Internal(format!("a thread ended early: {error}")))?
+        .map_err(Into::into)
+}
+
+impl Run {
+    /// Ends everything with an error; the first one counts.
+    fn fail(&self, error: FetchError) {
+        if !matches!(error, FetchError::Interrupted) {
+            lock(&self.failure).get_or_insert(error);
+        }
+        self.halt.cancel();
+    }
+
+    /// Fixes the jitter of one more schedule.
+    fn next_seed(&self) -> u64 {
+        self.seeds.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -19,8 +19,10 @@ mod manifest;
 mod publish;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-pub(crate) use self::disk::{clone_file, create_folders, make_read_only, open_plain, size_of_plain_file};
+use self::disk::clone_file;
+pub(crate) use self::disk::{create_folders, make_read_only, open_plain, size_of_plain_file};
 use self::lock::Lock;
 pub use self::manifest::{StoredFile, StoredManifest, current, published};
 use crate::digest::ContentDigest;
@@ -38,11 +40,11 @@ const REVISIONS: &str = "revisions";
 /// The link to the revision published last, below the root.
 const CURRENT: &str = "current";
 
-/// The folder, locked for writing as long as this lives.
-#[derive(Debug)]
+/// The folder, locked for writing as long as this or a clone of it lives.
+#[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
-    _lock: Lock,
+    _lock: Arc<Lock>,
 }
 
 /// Where a published revision is, relative to the root: `revisions/<id>`.
@@ -65,7 +67,7 @@ impl Store {
         let lock = Lock::take(&own.join("lock"))?;
         let store = Self {
             root: root.to_owned(),
-            _lock: lock,
+            _lock: Arc::new(lock),
         };
         for folder in [
             store.partials(),
@@ -103,6 +105,26 @@ impl Store {
     /// Where a proven file waits for the rest of its revision.
     pub(crate) fn staged(&self, id: &str, file: &FilePath) -> PathBuf {
         self.staging(id).join(file.as_str())
+    }
+
+    /// Gives a proven file a place among the staged ones.
+    pub(crate) fn stage_clone(
+        &self,
+        id: &str,
+        file: &FilePath,
+        digest: &ContentDigest,
+        from: &Path,
+    ) -> Result<(), StorageError> {
+        clone_file(
+            from,
+            &self.staged(id, file),
+            &self.partial(digest).with_extension("copy"),
+        )
+    }
+
+    /// Forgets what is staged of a revision.
+    pub(crate) fn unstage(&self, id: &str) -> Result<(), StorageError> {
+        disk::remove_tree(&self.staging(id))
     }
 
     fn staging(&self, id: &str) -> PathBuf {

@@ -36,17 +36,27 @@ pub(crate) fn make_read_only(file: &File) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(0o444))
 }
 
-/// Gives a proven file a second name, or a second copy where the file system has no such thing.
-pub(crate) fn clone_file(from: &Path, to: &Path) -> Result<(), StorageError> {
+/// Gives a proven file a second name, or a second copy where the file system has no such thing. The copy is made
+/// under a temporary name: a name that counts as proven never holds half a file.
+pub(crate) fn clone_file(from: &Path, to: &Path, temporary: &Path) -> Result<(), StorageError> {
+    if let Some(folder) = to.parent() {
+        create_folders(folder)?;
+    }
+    if let Err(error) = fs::remove_file(to)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(StorageError::at("remove", to)(error));
+    }
     if fs::hard_link(from, to).is_ok() {
         return Ok(());
     }
     let mut source = open_plain(from).map_err(StorageError::at("open", from))?;
-    let mut copy = File::create(to).map_err(StorageError::at("create", to))?;
+    let mut copy = File::create(temporary).map_err(StorageError::at("create", temporary))?;
     io::copy(&mut source, &mut copy)
         .and_then(|_| make_read_only(&copy))
         .and_then(|()| copy.sync_all())
-        .map_err(StorageError::at("copy", to))
+        .map_err(StorageError::at("copy", to))?;
+    fs::rename(temporary, to).map_err(StorageError::at("rename", temporary))
 }
 
 /// Makes the names in a folder durable.

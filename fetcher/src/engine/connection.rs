@@ -1,0 +1,210 @@
+//! One connection: takes pieces from the board, asks for them as often as it must, and writes what arrives.
+//!
+//! What was received is kept when an answer is cut, down to the byte: only the rest of a piece is asked for again.
+
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use tokio::time::{sleep, timeout};
+
+use super::active::{ActiveFile, Written};
+use super::request::{self, Answer};
+use super::schedule::Piece;
+use super::{Run, Trouble};
+use crate::error::{FetchError, SourceError};
+use crate::retry::Backoff;
+
+/// Fetches pieces until nothing is left to fetch, or everything ends.
+pub(super) async fn run(run: Arc<Run>) {
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = run.halt.cancelled() => return,
+            next = run.board.next() => next,
+        };
+        let Some((piece, file)) = next else { return };
+        let fetched = tokio::select! {
+            biased;
+            () = run.halt.cancelled() => return,
+            fetched = fetch(&run, &piece, &file) => fetched,
+        };
+        if let Ok(Done::RangesIgnored) = fetched {
+            tracing::info!(file = %file.remote.path, "the server ignores ranges; the file is read in one stream");
+            run.board.read_in_sequence(piece.file);
+        }
+        run.board.ended(&piece);
+        if let Err(error) = fetched {
+            run.fail(error);
+            return;
+        }
+    }
+}
+
+/// How the work on a piece ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    /// Every byte of it is written.
+    Written,
+    /// Its server does not do pieces.
+    RangesIgnored,
+}
+
+/// Fetches a piece, trying again for as long as that helps.
+async fn fetch(run: &Run, piece: &Piece, file: &ActiveFile) -> Result<Done, FetchError> {
+    let bytes = file.bytes(&piece.blocks);
+    let mut gathering = Gathering {
+        run,
+        piece,
+        file,
+        start: bytes.start,
+        buffer: Vec::new(),
+    };
+    let mut backoff = Backoff::new(run.settings.retry, run.next_seed());
+    let mut relocated = false;
+    while gathering.position() < bytes.end {
+        let before = gathering.position();
+        let asked = request::ask(run, file, before..bytes.end, piece.sequential).await;
+        let read = match asked {
+            Ok(answer) => gathering.read(answer).await,
+            Err(trouble) => Err(trouble),
+        };
+        if gathering.position() > before {
+            backoff.progressed();
+            relocated = false;
+        }
+        let failed = |source| FetchError::Source {
+            file: Some(file.remote.path.clone()),
+            offset: Some(gathering.position()),
+            source,
+        };
+        let error = match read {
+            Ok(()) => continue,
+            Err(Trouble::RangesIgnored) => return Ok(Done::RangesIgnored),
+            Err(Trouble::Failed(error)) => return Err(error),
+            Err(Trouble::Permanent(error)) => return Err(failed(error)),
+            // A new address is refused like the old one: it is not the address.
+            Err(Trouble::Relocate(error)) if relocated && error.class.is_permanent() => return Err(failed(error)),
+            Err(Trouble::Relocate(error)) if !relocated => {
+                tracing::debug!(file = %file.remote.path, error = %error, "locating the file anew");
+                run.progress.retried();
+                relocated = true;
+                continue;
+            }
+            Err(Trouble::Relocate(error) | Trouble::Again(error)) => error,
+        };
+        let Some(pause) = backoff.failed(error.retry_after) else {
+            return Err(failed(given_up(run, error)));
+        };
+        tracing::debug!(file = %file.remote.path, offset = gathering.position(), error = %error, ?pause, "trying again");
+        run.progress.retried();
+        sleep(pause).await;
+    }
+    Ok(Done::Written)
+}
+
+fn given_up(run: &Run, error: SourceError) -> SourceError {
+    let message = format!(
+        "{} (gave up after {} tries without a byte gained)",
+        error.message, run.settings.retry.attempts
+    );
+    SourceError { message, ..error }
+}
+
+/// The bytes of a piece, gathering to blocks.
+struct Gathering<'a> {
+    run: &'a Run,
+    piece: &'a Piece,
+    file: &'a ActiveFile,
+    /// Where the buffer goes: the beginning of a block.
+    start: u64,
+    buffer: Vec<u8>,
+}
+
+impl Gathering<'_> {
+    /// The next byte to ask for.
+    fn position(&self) -> u64 {
+        self.start + self.buffer.len() as u64
+    }
+
+    /// Reads the body of an answer.
+    async fn read(&mut self, answer: Answer) -> Result<(), Trouble> {
+        let Answer {
+            mut response,
+            from,
+            mut skip,
+            length: mut left,
+        } = answer;
+        let again = |error| Trouble::Again(request::at(from.expose(), error));
+        let stall = self.run.settings.stall_timeout;
+        while left > 0 {
+            let mut chunk = match timeout(stall, response.chunk()).await {
+                Err(_) => return Err(again(request::stalled(stall))),
+                Ok(Err(error)) => return Err(again(request::network(error))),
+                Ok(Ok(None)) => {
+                    let error = format!("ended the body {left} bytes early");
+                    return Err(again(request::against_protocol(error)));
+                }
+                Ok(Ok(Some(chunk))) => chunk,
+            };
+            self.run.progress.received(chunk.len() as u64);
+            let skipped = skip.min(chunk.len() as u64);
+            self.run.progress.discarded(skipped);
+            skip -= skipped;
+            chunk.advance(usize::try_from(skipped).unwrap_or(usize::MAX));
+            if chunk.len() as u64 > left {
+                self.run.progress.discarded(chunk.len() as u64);
+                return Err(again(request::against_protocol(
+                    "sent more bytes than it was asked for".to_owned(),
+                )));
+            }
+            left -= chunk.len() as u64;
+            self.take(chunk).await?;
+        }
+        // Read to its end, the connection can be used again. Whatever else happens here concerns no byte of ours.
+        let _ = timeout(stall, response.chunk()).await;
+        Ok(())
+    }
+
+    /// Takes bytes in, and writes every block that is full.
+    async fn take(&mut self, mut bytes: Bytes) -> Result<(), Trouble> {
+        while bytes.has_remaining() {
+            let block = self.start / self.file.block_bytes;
+            let end = self.file.bytes(&(block..block + 1)).end;
+            if self.buffer.capacity() == 0 {
+                self.buffer
+                    .reserve_exact(usize::try_from(end - self.start).unwrap_or_default());
+            }
+            let room = usize::try_from(end - self.position()).unwrap_or(usize::MAX);
+            let part = bytes.split_to(room.min(bytes.len()));
+            self.buffer.extend_from_slice(&part);
+            if self.position() == end {
+                self.write(block).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a block where it belongs, and tells those who wait for it.
+    async fn write(&mut self, block: u64) -> Result<(), Trouble> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let start = self.start;
+        let disk = Arc::clone(&self.file.disk);
+        let written = tokio::task::spawn_blocking(move || {
+            let checksum = crc32c::crc32c(&buffer);
+            disk.write_all_at(&buffer, start).map(|()| (buffer, checksum))
+        })
+        .await
+        .map_err(|error| Trouble::Failed(FetchError::Internal(format!("a write ended early: {error}"))))?;
+        let (mut buffer, checksum) = written
+            .map_err(self.file.storage("write"))
+            .map_err(|error| Trouble::Failed(error.into()))?;
+        self.start += buffer.len() as u64;
+        buffer.clear();
+        self.buffer = buffer;
+        self.run.board.written(self.piece.file, block);
+        // The lane is gone only when the file was given up: then nobody waits for its blocks.
+        let _ = self.file.written.send(Written { block, checksum });
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! Takes one file after another through its life, from what is on disk to staged.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use super::active::{ActiveFile, Written};
+use super::content::Content;
+use super::locations::Locations;
+use super::partial::Partial;
+use super::reuse::Found;
+use super::schedule::FileNumber;
+use super::{Run, lock};
+use crate::error::FetchError;
+
+/// How soon a lane notices that everything ends.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// Works until no file is left, or everything ends.
+pub(super) fn run(run: &Run) {
+    loop {
+        let Some(content) = lock(&run.waiting).pop_front() else {
+            return;
+        };
+        if run.halt.is_cancelled() {
+            return;
+        }
+        if let Err(error) = obtain(run, &content) {
+            run.fail(error);
+            return;
+        }
+    }
+}
+
+/// Has every file of a content staged or in place.
+fn obtain(run: &Run, content: &Content) -> Result<(), FetchError> {
+    match run.reuse.find(&run.store, content, &run.progress, &run.halt)? {
+        Found::Staged => {
+            run.any_staged.store(true, Ordering::Release);
+            run.progress.reused(content.remote.size);
+        }
+        Found::InPlace => {
+            lock(&run.in_place).push(content.clone());
+            run.progress.reused(content.remote.size);
+        }
+        Found::Nowhere => {
+            let first = fetch(run, content)?;
+            first.stage(&run.store.staged(&run.id, &content.remote.path))?;
+            run.reuse
+                .stage(&run.store, content, &run.store.staged(&run.id, &content.remote.path))?;
+            run.any_staged.store(true, Ordering::Release);
+        }
+    }
+    run.progress.reused(content.duplicate_bytes());
+    run.progress.verified(content.duplicate_bytes());
+    for _ in &content.paths {
+        run.progress.file_done();
+    }
+    Ok(())
+}
+
+/// Fetches a content until its bytes hash to its digest.
+fn fetch(run: &Run, content: &Content) -> Result<Partial, FetchError> {
+    let remote = &content.remote;
+    let mut refetches = 0;
+    loop {
+        let partial = attempt(run, content)?;
+        let actual = partial.digest();
+        if actual == remote.digest {
+            return Ok(partial);
+        }
+        run.progress.discarded(remote.size);
+        run.progress.unverified(remote.size);
+        partial.discard(&run.store)?;
+        if refetches == run.settings.refetches || remote.size == 0 {
+            return Err(FetchError::DigestMismatch {
+                file: remote.path.clone(),
+                expected: remote.digest.to_string(),
+                actual: actual.to_string(),
+            });
+        }
+        refetches += 1;
+        tracing::warn!(file = %remote.path, %actual, expected = %remote.digest, "the bytes hash to something else; the file is fetched again");
+    }
+}
+
+/// Takes up what is on disk of a content, and has the rest fetched and hashed.
+fn attempt(run: &Run, content: &Content) -> Result<Partial, FetchError> {
+    let settings = &run.settings;
+    let mut partial = Partial::open(&run.store, &content.remote, settings.block_bytes, &run.halt)?;
+    run.progress.reused(partial.written_bytes());
+    run.progress.verified(partial.hashed_bytes());
+    if partial.is_hashed() {
+        return Ok(partial);
+    }
+    let (written, arriving) = channel();
+    let active = ActiveFile {
+        remote: content.remote.clone(),
+        disk: partial.file(),
+        label: partial.label().to_owned(),
+        block_bytes: settings.block_bytes,
+        locations: Locations::default(),
+        written,
+    };
+    let number = run
+        .board
+        .add(Arc::new(active), partial.blocks(), partial.written(), partial.hashed());
+    let followed = follow(run, number, &mut partial, &arriving);
+    run.board.remove(number);
+    followed.map(|()| partial)
+}
+
+/// Hashes and syncs what connections write, until every byte is hashed. What is written when everything ends is
+/// made durable before that.
+fn follow(
+    run: &Run,
+    number: FileNumber,
+    partial: &mut Partial,
+    arriving: &Receiver<Written>,
+) -> Result<(), FetchError> {
+    // Lanes share the bound, so that a kill loses no more of many files than of one.
+    let unsynced_bytes = run.settings.unsynced_bytes / run.settings.parallel_files as u64;
+    loop {
+        let drained = run.drained.load(Ordering::Acquire);
+        wait(run, partial, arriving, unsynced_bytes);
+        while let Ok(written) = arriving.try_recv() {
+            partial.received(written);
+        }
+        if drained {
+            partial.sync()?;
+            return Err(FetchError::Interrupted);
+        }
+        let hashed = partial.hash_next()?;
+        if hashed > 0 {
+            run.progress.verified(hashed);
+            run.board.hashed(number, partial.hashed());
+        }
+        if partial.is_hashed() {
+            return Ok(());
+        }
+        if sync_is_due(run, partial, unsynced_bytes) {
+            partial.sync()?;
+        }
+    }
+}
+
+/// Waits for the next block, but not while there is something else to do.
+fn wait(run: &Run, partial: &mut Partial, arriving: &Receiver<Written>, unsynced_bytes: u64) {
+    if partial.can_hash() || run.drained.load(Ordering::Acquire) {
+        return;
+    }
+    let due = partial
+        .sync_due_in(unsynced_bytes, run.settings.sync_interval)
+        .unwrap_or(GLANCE);
+    match arriving.recv_timeout(due.min(GLANCE)) {
+        Ok(written) => partial.received(written),
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+    }
+}
+
+fn sync_is_due(run: &Run, partial: &Partial, unsynced_bytes: u64) -> bool {
+    partial
+        .sync_due_in(unsynced_bytes, run.settings.sync_interval)
+        .is_some_and(|due| due.is_zero())
+}

@@ -1,0 +1,309 @@
+//! A file under way, as its lane sees it: its bytes, its journal, and how far its hash has come.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FallocateFlags, OFlags, fallocate};
+use rustix::io::Errno;
+use tokio_util::sync::CancellationToken;
+
+use super::active::Written;
+use super::room;
+use crate::digest::{ContentDigest, Hasher};
+use crate::error::{FetchError, StorageError};
+use crate::journal::{Checkpoint, Journal, Key, Recovered};
+use crate::source::RemoteFile;
+use crate::store::{Store, make_read_only};
+use crate::verify::forget;
+
+/// The bytes of one content, gathering.
+#[derive(Debug)]
+pub(super) struct Partial {
+    key: Key,
+    path: PathBuf,
+    label: String,
+    file: Arc<File>,
+    /// Left out for a file of one block: there is nothing between none of it and all of it.
+    journal: Option<Journal>,
+    /// Blocks that are on disk, though perhaps not yet durable.
+    written: Vec<bool>,
+    hasher: Hasher,
+    hashed: u64,
+    /// Blocks hashed when the last checkpoint was noted.
+    noted: u64,
+    unsynced: Vec<(u64, u32)>,
+    oldest_unsynced: Option<Instant>,
+    buffer: Vec<u8>,
+}
+
+impl Partial {
+    /// Takes up what is durable of a file, or makes room for it.
+    pub(super) fn open(
+        store: &Store,
+        remote: &RemoteFile,
+        block_bytes: u64,
+        stop: &CancellationToken,
+    ) -> Result<Self, FetchError> {
+        let key = Key {
+            digest: remote.digest,
+            size: remote.size,
+            block_bytes,
+        };
+        let path = store.partial(&remote.digest);
+        let label = format!("{} (as {})", remote.path, path.display());
+        let fault = |action| StorageError::at(action, Path::new(&label));
+        let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .custom_flags(flags)
+            .open(&path)
+            .map_err(fault("open"))?;
+        let fits = file.metadata().map_err(fault("read"))?.len() == remote.size;
+
+        let journal_path = store.journal(&remote.digest);
+        if !fits {
+            remove(&journal_path)?;
+        }
+        let (journal, recovered) = if remote.size > block_bytes {
+            let (journal, recovered) =
+                Journal::open(&journal_path, key).map_err(StorageError::at("open", &journal_path))?;
+            (Some(journal), recovered)
+        } else {
+            (None, Recovered::default())
+        };
+        if recovered.blocks.is_empty() {
+            file.set_len(0).map_err(fault("truncate"))?;
+            allocate(&file, remote.size, store.root()).map_err(fault("reserve room for"))?;
+        }
+        let blocks = usize::try_from(remote.size.div_ceil(block_bytes)).unwrap_or(usize::MAX);
+        let mut partial = Self {
+            key,
+            path,
+            label,
+            file: Arc::new(file),
+            journal,
+            written: vec![false; blocks],
+            hasher: Hasher::new(&remote.digest, remote.size),
+            hashed: 0,
+            noted: 0,
+            unsynced: Vec::new(),
+            oldest_unsynced: None,
+            buffer: Vec::new(),
+        };
+        partial.recover(&recovered, stop)?;
+        Ok(partial)
+    }
+
+    /// Believes the journal: up to the checkpoint because the digest of the whole file covers it, beyond it block by
+    /// block, since a page that was torn by a power cut still stands under a record.
+    fn recover(&mut self, recovered: &Recovered, stop: &CancellationToken) -> Result<(), FetchError> {
+        if let Some(Checkpoint { blocks, state }) = &recovered.checkpoint
+            && let Some(hasher) = Hasher::resume(&self.key.digest, state)
+        {
+            (self.hasher, self.hashed, self.noted) = (hasher, *blocks, *blocks);
+            for block in 0..*blocks {
+                self.mark(block);
+            }
+        }
+        for (block, checksum) in recovered.blocks.range(self.hashed..) {
+            if stop.is_cancelled() {
+                return Err(FetchError::Interrupted);
+            }
+            self.read_block(*block)?;
+            if crc32c::crc32c(&self.buffer) == *checksum {
+                self.mark(*block);
+            } else {
+                tracing::warn!(
+                    file = self.label,
+                    block,
+                    "a block on disk is not what was written; it is fetched again"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self, block: u64) {
+        if let Some(written) = usize::try_from(block)
+            .ok()
+            .and_then(|block| self.written.get_mut(block))
+        {
+            *written = true;
+        }
+    }
+
+    fn is_written(&self, block: u64) -> bool {
+        usize::try_from(block)
+            .ok()
+            .and_then(|block| self.written.get(block))
+            .is_some_and(|written| *written)
+    }
+
+    fn block_length(&self, block: u64) -> u64 {
+        (self.key.size - block * self.key.block_bytes).min(self.key.block_bytes)
+    }
+
+    fn read_block(&mut self, block: u64) -> Result<(), StorageError> {
+        let length = usize::try_from(self.block_length(block)).unwrap_or(usize::MAX);
+        self.buffer.resize(length, 0);
+        self.file
+            .read_exact_at(&mut self.buffer, block * self.key.block_bytes)
+            .map_err(StorageError::at("read", Path::new(&self.label)))
+    }
+
+    pub(super) fn file(&self) -> Arc<File> {
+        Arc::clone(&self.file)
+    }
+
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// How many blocks there are.
+    pub(super) fn blocks(&self) -> u64 {
+        self.written.len() as u64
+    }
+
+    /// Blocks on disk.
+    pub(super) fn written(&self) -> impl Iterator<Item = u64> + '_ {
+        (0..)
+            .zip(&self.written)
+            .filter(|(_, written)| **written)
+            .map(|(block, _)| block)
+    }
+
+    /// Bytes on disk.
+    pub(super) fn written_bytes(&self) -> u64 {
+        self.written().map(|block| self.block_length(block)).sum()
+    }
+
+    /// Blocks hashed, from the first on.
+    pub(super) fn hashed(&self) -> u64 {
+        self.hashed
+    }
+
+    /// Bytes hashed.
+    pub(super) fn hashed_bytes(&self) -> u64 {
+        (self.hashed * self.key.block_bytes).min(self.key.size)
+    }
+
+    /// Whether every byte is hashed.
+    pub(super) fn is_hashed(&self) -> bool {
+        self.hashed == self.blocks()
+    }
+
+    /// Whether the next block to hash is on disk.
+    pub(super) fn can_hash(&self) -> bool {
+        self.is_written(self.hashed)
+    }
+
+    /// Takes note of a block that a connection has written.
+    pub(super) fn received(&mut self, written: Written) {
+        self.mark(written.block);
+        self.unsynced.push((written.block, written.checksum));
+        self.oldest_unsynced.get_or_insert_with(Instant::now);
+    }
+
+    /// Hashes the next block, if it is on disk, and says how many bytes that were.
+    pub(super) fn hash_next(&mut self) -> Result<u64, StorageError> {
+        if !self.can_hash() {
+            return Ok(0);
+        }
+        self.read_block(self.hashed)?;
+        self.hasher.update(&self.buffer);
+        self.hashed += 1;
+        Ok(self.buffer.len() as u64)
+    }
+
+    /// How long the lane may wait before it has to sync.
+    pub(super) fn sync_due_in(&self, unsynced_bytes: u64, interval: Duration) -> Option<Duration> {
+        let oldest = self.oldest_unsynced?;
+        if self.unsynced.len() as u64 * self.key.block_bytes >= unsynced_bytes {
+            return Some(Duration::ZERO);
+        }
+        Some(interval.saturating_sub(oldest.elapsed()))
+    }
+
+    /// Makes what was written durable, then notes it.
+    pub(super) fn sync(&mut self) -> Result<(), StorageError> {
+        let Some(journal) = self.journal.as_mut().filter(|_| !self.unsynced.is_empty()) else {
+            self.oldest_unsynced = None;
+            return Ok(());
+        };
+        self.file
+            .sync_data()
+            .map_err(StorageError::at("sync", Path::new(&self.label)))?;
+        let checkpoint = (self.hashed > self.noted)
+            .then(|| self.hasher.state())
+            .flatten()
+            .map(|state| Checkpoint {
+                blocks: self.hashed,
+                state,
+            });
+        journal
+            .append(&self.unsynced, checkpoint.as_ref())
+            .map_err(StorageError::at("write the journal of", Path::new(&self.label)))?;
+        // The page cache is charged to us; what is hashed and durable is not needed again.
+        let from = self.noted * self.key.block_bytes;
+        forget(
+            &self.file,
+            from,
+            (self.hashed * self.key.block_bytes).saturating_sub(from),
+        );
+        self.noted = self.hashed;
+        self.unsynced.clear();
+        self.oldest_unsynced = None;
+        Ok(())
+    }
+
+    /// The digest of all bytes.
+    pub(super) fn digest(&self) -> ContentDigest {
+        self.hasher.clone().finish()
+    }
+
+    /// Makes a proven file durable and moves it to where proven files wait.
+    pub(super) fn stage(self, to: &Path) -> Result<(), StorageError> {
+        let label = Path::new(&self.label);
+        make_read_only(&self.file).map_err(StorageError::at("change the mode of", label))?;
+        self.file.sync_all().map_err(StorageError::at("sync", label))?;
+        forget(&self.file, 0, 0);
+        if let Some(folder) = to.parent() {
+            crate::store::create_folders(folder)?;
+        }
+        fs::rename(&self.path, to).map_err(StorageError::at("rename", label))
+    }
+
+    /// Throws the bytes away, and the journal first.
+    pub(super) fn discard(self, store: &Store) -> Result<(), StorageError> {
+        remove(&store.journal(&self.key.digest))?;
+        remove(&self.path)
+    }
+}
+
+fn remove(path: &Path) -> Result<(), StorageError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StorageError::at("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Reserves a file's room, so that a full disk is found before the first byte and writes do not fragment. File
+/// systems that cannot (NFS before 4.2) get a sparse file.
+fn allocate(file: &File, size: u64, root: &Path) -> io::Result<()> {
+    if size == 0 {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::empty(), 0, size) {
+        Ok(()) => Ok(()),
+        Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) => file.set_len(size),
+        Err(Errno::NOSPC | Errno::DQUOT) => Err(room::too_little(size, room::free(root).ok())),
+        Err(error) => Err(error.into()),
+    }
+}

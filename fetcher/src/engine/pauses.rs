@@ -1,0 +1,64 @@
+//! Pauses that servers ask for, shared by all connections: what one is told to wait, all wait.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use url::Url;
+
+/// Until when to leave which host alone.
+#[derive(Debug, Default)]
+pub(super) struct Pauses(Mutex<HashMap<String, Instant>>);
+
+impl Pauses {
+    /// Leaves a host alone for a while; a longer pause that was asked for before stays.
+    pub(super) fn pause(&self, url: &Url, pause: Duration) {
+        let until = Instant::now() + pause;
+        let mut pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = pauses.entry(authority(url)).or_insert(until);
+        *entry = until.max(*entry);
+    }
+
+    /// Waits as long as a host is to be left alone.
+    pub(super) async fn wait(&self, url: &Url) {
+        loop {
+            let until = self
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(&authority(url))
+                .copied();
+            match until {
+                Some(until) if until > Instant::now() => tokio::time::sleep_until(until).await,
+                _ => return,
+            }
+        }
+    }
+}
+
+fn authority(url: &Url) -> String {
+    format!(
+        "{}:{}",
+        url.host_str().unwrap_or_default(),
+        url.port_or_known_default().unwrap_or_default()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_holds_back_its_host_and_no_other() {
+        let pauses = Pauses::default();
+        let slow: Url = "https://slow.example/a".parse().unwrap();
+        let begin = Instant::now();
+        pauses.pause(&slow, Duration::from_secs(9));
+        pauses.pause(&slow, Duration::from_secs(3));
+        pauses.wait(&"https://other.example/a".parse().unwrap()).await;
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+        pauses.wait(&"https://slow.example/b".parse().unwrap()).await;
+        assert!(begin.elapsed() >= Duration::from_secs(9));
+    }
+}

@@ -1,0 +1,73 @@
+//! Where to ask next when an address redirects, and what to send there.
+
+use modelcache_crds::report::FailureClass;
+use reqwest::header::{HeaderMap, LOCATION};
+use url::Url;
+
+use crate::error::SourceError;
+use crate::redact::SecretUrl;
+
+/// More hops than any hub needs; a loop ends here.
+pub(super) const MAX_HOPS: usize = 10;
+
+/// The next address and the headers to send there. Headers were meant for the host they came with: none of them
+/// goes to another one, since any could be a credential. Encrypted addresses are not left for open ones.
+pub(super) fn follow(from: &Url, answer: &HeaderMap, sent: HeaderMap) -> Result<(Url, HeaderMap), SourceError> {
+    let refuse = |what: &str| Err(SourceError::new(FailureClass::SourceError, what));
+    let Some(target) = answer.get(LOCATION).and_then(|value| value.to_str().ok()) else {
+        return refuse("redirects without saying where to");
+    };
+    let Ok(next) = from.join(target) else {
+        return refuse("redirects to what is no address");
+    };
+    match (from.scheme(), next.scheme()) {
+        ("https" | "http", "https") | ("http", "http") => {}
+        _ => {
+            return Err(SourceError::new(
+                FailureClass::SourceError,
+                format!("redirects to {}, which is not encrypted; refused", SecretUrl::new(next)),
+            ));
+        }
+    }
+    let headers = if next.origin() == from.origin() {
+        sent
+    } else {
+        HeaderMap::new()
+    };
+    Ok((next, headers))
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::{AUTHORIZATION, HeaderValue};
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::relative("https://hub/a/b", "/c?sig=1", Some(("https://hub/c?sig=1", true)))]
+    #[case::same_host("https://hub/a", "https://hub:443/c", Some(("https://hub/c", true)))]
+    #[case::other_host("https://hub/a", "https://cdn/c", Some(("https://cdn/c", false)))]
+    #[case::other_port("https://hub/a", "https://hub:8443/c", Some(("https://hub:8443/c", false)))]
+    #[case::sub_domain("https://hub/a", "https://x.hub/c", Some(("https://x.hub/c", false)))]
+    #[case::encrypted_now("http://hub/a", "https://hub/c", Some(("https://hub/c", false)))]
+    #[case::scheme_relative("https://hub/a", "//cdn/c", Some(("https://cdn/c", false)))]
+    #[case::no_longer_encrypted("https://hub/a", "http://hub/c", None)]
+    #[case::another_protocol("https://hub/a", "file:///etc/passwd", None)]
+    #[case::no_address("https://hub/a", "https://", None)]
+    fn a_redirect(#[case] from: Url, #[case] to: &'static str, #[case] expected: Option<(&str, bool)>) {
+        let answer = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static(to))]);
+        let sent = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("Bearer secret"))]);
+        let followed = follow(&from, &answer, sent).ok();
+        let told = followed
+            .as_ref()
+            .map(|(url, headers)| (url.as_str(), headers.contains_key(AUTHORIZATION)));
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_redirect_to_nowhere_is_refused() {
+        let from = "https://hub/a".parse().unwrap();
+        assert!(follow(&from, &HeaderMap::new(), HeaderMap::new()).is_err());
+    }
+}

@@ -1,0 +1,149 @@
+//! One request for a byte range: locate, ask, follow redirects, and judge the answer.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use modelcache_crds::report::FailureClass;
+use reqwest::Response;
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE, HeaderMap, HeaderValue, RANGE};
+use tokio::time::timeout;
+use url::Url;
+
+use super::active::ActiveFile;
+use super::locations::Located;
+use super::redirect::{MAX_HOPS, follow};
+use super::{Run, Trouble};
+use crate::error::SourceError;
+use crate::range::{Asked, Decision, decide};
+use crate::redact::SecretUrl;
+
+/// An answer that may be read.
+pub(super) struct Answer {
+    pub(super) response: Response,
+    /// The address that answered, for messages.
+    pub(super) from: SecretUrl,
+    /// Bytes before the ones asked for.
+    pub(super) skip: u64,
+    /// Bytes of the range asked for.
+    pub(super) length: u64,
+}
+
+/// Asks for a range of a file.
+pub(super) async fn ask(run: &Run, file: &ActiveFile, range: Range<u64>, sequential: bool) -> Result<Answer, Trouble> {
+    let located = file
+        .locations
+        .get(run.source.as_ref(), &run.revision, &file.remote, Timestamp::now())
+        .await
+        .map_err(|error| {
+            if error.class.is_permanent() {
+                Trouble::Permanent(error)
+            } else {
+                Trouble::Again(error)
+            }
+        })?;
+    let mut url = located.location.url.expose().clone();
+    let mut headers = located.location.headers.clone();
+    for _ in 0..=MAX_HOPS {
+        let asked = Asked {
+            range: range.clone(),
+            size: file.remote.size,
+            sequential,
+            credentials: headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE),
+        };
+        run.pauses.wait(&url).await;
+        let response = send(run, &url, &headers, &asked.range).await?;
+        match decide(response.status(), response.headers(), &asked, Timestamp::now()) {
+            Decision::Accept { skip, length } => {
+                return Ok(Answer {
+                    response,
+                    from: SecretUrl::new(url),
+                    skip,
+                    length,
+                });
+            }
+            Decision::Whole => return Err(Trouble::RangesIgnored),
+            Decision::Redirect => {
+                (url, headers) =
+                    follow(&url, response.headers(), headers).map_err(|error| Trouble::Again(at(&url, error)))?;
+            }
+            Decision::Relocate(error) => {
+                discard(file, &located).await;
+                return Err(Trouble::Relocate(at(&url, error)));
+            }
+            Decision::Retry(error) => {
+                let error = at(&url, error);
+                // What one connection is told to wait, all wait, rather than be told so in turn.
+                if let Some(pause) = error.retry_after {
+                    run.pauses.pause(&url, pause.min(run.settings.retry.retry_after_cap));
+                }
+                return Err(Trouble::Again(error));
+            }
+        }
+    }
+    discard(file, &located).await;
+    Err(Trouble::Again(at(
+        &url,
+        against_protocol(format!("redirects more than {MAX_HOPS} times")),
+    )))
+}
+
+async fn discard(file: &ActiveFile, located: &Arc<Located>) {
+    file.locations.discard(located).await;
+}
+
+async fn send(run: &Run, url: &Url, headers: &HeaderMap, range: &Range<u64>) -> Result<Response, Trouble> {
+    let request = run
+        .client
+        .get(url.clone())
+        .headers(headers.clone())
+        .header(RANGE, format!("bytes={}-{}", range.start, range.end - 1))
+        // Compressed bytes are not the ones that were hashed and counted.
+        .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    match timeout(run.settings.stall_timeout, request.send()).await {
+        Err(_) => Err(Trouble::Again(at(url, stalled(run.settings.stall_timeout)))),
+        Ok(Err(error)) => Err(Trouble::Again(at(url, network(error)))),
+        Ok(Ok(response)) => Ok(response),
+    }
+}
+
+/// The error of a connection that brings nothing.
+pub(super) fn stalled(timeout: Duration) -> SourceError {
+    SourceError::new(
+        FailureClass::SourceUnreachable,
+        format!("brought no byte for {} s", timeout.as_secs_f32()),
+    )
+}
+
+/// The error of a connection that broke, with the reasons below it and without the address, which may be signed.
+pub(super) fn network(error: reqwest::Error) -> SourceError {
+    let class = if error.is_connect() || error.is_timeout() || error.is_request() {
+        FailureClass::SourceUnreachable
+    } else {
+        FailureClass::SourceError
+    };
+    let error = error.without_url();
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(message, ": {error}");
+        cause = error.source();
+    }
+    SourceError::new(class, message)
+}
+
+/// An error in the protocol, which another try may not meet.
+pub(super) fn against_protocol(message: String) -> SourceError {
+    SourceError::new(FailureClass::SourceError, message)
+}
+
+/// Names the address an error is about, without its secrets.
+pub(super) fn at(url: &Url, error: SourceError) -> SourceError {
+    SourceError {
+        message: format!("{}: {}", SecretUrl::new(url.clone()), error.message),
+        ..error
+    }
+}

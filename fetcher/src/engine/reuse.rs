@@ -1,0 +1,156 @@
+//! What need not be fetched because it is on disk: staged by an earlier run, or published, in this revision or in
+//! another. Published bytes are hashed again before they are believed; that is cheap beside fetching them.
+
+use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+use super::content::Content;
+use crate::digest::ContentDigest;
+use crate::error::{FetchError, StorageError};
+use crate::progress::Progress;
+use crate::store::{Store, published, size_of_plain_file};
+use crate::verify::hash_file;
+
+/// Where a content was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Every file of it is staged now.
+    Staged,
+    /// Every file of it is published in this very revision, and proven again.
+    InPlace,
+    /// It is to be fetched.
+    Nowhere,
+}
+
+/// What is published on this disk.
+#[derive(Debug)]
+pub(super) struct Reuse {
+    id: String,
+    published: HashMap<(ContentDigest, u64), Vec<PathBuf>>,
+}
+
+impl Reuse {
+    /// Looks at what is published, without reading it.
+    pub(super) fn survey(store: &Store, id: &str) -> Result<Self, StorageError> {
+        let mut found: HashMap<_, Vec<_>> = HashMap::new();
+        for manifest in published(store.root())? {
+            let folder = store.root().join(manifest.folder());
+            for file in manifest.files {
+                let path = folder.join(file.path.as_str());
+                if size_of_plain_file(&path) == Some(file.size) {
+                    found.entry((file.digest, file.size)).or_default().push(path);
+                }
+            }
+        }
+        Ok(Self {
+            id: id.to_owned(),
+            published: found,
+        })
+    }
+
+    /// Whether a content is on disk by its size; it may turn out damaged.
+    pub(super) fn may_have(&self, content: &Content) -> bool {
+        self.published
+            .contains_key(&(content.remote.digest, content.remote.size))
+    }
+
+    /// Looks for a content, proves it and stages it.
+    pub(super) fn find(
+        &self,
+        store: &Store,
+        content: &Content,
+        progress: &Progress,
+        stop: &CancellationToken,
+    ) -> Result<Found, FetchError> {
+        let size = content.remote.size;
+        let staged = |path| store.staged(&self.id, path);
+        if let Some(first) = content
+            .paths
+            .iter()
+            .map(staged)
+            .find(|path| size_of_plain_file(path) == Some(size))
+        {
+            self.stage(store, content, &first)?;
+            progress.verified(size);
+            return Ok(Found::Staged);
+        }
+        if self.is_in_place(store, content, progress, stop)? {
+            return Ok(Found::InPlace);
+        }
+        for path in self.published.get(&(content.remote.digest, size)).into_iter().flatten() {
+            if proves(path, content, progress, stop)? {
+                self.stage(store, content, path)?;
+                return Ok(Found::Staged);
+            }
+        }
+        Ok(Found::Nowhere)
+    }
+
+    fn is_in_place(
+        &self,
+        store: &Store,
+        content: &Content,
+        progress: &Progress,
+        stop: &CancellationToken,
+    ) -> Result<bool, FetchError> {
+        let folder = store.revision(&self.id);
+        let paths: Vec<_> = content.paths.iter().map(|path| folder.join(path.as_str())).collect();
+        if paths
+            .iter()
+            .any(|path| size_of_plain_file(path) != Some(content.remote.size))
+        {
+            return Ok(false);
+        }
+        let mut proven = HashSet::new();
+        for path in &paths {
+            let inode = std::fs::metadata(path).map_err(StorageError::at("read", path))?.ino();
+            if proven.contains(&inode) {
+                continue;
+            }
+            if !proves(path, content, progress, stop)? {
+                progress.unverified(content.remote.size * proven.len() as u64);
+                return Ok(false);
+            }
+            proven.insert(inode);
+        }
+        // Counted once for all files of the content, whatever they were hashed as.
+        progress.unverified(content.remote.size * (proven.len() as u64).saturating_sub(1));
+        Ok(true)
+    }
+
+    /// Stages every file of a content from one proven file.
+    pub(super) fn stage(&self, store: &Store, content: &Content, from: &Path) -> Result<(), StorageError> {
+        for path in &content.paths {
+            if size_of_plain_file(&store.staged(&self.id, path)) != Some(content.remote.size) {
+                store.stage_clone(&self.id, path, &content.remote.digest, from)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stages a content that is in place, because another one of its revision is not.
+    pub(super) fn stage_in_place(&self, store: &Store, content: &Content) -> Result<(), StorageError> {
+        let from = store.revision(&self.id).join(content.remote.path.as_str());
+        self.stage(store, content, &from)
+    }
+}
+
+fn proves(path: &Path, content: &Content, progress: &Progress, stop: &CancellationToken) -> Result<bool, FetchError> {
+    let digest = match hash_file(path, &content.remote.digest, content.remote.size, progress, stop) {
+        // Unreadable is as damaged as it gets.
+        Err(FetchError::Storage(error)) => {
+            tracing::warn!(error = %error, "a published file cannot be read; it is not reused");
+            return Ok(false);
+        }
+        digest => digest?,
+    };
+    let right = digest == content.remote.digest;
+    if !right {
+        progress.unverified(content.remote.size);
+        tracing::warn!(path = %path.display(), "a published file is damaged; it is not reused");
+    }
+    Ok(right)
+}
