@@ -1,5 +1,7 @@
 //! Every name that crosses the wire: group, labels, annotations, field managers, names of children.
 
+use std::fmt::Write;
+
 use sha2::{Digest, Sha256};
 
 /// API group.
@@ -31,6 +33,9 @@ pub const LABEL_INPUTS: &str = "modelcache.dev/inputs";
 
 /// Label on Jobs and pods: which attempt this is, from 1.
 pub const LABEL_ATTEMPT: &str = "modelcache.dev/attempt";
+
+/// Annotation on every child: the ModelCache's whole name.
+pub const ANNOTATION_CACHE: &str = LABEL_CACHE;
 
 /// Annotation a person changes to try again after a permanent failure.
 pub const ANNOTATION_RETRY: &str = "modelcache.dev/retry";
@@ -88,8 +93,8 @@ pub fn claim_name(cache: &str) -> String {
 pub fn job_name(cache: &str, step: &str, inputs: &str, attempt: i32) -> String {
     let suffix = format!("-{step}-{inputs}-{attempt}");
     // Pods of a Job get five characters and a dash behind the Job's name.
-    let stem = shortened(cache, MAX_LABEL - 6 - suffix.len());
-    format!("{stem}{suffix}")
+    let prefix = shortened(cache, MAX_LABEL - 6 - suffix.len());
+    format!("{prefix}{suffix}")
 }
 
 /// A short hash that names a set of inputs: ten hex digits of the sha256 of its JSON.
@@ -100,7 +105,12 @@ pub fn inputs_hash<T: serde::Serialize>(inputs: &T) -> String {
 
 fn short_hash(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
-    digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect()
+    let mut hex = String::new();
+    for byte in digest.iter().take(5) {
+        // Writing into a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
 }
 
 fn shortened(text: &str, max: usize) -> String {

@@ -1,13 +1,233 @@
-//! What is watched.
+//! What is watched, and which ModelCaches a change leads to. No logic.
 
+use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::{Stream, StreamExt, TryStreamExt, future};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{Config, Controller};
+use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use modelcache_crds::conditions::{ConditionType, Reason};
+use modelcache_crds::{ModelCache, names};
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
 
 use crate::context::Context;
+use crate::http::Phase;
+use crate::metrics::{Metrics, Watched};
+use crate::reconcile::observe::Stores;
+use crate::reconcile::{Reconciler, Written, after_error, reconcile};
 
-/// Runs until told to stop.
+/// A Job, its pod and the status change together; one reconcile serves them all.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+
+type Guarded = DeserializeGuard<ModelCache>;
+
+/// Runs until told to stop; reconciles that run then are finished first.
 pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
-    context.view.synced().await;
-    shutdown.cancelled().await;
+    let client = context.client.clone();
+    let namespace = context.settings.watch_namespace.clone();
+    let namespace = namespace.as_deref();
+    let metrics = &context.metrics;
+    let ours = watcher::Config::default().labels(&format!("{}={}", names::recommended::MANAGED_BY, names::MANAGED_BY));
+    let all = watcher::Config::default();
+
+    let (caches, cache_writer) = store();
+    let (jobs, job_writer) = store();
+    let (pods, pod_writer) = store();
+    let (claims, claim_writer) = store();
+    let (classes, class_writer) = store();
+    let reconciler = Arc::new(Reconciler {
+        context: Arc::clone(&context),
+        stores: Stores {
+            caches: caches.clone(),
+            jobs,
+            pods,
+            claims,
+            classes,
+        },
+        written: Written::default(),
+    });
+
+    let forget = Arc::clone(&reconciler);
+    let cache_stream = watch::<Guarded>(scoped(&client, namespace), all.clone(), Watched::ModelCaches, metrics)
+        .reflect(cache_writer)
+        .inspect_ok(move |event| {
+            if let watcher::Event::Delete(cache) = event {
+                forget.written.forget(&cache.uid().unwrap_or_default());
+                let namespace = cache.namespace().unwrap_or_default();
+                forget
+                    .context
+                    .errors
+                    .succeeded(&format!("{namespace}/{}", cache.name_any()));
+            }
+        })
+        .applied_objects()
+        .predicate_filter(relevant, kube::runtime::PredicateConfig::default());
+    let job_stream = watch::<Job>(scoped(&client, namespace), ours.clone(), Watched::Jobs, metrics)
+        .reflect(job_writer)
+        .touched_objects();
+    let pod_stream = watch::<Pod>(scoped(&client, namespace), ours.clone(), Watched::Pods, metrics)
+        .reflect(pod_writer)
+        .touched_objects();
+    let claim_stream = watch::<PersistentVolumeClaim>(scoped(&client, namespace), ours, Watched::Claims, metrics)
+        .reflect(claim_writer)
+        .touched_objects();
+    let class_stream = watch::<StorageClass>(Api::all(client.clone()), all, Watched::StorageClasses, metrics)
+        .reflect(class_writer)
+        .touched_objects();
+
+    let for_classes = caches.clone();
+    let for_capacity = caches.clone();
+    let for_metrics = caches.clone();
+    context.metrics.count_caches_by(move || ready_reasons(&for_metrics));
+    let capacity_changes = context
+        .view
+        .changes()
+        .flat_map(move |()| futures::stream::iter(waiting_for(&for_capacity, &[ConditionType::CapacityAvailable])));
+    let controller = Controller::for_stream(cache_stream, caches)
+        .with_config(
+            Config::default()
+                .concurrency(context.settings.concurrency)
+                .debounce(DEBOUNCE),
+        )
+        .watches_stream(job_stream, |job| cache_of(&job))
+        .watches_stream(pod_stream, |pod| cache_of(&pod))
+        .watches_stream(claim_stream, |claim| cache_of(&claim))
+        .watches_stream(class_stream, move |_| {
+            waiting_for(&for_classes, &[ConditionType::StorageReady])
+        })
+        .reconcile_on(capacity_changes)
+        .graceful_shutdown_on(shutdown.cancelled_owned())
+        .run(reconcile, after_error, Arc::clone(&reconciler));
+
+    let ready = tell_when_ready(&reconciler);
+    let reconciles = controller.for_each(|result| {
+        match result {
+            Ok((object, action)) => debug!(%object, ?action, "reconciled"),
+            // Each is logged where it is handled; what is left is an object that was deleted meanwhile.
+            Err(error) => debug!(error = &error as &dyn std::error::Error, "not reconciled"),
+        }
+        future::ready(())
+    });
+    let ((), ()) = future::join(ready, reconciles).await;
+}
+
+async fn tell_when_ready(reconciler: &Reconciler) {
+    if reconciler.stores.filled().await.is_ok() {
+        reconciler.context.view.synced().await;
+        reconciler.context.health.set_phase(Phase::Leading);
+        info!(caches = reconciler.stores.caches.len(), "watching");
+    }
+}
+
+fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Watches for ever, with growing pauses after errors, and keeps what nobody reads out of memory.
+fn watch<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    watched: Watched,
+    metrics: &Arc<Metrics>,
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let metrics = Arc::clone(metrics);
+    watcher(api, config)
+        .modify(|object| {
+            object.managed_fields_mut().clear();
+            object
+                .annotations_mut()
+                .remove("kubectl.kubernetes.io/last-applied-configuration");
+        })
+        .inspect_err(move |error| {
+            metrics.watch_failed(watched);
+            debug!(
+                ?watched,
+                error = error as &dyn std::error::Error,
+                "a watch broke and is started again"
+            );
+        })
+        .default_backoff()
+}
+
+/// What of a ModelCache a decision looks at. Of the status only what a finished Job left there: then the Job can go.
+fn relevant(cache: &Guarded) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    let meta = cache.meta();
+    meta.generation.hash(&mut hasher);
+    meta.labels.hash(&mut hasher);
+    meta.annotations.hash(&mut hasher);
+    meta.deletion_timestamp.is_some().hash(&mut hasher);
+    if let Ok(cache) = &cache.0 {
+        let status = cache.status.as_ref();
+        let resolved = status.and_then(|status| status.resolved.as_ref());
+        resolved
+            .map(|resolved| (&resolved.source_hash, &resolved.digest))
+            .hash(&mut hasher);
+        status
+            .and_then(|status| status.published_digest.as_ref())
+            .hash(&mut hasher);
+        // A status that somebody wiped is written again.
+        status.is_none().hash(&mut hasher);
+    }
+    Some(hasher.finish())
+}
+
+/// The ModelCache that a child was made for.
+fn cache_of(child: &impl ResourceExt) -> Option<ObjectRef<Guarded>> {
+    let name = child.annotations().get(names::ANNOTATION_CACHE)?;
+    Some(ObjectRef::new(name).within(&child.namespace()?))
+}
+
+/// The ModelCaches that one of these conditions holds back.
+fn waiting_for(caches: &Store<Guarded>, kinds: &[ConditionType]) -> Vec<ObjectRef<Guarded>> {
+    caches
+        .state()
+        .iter()
+        .filter(|guard| {
+            let reason = guard.0.as_ref().ok().and_then(ready_reason);
+            Reason::ALL
+                .iter()
+                .filter(|known| Some(known.as_str()) == reason)
+                .any(|known| known.conditions().iter().any(|kind| kinds.contains(kind)))
+        })
+        .map(|guard| ObjectRef::from_obj(guard.as_ref()))
+        .collect()
+}
+
+fn ready_reasons(caches: &Store<Guarded>) -> Vec<String> {
+    caches
+        .state()
+        .iter()
+        .filter_map(|guard| guard.0.as_ref().ok().and_then(ready_reason).map(str::to_owned))
+        .collect()
+}
+
+fn ready_reason(cache: &ModelCache) -> Option<&str> {
+    cache
+        .status
+        .as_ref()?
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == ConditionType::Ready.as_str())
+        .map(|condition| condition.reason.as_str())
 }

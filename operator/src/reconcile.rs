@@ -1,0 +1,176 @@
+//! One ModelCache, brought one step closer: observe, validate, decide, build and apply, status.
+
+mod apply;
+pub mod build;
+pub mod decide;
+pub mod facts;
+pub mod observe;
+pub mod pod_trouble;
+mod refusal;
+mod status;
+pub mod validate;
+mod written;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{Timestamp, Unit};
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use kube::{Resource, ResourceExt};
+use modelcache_crds::{ModelCache, ModelCacheStatus};
+use tracing::{Instrument, info_span, warn};
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::events;
+use crate::metrics::Outcome;
+use apply::Failure;
+use decide::{Decision, Input};
+use observe::Stores;
+use validate::ValidatedCache;
+
+pub use written::Written;
+
+/// kube retries a request for minutes; a reconcile does not wait for all of them.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What every reconcile works with.
+pub struct Reconciler {
+    /// Client, settings, metrics and the like.
+    pub context: Arc<Context>,
+    /// What is watched.
+    pub stores: Stores,
+    /// Statuses that the watch has not brought back yet.
+    pub written: Written,
+}
+
+/// Brings one ModelCache one step closer.
+pub async fn reconcile(
+    object: Arc<DeserializeGuard<ModelCache>>,
+    reconciler: Arc<Reconciler>,
+) -> Result<Action, Error> {
+    let context = &reconciler.context;
+    let cache = match &object.0 {
+        Ok(cache) => cache,
+        Err(invalid) => {
+            warn!(
+                object = key(object.as_ref()),
+                error = invalid.error,
+                "skipped a ModelCache that cannot be read"
+            );
+            context.metrics.skipped_unreadable();
+            return Ok(Action::await_change());
+        }
+    };
+    let key = key(cache);
+    let span = info_span!("reconcile", object = key, generation = cache.metadata.generation);
+    let running = context.health.reconcile_started();
+    let started = Instant::now();
+    let result = tokio::time::timeout(TIMEOUT, step(&reconciler, cache).instrument(span))
+        .await
+        .unwrap_or(Err(Error::Timeout(TIMEOUT)));
+    drop(running);
+    let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Failed };
+    context.metrics.reconciled(outcome, started.elapsed());
+    match &result {
+        Ok(_) => context.errors.succeeded(&key),
+        Err(error) => context.metrics.failed(error.category()),
+    }
+    result
+}
+
+async fn step(reconciler: &Reconciler, cache: &ModelCache) -> Result<Action, Error> {
+    // Without a finalizer there is nothing to do: the garbage collector takes what is owned.
+    if cache.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let context = &reconciler.context;
+    let previous = reconciler.written.latest(cache);
+    let now = Timestamp::now()
+        .round(Unit::Second)
+        .unwrap_or_else(|_| Timestamp::now());
+
+    let (decision, applied) = match validate::validate(cache) {
+        Err(invalid) => (decide::refuse(&invalid, &previous), Ok(())),
+        Ok(valid) => {
+            let observed = observe::observe(context, &reconciler.stores, &valid).await?;
+            let decision = decide::decide(&Input {
+                cache: &valid,
+                status: &previous,
+                observed: &observed,
+                image: &context.settings.fetcher,
+                now,
+            });
+            apply_decision(context, &valid, decision).await
+        }
+    };
+
+    let status = status::assemble(&previous, &decision, cache.metadata.generation, now);
+    if status::is_worth_writing(&previous, &status, now) {
+        write_status(reconciler, cache, &previous, status, &decision).await?;
+    }
+    applied.map_err(|failure| Error::Apply {
+        what: failure.target.what(),
+        source: failure.source,
+    })?;
+    Ok(Action::requeue(decision.requeue))
+}
+
+/// Carries out what was decided; what the cluster refuses becomes part of what is said.
+async fn apply_decision(
+    context: &Context,
+    cache: &ValidatedCache,
+    mut decision: Decision,
+) -> (Decision, Result<(), Failure>) {
+    let image = &context.settings.fetcher;
+    let (tolerated, applied) = apply::apply(&context.client, cache, image, &decision.actions).await;
+    for failure in tolerated.iter().chain(applied.as_ref().err()) {
+        refusal::explain(&mut decision, failure.target, &failure.source);
+    }
+    (decision, applied)
+}
+
+async fn write_status(
+    reconciler: &Reconciler,
+    cache: &ModelCache,
+    previous: &ModelCacheStatus,
+    status: ModelCacheStatus,
+    decision: &Decision,
+) -> Result<(), Error> {
+    let context = &reconciler.context;
+    let after = match status::write(&context.client, cache, &status).await {
+        Ok(after) => after,
+        // Deleted meanwhile, or deleted and made anew: the watch tells the rest.
+        Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => return Ok(()),
+        Err(source) => return Err(Error::Status { source }),
+    };
+    let drafts = events::for_transitions(previous, &status);
+    reconciler.written.remember(cache, &after, status);
+    if let Some(class) = decision.tally.failed {
+        context.metrics.attempt_failed(class);
+    }
+    if let Some(bytes) = decision.tally.published_bytes {
+        context.metrics.published(bytes);
+    }
+    context.recorder.publish(&drafts, &cache.object_ref(&())).await;
+    Ok(())
+}
+
+/// What to do after a failed reconcile.
+#[must_use]
+pub fn after_error(object: Arc<DeserializeGuard<ModelCache>>, error: &Error, reconciler: Arc<Reconciler>) -> Action {
+    let key = key(object.as_ref());
+    let pause = reconciler.context.errors.failed(&key);
+    warn!(
+        object = key,
+        error = error as &dyn std::error::Error,
+        pause_seconds = pause.as_secs(),
+        "the reconcile failed and is tried again"
+    );
+    Action::requeue(pause)
+}
+
+fn key(object: &impl ResourceExt) -> String {
+    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+}

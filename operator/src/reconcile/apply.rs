@@ -1,0 +1,165 @@
+//! Carries out what was decided, in order. Each action may be done twice; the first that fails ends the row.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Client};
+use modelcache_crds::names;
+use tracing::{info, warn};
+
+use crate::context::FetcherImage;
+use crate::reconcile::build::{self, Attempt};
+use crate::reconcile::decide::Action;
+use crate::reconcile::facts::Step;
+use crate::reconcile::validate::{ClaimPlan, ValidatedCache};
+
+/// What an action was about; a refusal is told on that step's condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The claim; whether the fetch needs the change.
+    Claim {
+        /// Whether it does.
+        required: bool,
+    },
+    /// The Job of a step.
+    Job(Step),
+    /// Deletion of a Job.
+    FormerJob,
+}
+
+impl Target {
+    /// What was being done, for people.
+    #[must_use]
+    pub(crate) const fn what(self) -> &'static str {
+        match self {
+            Self::Claim { .. } => "apply the claim",
+            Self::Job(Step::Plan) => "create the plan Job",
+            Self::Job(Step::Fetch) => "create the fetch Job",
+            Self::FormerJob => "delete a former Job",
+        }
+    }
+}
+
+/// An action that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// What it was about.
+    pub(crate) target: Target,
+    /// Why it failed.
+    pub(crate) source: kube::Error,
+}
+
+/// Carries out the actions; also gives those failures that did not keep the others from being carried out.
+pub(crate) async fn apply(
+    client: &Client,
+    cache: &ValidatedCache,
+    image: &FetcherImage,
+    actions: &[Action],
+) -> (Vec<Failure>, Result<(), Failure>) {
+    let mut tolerated = Vec::new();
+    for action in actions {
+        let target = target(action);
+        match carry_out(client, cache, image, action).await {
+            Ok(()) => {}
+            Err(source) if target == (Target::Claim { required: false }) => tolerated.push(Failure { target, source }),
+            Err(source) => return (tolerated, Err(Failure { target, source })),
+        }
+    }
+    (tolerated, Ok(()))
+}
+
+const fn target(action: &Action) -> Target {
+    match action {
+        Action::ApplyClaim { required, .. } => Target::Claim { required: *required },
+        Action::CreatePlanJob { .. } => Target::Job(Step::Plan),
+        Action::CreateFetchJob { .. } => Target::Job(Step::Fetch),
+        Action::DeleteJob { .. } => Target::FormerJob,
+    }
+}
+
+async fn carry_out(
+    client: &Client,
+    cache: &ValidatedCache,
+    image: &FetcherImage,
+    action: &Action,
+) -> Result<(), kube::Error> {
+    let jobs = Api::<Job>::namespaced(client.clone(), &cache.namespace);
+    match action {
+        Action::ApplyClaim { bytes, current, .. } => {
+            let ClaimPlan::Own(own) = &cache.claim else {
+                return Ok(());
+            };
+            let claim = build::claim(cache, own, *bytes, current.as_deref());
+            let claims = Api::<PersistentVolumeClaim>::namespaced(client.clone(), &cache.namespace);
+            let params = PatchParams::apply(names::FIELD_MANAGER).force();
+            claims.patch(&own.name, &params, &Patch::Apply(&claim)).await?;
+            info!(claim = own.name, bytes, "applied the claim");
+            Ok(())
+        }
+        Action::CreatePlanJob { inputs, attempt } => {
+            let attempt = Attempt {
+                inputs,
+                number: *attempt,
+            };
+            create(&jobs, &build::plan_job(cache, image, attempt)).await
+        }
+        Action::CreateFetchJob {
+            inputs,
+            attempt,
+            resolved,
+        } => {
+            let attempt = Attempt {
+                inputs,
+                number: *attempt,
+            };
+            create(&jobs, &build::fetch_job(cache, resolved, image, attempt)).await
+        }
+        Action::DeleteJob {
+            name,
+            uid,
+            wait_for_pods,
+        } => delete(&jobs, name, uid, *wait_for_pods).await,
+    }
+}
+
+/// Not applied but created: a Job's template is immutable, and its name says what is in it.
+async fn create(jobs: &Api<Job>, job: &Job) -> Result<(), kube::Error> {
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    let params = PostParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    match jobs.create(&params, job).await {
+        Ok(_) => {
+            info!(job = name, "created a Job");
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// With its pods, always: a Job deleted without a propagation policy leaves them behind.
+async fn delete(jobs: &Api<Job>, name: &str, uid: &str, wait_for_pods: bool) -> Result<(), kube::Error> {
+    let params = if wait_for_pods {
+        DeleteParams::foreground()
+    } else {
+        DeleteParams::background()
+    };
+    let params = params.preconditions(Preconditions {
+        uid: Some(uid.to_owned()),
+        resource_version: None,
+    });
+    match jobs.delete(name, &params).await {
+        Ok(_) => {
+            info!(job = name, wait_for_pods, "deleted a Job");
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_conflict() => {
+            warn!(job = name, "left alone a Job that was made anew under the name");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}

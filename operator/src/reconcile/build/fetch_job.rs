@@ -1,0 +1,90 @@
+//! The Job that fetches, proves and publishes.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ContainerPort, PersistentVolumeClaimVolumeSource, Volume, VolumeMount};
+use modelcache_crds::model_cache::Resolved;
+use modelcache_crds::names;
+
+use super::pod::{self, Program};
+use super::{Attempt, job_metadata};
+use crate::context::FetcherImage;
+use crate::reconcile::facts::Step;
+use crate::reconcile::validate::ValidatedCache;
+
+const VOLUME: &str = "models";
+
+/// The Job of one attempt at fetching.
+pub(crate) fn fetch_job(
+    cache: &ValidatedCache,
+    resolved: &Resolved,
+    image: &FetcherImage,
+    attempt: Attempt<'_>,
+) -> Job {
+    Job {
+        metadata: job_metadata(cache, Step::Fetch, attempt),
+        spec: Some(pod::job_spec(
+            cache,
+            image,
+            super::job_labels(cache, Step::Fetch, attempt),
+            Program {
+                args: args(cache, resolved),
+                resources: cache
+                    .transfer
+                    .resources
+                    .clone()
+                    .unwrap_or_else(|| pod::resources("100m", "128Mi", "256Mi")),
+                ports: Some(vec![ContainerPort {
+                    name: Some("http".to_owned()),
+                    container_port: names::FETCHER_PORT,
+                    ..ContainerPort::default()
+                }]),
+                volume: Some((volume(cache), mount(cache))),
+            },
+        )),
+        status: None,
+    }
+}
+
+fn args(cache: &ValidatedCache, resolved: &Resolved) -> Vec<String> {
+    let mut args = vec![
+        "fetch".to_owned(),
+        pod::source(cache, &resolved.revision),
+        names::MOUNT_PATH.to_owned(),
+        format!("--expect-digest={}", resolved.digest),
+        format!("--listen=0.0.0.0:{}", names::FETCHER_PORT),
+    ];
+    let transfer = &cache.transfer;
+    let given = [
+        ("connections", transfer.connections),
+        ("parallel-files", transfer.parallel_files),
+        ("stall-timeout", transfer.stall_timeout_seconds),
+    ];
+    args.extend(
+        given
+            .into_iter()
+            .filter_map(|(option, value)| value.map(|value| format!("--{option}={value}"))),
+    );
+    args.extend(pod::selection(cache));
+    args.extend(pod::reporting());
+    args
+}
+
+fn volume(cache: &ValidatedCache) -> Volume {
+    Volume {
+        name: VOLUME.to_owned(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: cache.claim.name().to_owned(),
+            read_only: None,
+        }),
+        ..Volume::default()
+    }
+}
+
+fn mount(cache: &ValidatedCache) -> VolumeMount {
+    VolumeMount {
+        name: VOLUME.to_owned(),
+        mount_path: names::MOUNT_PATH.to_owned(),
+        sub_path: cache.claim.sub_path().map(str::to_owned),
+        ..VolumeMount::default()
+    }
+}

@@ -1,0 +1,31 @@
+//! The Job that lists the source. It mounts nothing and answers through its termination message.
+
+use k8s_openapi::api::batch::v1::Job;
+
+use super::pod::{self, Program};
+use super::{Attempt, job_metadata};
+use crate::context::FetcherImage;
+use crate::reconcile::facts::Step;
+use crate::reconcile::validate::ValidatedCache;
+
+/// The Job of one attempt at listing.
+pub(crate) fn plan_job(cache: &ValidatedCache, image: &FetcherImage, attempt: Attempt<'_>) -> Job {
+    let mut args = vec!["plan".to_owned(), pod::source(cache, &cache.source.revision)];
+    args.extend(pod::selection(cache));
+    args.extend(pod::reporting());
+    Job {
+        metadata: job_metadata(cache, Step::Plan, attempt),
+        spec: Some(pod::job_spec(
+            cache,
+            image,
+            super::job_labels(cache, Step::Plan, attempt),
+            Program {
+                args,
+                resources: pod::resources("50m", "64Mi", "128Mi"),
+                ports: None,
+                volume: None,
+            },
+        )),
+        status: None,
+    }
+}

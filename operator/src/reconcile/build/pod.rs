@@ -1,0 +1,187 @@
+//! What the two Jobs share: a pod within the restricted Pod Security Standard, and the fetcher's command line.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::batch::v1::{
+    JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+};
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, LocalObjectReference, PodSecurityContext, PodSpec,
+    PodTemplateSpec, ResourceRequirements, SeccompProfile, SecretKeySelector, SecurityContext, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use modelcache_crds::report::TERMINATION_MESSAGE_PATH;
+
+use crate::context::FetcherImage;
+use crate::reconcile::validate::ValidatedCache;
+
+/// The user that distroless images call `nonroot`.
+const USER: i64 = 65532;
+
+/// Time for the fetcher to make durable what it holds, and to report.
+const GRACE_SECONDS: i64 = 30;
+
+/// What differs between the two Jobs.
+pub(super) struct Program {
+    pub(super) args: Vec<String>,
+    pub(super) resources: ResourceRequirements,
+    pub(super) ports: Option<Vec<ContainerPort>>,
+    pub(super) volume: Option<(Volume, VolumeMount)>,
+}
+
+/// One pod, one try: attempts are counted, spaced and shown by the operator.
+pub(super) fn job_spec(
+    cache: &ValidatedCache,
+    image: &FetcherImage,
+    labels: BTreeMap<String, String>,
+    program: Program,
+) -> JobSpec {
+    JobSpec {
+        backoff_limit: Some(0),
+        // A drained or evicted pod is replaced, and is not a failed attempt.
+        pod_failure_policy: Some(PodFailurePolicy {
+            rules: vec![PodFailurePolicyRule {
+                action: "Ignore".to_owned(),
+                on_exit_codes: None,
+                on_pod_conditions: Some(vec![PodFailurePolicyOnPodConditionsPattern {
+                    type_: "DisruptionTarget".to_owned(),
+                    status: "True".to_owned(),
+                }]),
+            }],
+        }),
+        // Not while the pod before still writes to the claim.
+        pod_replacement_policy: Some("Failed".to_owned()),
+        template: PodTemplateSpec {
+            metadata: Some(ObjectMeta {
+                labels: Some(labels),
+                annotations: Some(super::annotations(cache)),
+                ..ObjectMeta::default()
+            }),
+            spec: Some(pod_spec(cache, image, program)),
+        },
+        ..JobSpec::default()
+    }
+}
+
+fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> PodSpec {
+    let (volume, mount) = program.volume.unzip();
+    let placement = &cache.placement;
+    PodSpec {
+        restart_policy: Some("Never".to_owned()),
+        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            fs_group: Some(USER),
+            // Changing the owner of every file of a large model takes minutes.
+            fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                localhost_profile: None,
+            }),
+            ..PodSecurityContext::default()
+        }),
+        node_selector: (!placement.node_selector.is_empty()).then(|| placement.node_selector.clone()),
+        tolerations: (!placement.tolerations.is_empty()).then(|| placement.tolerations.clone()),
+        image_pull_secrets: (!image.pull_secrets.is_empty()).then(|| {
+            let secrets = image.pull_secrets.iter();
+            secrets
+                .map(|name| LocalObjectReference { name: name.clone() })
+                .collect()
+        }),
+        containers: vec![Container {
+            name: "fetcher".to_owned(),
+            image: Some(image.image.clone()),
+            image_pull_policy: image.pull_policy.clone(),
+            args: Some(program.args),
+            env: token(cache).map(|token| vec![token]),
+            resources: Some(program.resources),
+            ports: program.ports,
+            volume_mounts: mount.map(|mount| vec![mount]),
+            termination_message_path: Some(TERMINATION_MESSAGE_PATH.to_owned()),
+            // A fetcher that dies without a report leaves its last words.
+            termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+            security_context: Some(SecurityContext {
+                allow_privilege_escalation: Some(false),
+                read_only_root_filesystem: Some(true),
+                run_as_non_root: Some(true),
+                capabilities: Some(Capabilities {
+                    drop: Some(vec!["ALL".to_owned()]),
+                    add: None,
+                }),
+                ..SecurityContext::default()
+            }),
+            ..Container::default()
+        }],
+        volumes: volume.map(|volume| vec![volume]),
+        ..PodSpec::default()
+    }
+}
+
+/// The kubelet reads the Secret, reports a missing one on the pod, and starts the pod once it is there.
+fn token(cache: &ValidatedCache) -> Option<EnvVar> {
+    let reference = cache.source.token_secret_ref.as_ref()?;
+    Some(EnvVar {
+        name: "HF_TOKEN".to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(SecretKeySelector {
+                name: reference.name.clone(),
+                key: reference.key.clone(),
+                optional: None,
+            }),
+            ..EnvVarSource::default()
+        }),
+    })
+}
+
+/// Memory is bounded, processor time is not: hashing is what limits a fast fetch.
+pub(super) fn resources(cpu: &str, memory: &str, memory_limit: &str) -> ResourceRequirements {
+    let amounts = |amounts: &[(&str, &str)]| {
+        amounts
+            .iter()
+            .map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned())))
+            .collect()
+    };
+    ResourceRequirements {
+        requests: Some(amounts(&[("cpu", cpu), ("memory", memory)])),
+        limits: Some(amounts(&[("memory", memory_limit)])),
+        claims: None,
+    }
+}
+
+/// The source at a revision, as the fetcher's command line names it.
+pub(super) fn source(cache: &ValidatedCache, revision: &str) -> String {
+    format!("hf://{}@{revision}", cache.source.repo)
+}
+
+/// Options that say where to ask and which files to take. `--option=value`, so that no value is taken for an
+/// option.
+pub(super) fn selection(cache: &ValidatedCache) -> Vec<String> {
+    let mut options = Vec::new();
+    options.extend(
+        cache
+            .source
+            .endpoint
+            .as_ref()
+            .map(|endpoint| format!("--endpoint={endpoint}")),
+    );
+    options.extend(cache.files.include.iter().map(|pattern| format!("--include={pattern}")));
+    if let Some(exclude) = &cache.files.exclude {
+        options.push("--no-default-exclude".to_owned());
+        options.extend(exclude.iter().map(|pattern| format!("--exclude={pattern}")));
+    }
+    options
+}
+
+/// Options that make the fetcher tell the operator how it ended.
+pub(super) fn reporting() -> [String; 2] {
+    [
+        format!("--termination-log={TERMINATION_MESSAGE_PATH}"),
+        "--log-format=json".to_owned(),
+    ]
+}

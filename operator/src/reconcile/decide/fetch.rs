@@ -1,0 +1,161 @@
+//! Step four: every byte on the claim, proven and published, by a fetch Job.
+
+use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
+use modelcache_crds::model_cache::Resolved;
+use modelcache_crds::quantity;
+use modelcache_crds::report::{Published, Report};
+
+use super::attempts::{self, StepState};
+use super::step::{self, Waiting};
+use super::{Action, Decision, Input, delete_jobs, progress};
+use crate::reconcile::facts::{JobFacts, Step};
+
+pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decision: &mut Decision) {
+    if decision.published_digest.as_deref() == Some(resolved.digest.as_str()) && decision.path.is_some() {
+        // Status holds the result: the Jobs that brought it have done their duty.
+        decision
+            .actions
+            .extend(delete_jobs(input, |job| job.step == Step::Fetch));
+        return published(input, resolved, decision);
+    }
+
+    let is_current = |job: &JobFacts| job.inputs == inputs && !is_of_former_claim(input, job);
+    let others = delete_jobs(input, |job| job.step == Step::Fetch && !is_current(job));
+    decision.actions.extend(others);
+
+    let state = match attempts::state(input, Step::Fetch, inputs) {
+        StepState::Running { job, .. } | StepState::Done { job, .. } if !is_current(job) => {
+            return wait_for_former(decision);
+        }
+        state => state,
+    };
+    if let StepState::Done {
+        report: Report::Published(report),
+        ..
+    } = state
+        && report.digest == resolved.digest
+    {
+        decision.published_digest = Some(report.digest.clone());
+        decision.path = Some(path(input, report));
+        decision.tally.published_bytes = Some(report.bytes_fetched);
+        return published(input, resolved, decision);
+    }
+
+    let is_blocked = matches!(state, StepState::Start { .. }) && is_written_to(input);
+    decision
+        .actions
+        .extend(step::delete_superseded(input, Step::Fetch, inputs));
+    decision.tally = step::tally(input, &state);
+    decision.progress = match (&state, &input.observed.progress) {
+        (StepState::Running { .. }, Some(report)) => Some(progress::reported(report, resolved, input.now)),
+        _ => progress::resting(input.status.progress.as_ref(), resolved),
+    };
+    let waiting = step::waiting(input, Step::Fetch, &state);
+    if is_blocked {
+        decision.attempts = waiting.attempts;
+        return wait_for_former(decision);
+    }
+    if let Some(attempt) = waiting.start {
+        decision.actions.push(Action::CreateFetchJob {
+            inputs: inputs.to_owned(),
+            attempt,
+            resolved: Box::new(resolved.clone()),
+        });
+    }
+    say(waiting, decision);
+}
+
+fn say(waiting: Waiting, decision: &mut Decision) {
+    decision.requeue = decision.requeue.min(waiting.requeue);
+    decision.attempts = waiting.attempts;
+    // The bytes are all there, and are the wrong ones.
+    if waiting.reason == Reason::DigestMismatch {
+        decision.conditions.push(Decided {
+            kind: ConditionType::Fetched,
+            status: Status::True,
+            reason: Reason::Fetched,
+            message: "every byte arrived".to_owned(),
+        });
+        decision.conditions.push(Decided {
+            kind: ConditionType::Verified,
+            status: waiting.status,
+            reason: waiting.reason,
+            message: waiting.message,
+        });
+        return;
+    }
+    decision.conditions.push(Decided {
+        kind: ConditionType::Fetched,
+        status: waiting.status,
+        reason: waiting.reason,
+        message: waiting.message,
+    });
+    not_yet_verified(decision);
+}
+
+/// One writer at a time: whoever writes to the claim for another spec has to be gone first.
+fn wait_for_former(decision: &mut Decision) {
+    decision.requeue = decision.requeue.min(super::POLL);
+    decision.conditions.push(Decided {
+        kind: ConditionType::Fetched,
+        status: Status::Unknown,
+        reason: Reason::FetcherStarting,
+        message: "waits until the fetcher before this one has stopped".to_owned(),
+    });
+    not_yet_verified(decision);
+}
+
+fn not_yet_verified(decision: &mut Decision) {
+    decision.conditions.push(Decided {
+        kind: ConditionType::Verified,
+        status: Status::Unknown,
+        reason: Reason::NotYetVerified,
+        message: "files are hashed as they arrive".to_owned(),
+    });
+}
+
+/// Whether a fetcher may still write to the claim.
+fn is_written_to(input: &Input<'_>) -> bool {
+    let jobs = input.observed.jobs.iter();
+    let pods = input.observed.pods.iter();
+    jobs.filter(|job| job.step == Step::Fetch).any(|job| !job.is_over())
+        || pods.filter(|pod| pod.step == Step::Fetch).any(|pod| !pod.is_over())
+}
+
+/// A Job older than the claim wrote to another claim of that name.
+fn is_of_former_claim(input: &Input<'_>, job: &JobFacts) -> bool {
+    input
+        .observed
+        .claim
+        .as_ref()
+        .is_some_and(|claim| job.created < claim.created)
+}
+
+fn path(input: &Input<'_>, report: &Published) -> String {
+    match input.cache.claim.sub_path() {
+        None => report.path.clone(),
+        Some(folder) => format!("{folder}/{}", report.path),
+    }
+}
+
+fn published(input: &Input<'_>, resolved: &Resolved, decision: &mut Decision) {
+    decision.progress = Some(progress::complete(resolved));
+    decision.attempts = None;
+    let size = quantity::human_bytes(resolved.bytes);
+    let path = decision.path.as_deref().unwrap_or_default();
+    decision.conditions.push(Decided {
+        kind: ConditionType::Fetched,
+        status: Status::True,
+        reason: Reason::Fetched,
+        message: format!("{size} on claim {} at {path}", input.cache.claim.name()),
+    });
+    decision.conditions.push(Decided {
+        kind: ConditionType::Verified,
+        status: Status::True,
+        reason: Reason::DigestsMatch,
+        message: format!(
+            "files: {}, each with the digest that the source lists for revision {}",
+            resolved.files, resolved.revision
+        ),
+    });
+}

@@ -1,0 +1,90 @@
+//! Step two: does any node that placement allows have what a consumer needs?
+//!
+//! Asked until a fetch has begun, then frozen as found: the consumer that comes later uses the very memory that
+//! was free, and the answer must not take Ready away from the model it serves. Requirements that are changed
+//! later count for the next revision that is fetched.
+
+use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
+use modelcache_crds::model_cache::{CapacityStatus, Resolved};
+
+use super::Input;
+use crate::reconcile::facts::Step;
+
+pub(super) struct Fit {
+    pub(super) condition: Decided,
+    pub(super) capacity: Option<CapacityStatus>,
+    pub(super) go: bool,
+}
+
+pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str) -> Fit {
+    let Some(needs) = &input.cache.needs else {
+        return found(Reason::NotRequired, "spec.requirements is not given".to_owned(), None);
+    };
+    if has_begun(input, resolved, inputs)
+        && let Some(message) = found_before(input)
+    {
+        return found(Reason::CapacityFound, message, input.status.capacity.clone());
+    }
+    let assessment = input
+        .observed
+        .nodes
+        .assess(needs, &input.cache.placement, &input.cache.uid);
+    let capacity = Some(assessment.status());
+    if assessment.fits() {
+        return found(Reason::CapacityFound, assessment.message, capacity);
+    }
+    // Nothing was found before: requirements were added later, or the status of then was lost in a crash.
+    if has_begun(input, resolved, inputs) {
+        let message = "not asked again for a revision whose fetch has begun".to_owned();
+        return found(Reason::CapacityFound, message, capacity);
+    }
+    Fit {
+        condition: condition(Status::False, assessment.verdict.reason(), assessment.message),
+        capacity,
+        go: false,
+    }
+}
+
+fn has_begun(input: &Input<'_>, resolved: &Resolved, inputs: &str) -> bool {
+    let is_published = input.status.published_digest.as_deref() == Some(resolved.digest.as_str());
+    let has_job = input
+        .observed
+        .jobs
+        .iter()
+        .any(|job| job.step == Step::Fetch && job.inputs == inputs);
+    let has_failed = input
+        .status
+        .attempts
+        .as_ref()
+        .is_some_and(|attempts| attempts.inputs.as_deref() == Some(inputs));
+    is_published || has_job || has_failed
+}
+
+fn found_before(input: &Input<'_>) -> Option<String> {
+    input
+        .status
+        .conditions
+        .iter()
+        .find(|condition| {
+            condition.type_ == ConditionType::CapacityAvailable.as_str()
+                && condition.reason == Reason::CapacityFound.as_str()
+        })
+        .map(|condition| condition.message.clone())
+}
+
+fn found(reason: Reason, message: String, capacity: Option<CapacityStatus>) -> Fit {
+    Fit {
+        condition: condition(Status::True, reason, message),
+        capacity,
+        go: true,
+    }
+}
+
+fn condition(status: Status, reason: Reason, message: String) -> Decided {
+    Decided {
+        kind: ConditionType::CapacityAvailable,
+        status,
+        reason,
+        message,
+    }
+}

@@ -1,0 +1,51 @@
+//! The two conditions that sum the others up.
+
+use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
+
+/// Sets `Ready` and `Stalled` from the conditions of the flow, replacing what stood there.
+///
+/// `Ready` is False, never Unknown, as long as anything is missing: a waiting person asks whether a pod may
+/// mount the claim, and the answer is no. It repeats the reason and message of the first condition of the flow
+/// that is not True. `Stalled` is True when that reason is permanent.
+pub fn summarize(conditions: &mut Vec<Decided>) {
+    conditions.retain(|condition| !matches!(condition.kind, ConditionType::Ready | ConditionType::Stalled));
+    let blocking = ConditionType::FLOW
+        .into_iter()
+        .filter_map(|kind| conditions.iter().find(|condition| condition.kind == kind))
+        .find(|condition| condition.status != Status::True)
+        .cloned();
+    let ready = match &blocking {
+        None => Decided {
+            kind: ConditionType::Ready,
+            status: Status::True,
+            reason: Reason::Ready,
+            message: conditions
+                .iter()
+                .find(|condition| condition.kind == ConditionType::Fetched)
+                .map(|condition| condition.message.clone())
+                .unwrap_or_default(),
+        },
+        Some(blocking) => Decided {
+            kind: ConditionType::Ready,
+            status: Status::False,
+            reason: blocking.reason,
+            message: blocking.message.clone(),
+        },
+    };
+    let stalled = match blocking {
+        Some(blocking) if blocking.reason.is_permanent() => Decided {
+            kind: ConditionType::Stalled,
+            status: Status::True,
+            reason: blocking.reason,
+            message: blocking.message,
+        },
+        Some(_) | None => Decided {
+            kind: ConditionType::Stalled,
+            status: Status::False,
+            reason: Reason::Progressing,
+            message: "no permanent fault".to_owned(),
+        },
+    };
+    conditions.insert(0, ready);
+    conditions.push(stalled);
+}

@@ -1,0 +1,189 @@
+//! What a step that runs as a Job says and does as long as it is not done.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use modelcache_crds::conditions::{Reason, Status};
+use modelcache_crds::model_cache::Attempts;
+
+use super::attempts::{self, StepState};
+use super::{Action, Input, POLL, RESYNC, Tally, reason_of};
+use crate::reconcile::facts::{FetcherPod, JobFacts, PodPhase, Step};
+
+/// The Job controller makes a pod within a second; later, something refuses it.
+const POD_EXPECTED: SignedDuration = SignedDuration::from_secs(30);
+
+/// How often a running fetcher is asked how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+
+/// What a step that is not done says and does.
+pub(super) struct Waiting {
+    pub(super) status: Status,
+    pub(super) reason: Reason,
+    pub(super) message: String,
+    pub(super) attempts: Option<Attempts>,
+    /// The attempt whose Job is to be created now.
+    pub(super) start: Option<i32>,
+    pub(super) requeue: Duration,
+}
+
+pub(super) fn waiting(input: &Input<'_>, step: Step, state: &StepState<'_>) -> Waiting {
+    match state {
+        StepState::Start { attempt, failed } => Waiting {
+            start: Some(*attempt),
+            ..working(input, step, failed.as_ref(), None, RESYNC)
+        },
+        StepState::AwaitingReport { failed } => Waiting {
+            attempts: failed.clone(),
+            ..working(input, step, failed.as_ref(), None, Duration::from_secs(1))
+        },
+        StepState::Running { job, pod, failed } => running(input, job, *pod, failed.as_ref()),
+        StepState::Pausing { failed, next } => Waiting {
+            status: Status::False,
+            reason: failure_reason(step, failed),
+            message: format!(
+                "{}; attempt {} starts at {}",
+                failure_message(failed),
+                failed.count.saturating_add(1),
+                next.strftime("%H:%M:%S UTC")
+            ),
+            attempts: Some(failed.clone()),
+            start: None,
+            // A timer that rings a moment early finds the pause not over: half a second makes sure.
+            requeue: until(*next, input.now) + Duration::from_millis(500),
+        },
+        StepState::GivenUp { failed } => Waiting {
+            status: Status::False,
+            reason: failure_reason(step, failed),
+            message: failure_message(failed).to_owned(),
+            attempts: Some(failed.clone()),
+            start: None,
+            requeue: RESYNC,
+        },
+        StepState::Done { .. } => working(input, step, None, None, POLL),
+    }
+}
+
+fn running(input: &Input<'_>, job: &JobFacts, pod: Option<&FetcherPod>, failed: Option<&Attempts>) -> Waiting {
+    let step = job.step;
+    match pod.map(|pod| &pod.phase) {
+        None => {
+            let overdue = job.created.checked_add(POD_EXPECTED).unwrap_or(job.created);
+            if overdue > input.now {
+                return working(
+                    input,
+                    step,
+                    failed,
+                    None,
+                    until(overdue, input.now) + Duration::from_secs(1),
+                );
+            }
+            let message = format!(
+                "no pod was created for Job {name}, perhaps a quota or an admission rule refuses it: \
+                 see kubectl describe job {name} -n {namespace}",
+                name = job.name,
+                namespace = input.cache.namespace,
+            );
+            Waiting {
+                status: Status::False,
+                reason: Reason::PodRejected,
+                message,
+                ..working(input, step, failed, None, POLL)
+            }
+        }
+        Some(PodPhase::Starting(Some(trouble))) => Waiting {
+            status: Status::False,
+            reason: trouble.reason,
+            message: trouble.message.clone(),
+            ..working(input, step, failed, None, RESYNC)
+        },
+        Some(PodPhase::Starting(None)) => working(input, step, failed, None, RESYNC),
+        Some(PodPhase::Running) => working(input, step, failed, Some(()), PROGRESS_EVERY),
+        Some(PodPhase::Ended(_)) => working(input, step, failed, Some(()), POLL),
+    }
+}
+
+/// The step is under way.
+fn working(
+    input: &Input<'_>,
+    step: Step,
+    failed: Option<&Attempts>,
+    started: Option<()>,
+    requeue: Duration,
+) -> Waiting {
+    let source = &input.cache.source;
+    let (reason, mut message) = match (step, started) {
+        (Step::Plan, _) => (
+            Reason::Resolving,
+            format!("listing {} at {}", source.repo, source.revision),
+        ),
+        (Step::Fetch, Some(())) => (Reason::Fetching, format!("fetching {}", source.repo)),
+        (Step::Fetch, None) => (Reason::FetcherStarting, "the fetcher's pod is being started".to_owned()),
+    };
+    if let Some(failed) = failed {
+        let number = failed.count.saturating_add(1);
+        let before = failure_reason(step, failed).as_str();
+        message.push_str(&format!(", attempt {number} after {before}"));
+    }
+    Waiting {
+        status: Status::Unknown,
+        reason,
+        message,
+        attempts: failed.map(|failed| Attempts {
+            next_attempt_time: None,
+            ..failed.clone()
+        }),
+        start: None,
+        requeue,
+    }
+}
+
+fn failure_reason(step: Step, failed: &Attempts) -> Reason {
+    failed
+        .last_failure
+        .as_ref()
+        .map_or(Reason::FetcherFailed, |failure| reason_of(step, failure.class))
+}
+
+fn failure_message(failed: &Attempts) -> &str {
+    failed.last_failure.as_ref().map_or("", |failure| &failure.message)
+}
+
+fn until(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or(Duration::ZERO)
+}
+
+/// A failed Job stays for its logs until the next attempt has a Job.
+pub(super) fn delete_superseded(input: &Input<'_>, step: Step, inputs: &str) -> Vec<Action> {
+    attempts::superseded(input, step, inputs)
+        .into_iter()
+        .map(|job| Action::DeleteJob {
+            name: job.name.clone(),
+            uid: job.uid.clone(),
+            wait_for_pods: !job.is_over(),
+        })
+        .collect()
+}
+
+/// The failure that this decision is the first to see.
+pub(super) fn tally(input: &Input<'_>, state: &StepState<'_>) -> Tally {
+    let failed = match state {
+        StepState::Pausing { failed, .. } | StepState::GivenUp { failed } => Some(failed),
+        StepState::Start { failed, .. } | StepState::Running { failed, .. } | StepState::AwaitingReport { failed } => {
+            failed.as_ref()
+        }
+        StepState::Done { .. } => None,
+    };
+    let counted = input
+        .status
+        .attempts
+        .as_ref()
+        .and_then(|attempts| attempts.last_job.as_deref());
+    Tally {
+        failed: failed
+            .filter(|failed| failed.last_job.as_deref() != counted)
+            .and_then(|failed| failed.last_failure.as_ref())
+            .map(|failure| failure.class),
+        published_bytes: None,
+    }
+}

@@ -1,0 +1,280 @@
+//! Step three: a claim, large enough, of ours or as given.
+
+use std::time::Duration;
+
+use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
+use modelcache_crds::model_cache::{ReclaimPolicy, Resolved};
+use modelcache_crds::{names, quantity};
+
+use super::{Action, Input, POLL, RESYNC};
+use crate::reconcile::facts::{BindingMode, ClaimFacts, ClaimPhase, ClassFacts};
+use crate::reconcile::validate::{ClaimPlan, OwnClaim};
+
+/// File systems keep some of a volume for themselves, and manifests need a little too.
+const LEAST_HEADROOM: i64 = 64 << 20;
+
+const MEBIBYTE: i64 = 1 << 20;
+
+pub(super) struct Storage {
+    pub(super) condition: Decided,
+    pub(super) actions: Vec<Action>,
+    pub(super) requeue: Duration,
+    pub(super) claim_name: Option<String>,
+    pub(super) claim_uid: Option<String>,
+    /// Whether what was published is still there.
+    pub(super) keeps_published: bool,
+    /// Whether a fetcher may mount the claim.
+    pub(super) go: bool,
+}
+
+pub(super) fn decide(input: &Input<'_>, resolved: &Resolved) -> Storage {
+    let claim = input.observed.claim.as_ref();
+    let verdict = match &input.cache.claim {
+        ClaimPlan::Own(own) => decide_own(input, own, claim, resolved),
+        ClaimPlan::Existing { name, .. } => match claim {
+            None => Verdict::stop(
+                Status::False,
+                Reason::ClaimNotFound,
+                format!(
+                    "claim {name} of storage.existingClaim does not exist in namespace {}: create it",
+                    input.cache.namespace
+                ),
+            ),
+            Some(claim) => decide_present(input, name, claim, resolved),
+        },
+    };
+    let is_settled = verdict.status == Status::True && !is_existing(input);
+    Storage {
+        condition: Decided {
+            kind: ConditionType::StorageReady,
+            status: verdict.status,
+            reason: verdict.reason,
+            message: verdict.message,
+        },
+        actions: verdict.actions,
+        // Claims that are not ours are not watched.
+        requeue: if is_settled || (verdict.status == Status::True && is_published(input)) {
+            RESYNC
+        } else {
+            POLL
+        },
+        claim_name: verdict.is_usable.then(|| input.cache.claim.name().to_owned()),
+        claim_uid: claim.filter(|_| verdict.is_usable).map(|claim| claim.uid.clone()),
+        keeps_published: claim.is_some_and(|claim| {
+            input.status.claim_uid.as_deref() == Some(claim.uid.as_str())
+                && input.status.claim_name.as_deref() == Some(input.cache.claim.name())
+        }),
+        go: verdict.go,
+    }
+}
+
+fn is_existing(input: &Input<'_>) -> bool {
+    matches!(input.cache.claim, ClaimPlan::Existing { .. })
+}
+
+fn is_published(input: &Input<'_>) -> bool {
+    input.status.published_digest.is_some()
+}
+
+struct Verdict {
+    status: Status,
+    reason: Reason,
+    message: String,
+    actions: Vec<Action>,
+    /// Whether the claim is the one that a pod will mount.
+    is_usable: bool,
+    go: bool,
+}
+
+impl Verdict {
+    fn go(status: Status, reason: Reason, message: String) -> Self {
+        Self {
+            status,
+            reason,
+            message,
+            actions: Vec::new(),
+            is_usable: true,
+            go: true,
+        }
+    }
+
+    fn stop(status: Status, reason: Reason, message: String) -> Self {
+        Self {
+            go: false,
+            is_usable: false,
+            ..Self::go(status, reason, message)
+        }
+    }
+
+    fn with(mut self, action: Option<Action>) -> Self {
+        self.actions.extend(action);
+        self
+    }
+}
+
+fn decide_own(input: &Input<'_>, own: &OwnClaim, claim: Option<&ClaimFacts>, resolved: &Resolved) -> Verdict {
+    let desired = own.size.unwrap_or_else(|| derived_size(resolved.bytes));
+    let Some(claim) = claim else {
+        if desired < resolved.bytes {
+            return too_small("storage.size", desired, resolved);
+        }
+        let create = Action::ApplyClaim {
+            bytes: desired,
+            current: None,
+            required: true,
+        };
+        return pending(input, &own.name, own.storage_class.as_deref()).with(Some(create));
+    };
+    if claim.made_for.as_deref() != Some(names::label_value(&input.cache.name).as_str()) {
+        return Verdict::stop(
+            Status::False,
+            Reason::ClaimNotOwned,
+            format!(
+                "claim {} is there and was not made for this ModelCache: rename the ModelCache, or name the claim \
+                 in storage.existingClaim of another one",
+                own.name
+            ),
+        );
+    }
+    if desired.max(room(claim)).max(claim.requested) < resolved.bytes {
+        return too_small("storage.size", desired, resolved);
+    }
+    let grows = claim.requested < desired;
+    if !grows || claim.deleting || claim.phase == ClaimPhase::Lost {
+        let keep = needs_metadata(input, own, claim).then(|| apply(claim, claim.requested, false));
+        return decide_present(input, &own.name, claim, resolved).with(keep.filter(|_| !claim.deleting));
+    }
+    let required = room(claim) < resolved.bytes;
+    let grow = Some(apply(claim, desired, required));
+    if required {
+        return expanding(&own.name, desired).with(grow);
+    }
+    decide_present(input, &own.name, claim, resolved).with(grow)
+}
+
+fn apply(claim: &ClaimFacts, bytes: i64, required: bool) -> Action {
+    Action::ApplyClaim {
+        bytes,
+        current: Some(Box::new(claim.clone())),
+        required,
+    }
+}
+
+/// A claim that outlived its ModelCache is taken over by the next one of that name, with all that is on it.
+fn needs_metadata(input: &Input<'_>, own: &OwnClaim, claim: &ClaimFacts) -> bool {
+    let is_owned = claim.owners.contains(&input.cache.uid);
+    let should_be_owned = own.reclaim == ReclaimPolicy::Delete;
+    claim.cache_uid.as_deref() != Some(input.cache.uid.as_str()) || is_owned != should_be_owned
+}
+
+/// A claim that is there, whoever made it.
+fn decide_present(input: &Input<'_>, name: &str, claim: &ClaimFacts, resolved: &Resolved) -> Verdict {
+    if claim.deleting {
+        return Verdict::stop(
+            Status::False,
+            Reason::ClaimPending,
+            format!("claim {name} is being deleted, as soon as no pod uses it"),
+        );
+    }
+    match claim.phase {
+        ClaimPhase::Lost => Verdict::stop(
+            Status::False,
+            Reason::ClaimLost,
+            format!("claim {name} lost its volume: delete the claim so that it is made anew"),
+        ),
+        ClaimPhase::Pending | ClaimPhase::Bound if room(claim).max(claim.requested) < resolved.bytes => {
+            too_small(&format!("claim {name}"), room(claim), resolved)
+        }
+        ClaimPhase::Pending => pending(input, name, claim.storage_class.as_deref()),
+        ClaimPhase::Bound if room(claim) < resolved.bytes => expanding(name, claim.requested),
+        ClaimPhase::Bound => Verdict::go(
+            Status::True,
+            Reason::ClaimBound,
+            format!("claim {name} is bound, with {}", quantity::short_bytes(room(claim))),
+        ),
+    }
+}
+
+fn pending(input: &Input<'_>, name: &str, class: Option<&str>) -> Verdict {
+    match find_class(&input.observed.classes, class) {
+        Class::NotNeeded => Verdict::go(
+            Status::Unknown,
+            Reason::ClaimPending,
+            format!("claim {name} waits for a volume that somebody provides"),
+        ),
+        Class::Missing(message) => Verdict::stop(Status::False, Reason::StorageClassNotFound, message),
+        Class::Found(class) => match class.binding {
+            BindingMode::WaitForFirstConsumer => Verdict::go(
+                Status::Unknown,
+                Reason::WaitingForFirstConsumer,
+                format!(
+                    "class {} makes the volume of claim {name} with the fetcher's pod",
+                    class.name
+                ),
+            ),
+            BindingMode::Immediate => Verdict::go(
+                Status::Unknown,
+                Reason::ClaimPending,
+                format!("claim {name} waits for class {} to make its volume", class.name),
+            ),
+        },
+    }
+}
+
+enum Class<'a> {
+    /// The claim names the empty class: its volume is made by hand.
+    NotNeeded,
+    Missing(String),
+    Found(&'a ClassFacts),
+}
+
+fn find_class<'a>(classes: &'a [ClassFacts], name: Option<&str>) -> Class<'a> {
+    let found = match name {
+        Some("") => return Class::NotNeeded,
+        Some(name) => classes.iter().find(|class| class.name == name),
+        None => classes.iter().find(|class| class.is_default),
+    };
+    match (found, name) {
+        (Some(class), _) => Class::Found(class),
+        (None, Some(name)) => Class::Missing(format!(
+            "StorageClass {name} does not exist: create it, or make another ModelCache that names an existing class"
+        )),
+        (None, None) => Class::Missing(
+            "the cluster has no default StorageClass: mark a class as default, or make another ModelCache with \
+             storage.storageClassName"
+                .to_owned(),
+        ),
+    }
+}
+
+/// Bytes that can be written to a claim, or will be.
+fn room(claim: &ClaimFacts) -> i64 {
+    claim.capacity.unwrap_or(claim.requested)
+}
+
+/// The mount may be what completes it, so that the fetcher is started meanwhile.
+fn expanding(name: &str, bytes: i64) -> Verdict {
+    Verdict::go(
+        Status::Unknown,
+        Reason::ClaimPending,
+        format!("claim {name} is being expanded to {}", quantity::short_bytes(bytes)),
+    )
+}
+
+fn too_small(what: &str, has: i64, resolved: &Resolved) -> Verdict {
+    Verdict::stop(
+        Status::False,
+        Reason::ClaimTooSmall,
+        format!(
+            "{what} is {}, the files need {}: raise storage.size, expand the existing claim, or exclude files",
+            quantity::human_bytes(has),
+            resolved.size
+        ),
+    )
+}
+
+/// The files and some headroom, in whole mebibytes.
+fn derived_size(bytes: i64) -> i64 {
+    let with_headroom = bytes.saturating_add((bytes / 10).max(LEAST_HEADROOM));
+    with_headroom.saturating_add(MEBIBYTE - 1) / MEBIBYTE * MEBIBYTE
+}

@@ -1,0 +1,32 @@
+//! What a decision looks at, as plain values: Jobs, their pods, the claim, the classes, the nodes.
+
+mod claim;
+mod job;
+mod pod;
+
+use std::sync::Arc;
+
+use modelcache_crds::report::ProgressReport;
+
+use crate::cluster_view::Snapshot;
+
+pub use claim::{BindingMode, ClaimFacts, ClaimPhase, ClassFacts};
+pub use job::{JobFacts, JobState, Step};
+pub use pod::{FetcherPod, PodEnd, PodPhase};
+
+/// All that was observed for one ModelCache.
+#[derive(Clone, Debug, Default)]
+pub struct Observation {
+    /// Its Jobs.
+    pub jobs: Vec<JobFacts>,
+    /// The pods of these Jobs.
+    pub pods: Vec<FetcherPod>,
+    /// The claim of the name that is to be used.
+    pub claim: Option<ClaimFacts>,
+    /// Every StorageClass.
+    pub classes: Vec<ClassFacts>,
+    /// Nodes, and what is requested of them.
+    pub nodes: Arc<Snapshot>,
+    /// What the running fetcher said of itself.
+    pub progress: Option<ProgressReport>,
+}

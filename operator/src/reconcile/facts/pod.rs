@@ -1,0 +1,163 @@
+//! A fetcher's pod, as far as decisions look at it.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+use kube::ResourceExt;
+use modelcache_crds::report::{FailureClass, Report};
+
+use crate::reconcile::facts::Step;
+use crate::reconcile::pod_trouble::{self, Trouble};
+
+/// Longest part of a log that goes into a message.
+const MAX_LOG_TAIL: usize = 300;
+
+/// How far a pod is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PodPhase {
+    /// Not running yet; with what is in the way, where something is.
+    Starting(Option<Trouble>),
+    /// Its container runs.
+    Running,
+    /// Its container ended.
+    Ended(PodEnd),
+}
+
+/// How a fetcher ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PodEnd {
+    /// With a report.
+    Reported(Box<Report>),
+    /// Without one, or with one that its exit code contradicts.
+    Silent {
+        /// What kind of failure that is.
+        class: FailureClass,
+        /// The same for people.
+        message: String,
+    },
+}
+
+/// A pod of one of our Jobs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FetcherPod {
+    /// Its name.
+    pub name: String,
+    /// Name of its Job.
+    pub job: String,
+    /// What that does.
+    pub step: Step,
+    /// How far it is.
+    pub phase: PodPhase,
+    /// Its address, once it has one.
+    pub ip: Option<String>,
+    /// When it was created.
+    pub created: Timestamp,
+}
+
+impl FetcherPod {
+    /// The facts of a pod; `None` when it belongs to no Job.
+    #[must_use]
+    pub fn of(pod: &Pod) -> Option<Self> {
+        let status = pod.status.clone().unwrap_or_default();
+        let container = status.container_statuses.as_deref().unwrap_or_default().first();
+        Some(Self {
+            name: pod.name_any(),
+            job: pod.labels().get("batch.kubernetes.io/job-name")?.clone(),
+            step: Step::of(pod)?,
+            phase: phase(pod, container),
+            ip: status.pod_ip.filter(|ip| !ip.is_empty()),
+            created: pod.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        })
+    }
+
+    /// Whether its container may still write.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match self.phase {
+            PodPhase::Ended(_) => true,
+            PodPhase::Starting(_) | PodPhase::Running => false,
+        }
+    }
+
+    /// Its report, once it ended with one.
+    #[must_use]
+    pub fn report(&self) -> Option<&Report> {
+        match &self.phase {
+            PodPhase::Ended(PodEnd::Reported(report)) => Some(report),
+            PodPhase::Ended(PodEnd::Silent { .. }) | PodPhase::Starting(_) | PodPhase::Running => None,
+        }
+    }
+}
+
+fn phase(pod: &Pod, container: Option<&ContainerStatus>) -> PodPhase {
+    let state = container.and_then(|status| status.state.as_ref());
+    if let Some(terminated) = state.and_then(|state| state.terminated.as_ref()) {
+        return PodPhase::Ended(end(terminated));
+    }
+    let status = pod.status.as_ref();
+    // A pod that was evicted or whose node is gone is over although its container never said so.
+    if let Some("Failed" | "Succeeded") = status.and_then(|status| status.phase.as_deref()) {
+        let what = [
+            status.and_then(|status| status.reason.as_deref()),
+            status.and_then(|status| status.message.as_deref()),
+        ];
+        let what: Vec<&str> = what.into_iter().flatten().collect();
+        return PodPhase::Ended(PodEnd::Silent {
+            class: FailureClass::Killed,
+            message: format!("the fetcher's pod ended without a report: {}", what.join(": ")),
+        });
+    }
+    if state.is_some_and(|state| state.running.is_some()) {
+        return PodPhase::Running;
+    }
+    PodPhase::Starting(pod_trouble::classify(pod))
+}
+
+fn end(terminated: &ContainerStateTerminated) -> PodEnd {
+    let message = terminated.message.as_deref().unwrap_or_default();
+    let ended_well = terminated.exit_code == 0;
+    match Report::from_termination_message(message) {
+        Some(report) if ended_well != matches!(report, Report::Failed(_)) => PodEnd::Reported(Box::new(report)),
+        Some(_) | None => silent(terminated, message),
+    }
+}
+
+fn silent(terminated: &ContainerStateTerminated, message: &str) -> PodEnd {
+    let code = terminated.exit_code;
+    if terminated.reason.as_deref() == Some("OOMKilled") {
+        return PodEnd::Silent {
+            class: FailureClass::OutOfMemory,
+            message: "the fetcher was killed at its memory limit: raise fetch.resources.limits.memory".to_owned(),
+        };
+    }
+    let class = match terminated.reason.as_deref() {
+        Some("StartError" | "ContainerCannotRun") => FailureClass::Internal,
+        _ => FailureClass::ALL
+            .into_iter()
+            .find(|class| i32::from(class.exit_code()) == code && *class != FailureClass::OutOfMemory)
+            .unwrap_or(FailureClass::Killed),
+    };
+    let tail = last_line(message);
+    let tail = if tail.is_empty() {
+        String::new()
+    } else {
+        format!(": {tail}")
+    };
+    PodEnd::Silent {
+        class,
+        message: format!("the fetcher ended with exit code {code} and no report{tail}"),
+    }
+}
+
+/// Without a report the kubelet hands over the end of the log: its last line says most.
+fn last_line(message: &str) -> &str {
+    let line = message
+        .lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or_default();
+    let mut end = line.len().min(MAX_LOG_TAIL);
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    line[..end].trim()
+}

@@ -1,0 +1,170 @@
+//! What the API server's refusal of an action means for the conditions. Pure.
+
+use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
+
+use super::apply::Target;
+use super::decide::{Decision, summarize};
+use super::facts::Step;
+
+/// Tells the refusal on the condition of the step it holds back.
+///
+/// Only a refusal is told: an API server that does not answer says nothing about the model, and the reconcile is
+/// tried again.
+pub(crate) fn explain(decision: &mut Decision, target: Target, error: &kube::Error) {
+    let kube::Error::Api(status) = error else {
+        return;
+    };
+    let is_invalid = status.is_invalid() || status.code == 400;
+    if !is_invalid && !status.is_forbidden() {
+        return;
+    }
+    let (kind, reason) = match target {
+        Target::Claim { required: false } => return append(decision, &status.message),
+        Target::Claim { required: true } if is_growth_refusal(&status.message) => {
+            (ConditionType::StorageReady, Reason::ClaimTooSmall)
+        }
+        Target::Claim { required: true } => (ConditionType::StorageReady, Reason::ClaimPending),
+        Target::Job(step) => {
+            let reason = if is_invalid {
+                Reason::InvalidSpec
+            } else {
+                Reason::PodRejected
+            };
+            let kind = match step {
+                Step::Plan => ConditionType::SourceResolved,
+                Step::Fetch => ConditionType::Fetched,
+            };
+            (kind, reason)
+        }
+        Target::FormerJob => return,
+    };
+    let condition = Decided {
+        kind,
+        status: Status::False,
+        reason,
+        message: format!("the cluster refuses to {}: {}", target.what(), status.message),
+    };
+    match decision.conditions.iter_mut().find(|condition| condition.kind == kind) {
+        Some(old) => *old = condition,
+        None => decision.conditions.push(condition),
+    }
+    summarize(&mut decision.conditions);
+}
+
+/// The claim serves as it is; that it cannot grow is worth a word.
+fn append(decision: &mut Decision, message: &str) {
+    let storage = decision
+        .conditions
+        .iter_mut()
+        .find(|condition| condition.kind == ConditionType::StorageReady);
+    if let Some(storage) = storage {
+        storage.message.push_str("; the cluster refuses to change it: ");
+        storage.message.push_str(message);
+    }
+    summarize(&mut decision.conditions);
+}
+
+/// The admission plugin says `only dynamically provisioned pvc can be resized and the storageclass that
+/// provisions the pvc must support resize`.
+fn is_growth_refusal(message: &str) -> bool {
+    message.contains("resize")
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status as ApiStatus;
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+
+    fn api_error(code: u16, reason: &str, message: &str) -> kube::Error {
+        kube::Error::Api(ApiStatus::failure(message, reason).with_code(code).boxed())
+    }
+
+    fn decision() -> Decision {
+        let mut decision = Decision {
+            conditions: ConditionType::FLOW
+                .into_iter()
+                .map(|kind| Decided {
+                    kind,
+                    status: Status::True,
+                    reason: Reason::Pending,
+                    message: "before".to_owned(),
+                })
+                .collect(),
+            ..Decision::default()
+        };
+        summarize(&mut decision.conditions);
+        decision
+    }
+
+    fn ready(decision: &Decision) -> (Status, Reason) {
+        (decision.conditions[0].status, decision.conditions[0].reason)
+    }
+
+    #[test]
+    fn a_refusal_is_told_on_the_condition_of_its_step_and_on_ready() {
+        for (target, code, reason, message, expected) in [
+            (
+                Target::Job(Step::Plan),
+                403,
+                "Forbidden",
+                "exceeded quota",
+                Reason::PodRejected,
+            ),
+            (
+                Target::Job(Step::Fetch),
+                403,
+                "Forbidden",
+                "exceeded quota",
+                Reason::PodRejected,
+            ),
+            (
+                Target::Job(Step::Fetch),
+                422,
+                "Invalid",
+                "limits below requests",
+                Reason::InvalidSpec,
+            ),
+            (
+                Target::Claim { required: true },
+                403,
+                "Forbidden",
+                "exceeded quota",
+                Reason::ClaimPending,
+            ),
+            (
+                Target::Claim { required: true },
+                403,
+                "Forbidden",
+                "only dynamically provisioned pvc can be resized and the storageclass must support resize",
+                Reason::ClaimTooSmall,
+            ),
+        ] {
+            let mut decision = decision();
+            explain(&mut decision, target, &api_error(code, reason, message));
+            assert_eq!(ready(&decision), (Status::False, expected), "{target:?} {code}");
+            assert!(decision.conditions[0].message.contains(message));
+        }
+    }
+
+    #[test]
+    fn a_claim_that_need_not_change_stays_ready_and_says_so() {
+        let mut decision = decision();
+        let refusal = api_error(403, "Forbidden", "resize is not supported");
+        explain(&mut decision, Target::Claim { required: false }, &refusal);
+        assert_eq!(ready(&decision).0, Status::True);
+        assert!(decision.conditions[3].message.ends_with("resize is not supported"));
+    }
+
+    #[test]
+    fn an_api_server_that_fails_changes_no_condition() {
+        let mut after = decision();
+        explain(
+            &mut after,
+            Target::Job(Step::Plan),
+            &api_error(503, "ServiceUnavailable", "later"),
+        );
+        assert_eq!(after, decision());
+    }
+}
