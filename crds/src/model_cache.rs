@@ -1,5 +1,8 @@
 //! `ModelCache`, group `modelcache.dev`, version `v1alpha1`: what a person writes and reads.
 
+// `KubeSchema` repeats each struct, public, inside a function of its own.
+#![allow(unreachable_pub)]
+
 pub mod source;
 pub mod spec;
 pub mod status;

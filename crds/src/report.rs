@@ -152,7 +152,7 @@ impl FailureClass {
         Self::Killed,
     ];
 
-    /// Exit code of the fetcher. Killed and OutOfMemory end by signal 9, as the shell counts it.
+    /// Exit code of the fetcher. `Killed` and `OutOfMemory` end by signal 9, as the shell counts it.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
         match self {

@@ -1,5 +1,8 @@
 //! Where a model comes from.
 
+// `KubeSchema` repeats each struct, public, inside a function of its own.
+#![allow(unreachable_pub)]
+
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,8 @@
 //! What a person asks for, beside the source.
 
+// `KubeSchema` repeats each struct, public, inside a function of its own.
+#![allow(unreachable_pub)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ResourceRequirements, Toleration};
