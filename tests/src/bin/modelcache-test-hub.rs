@@ -1,0 +1,151 @@
+//! Serves models from folders by the Hugging Face Hub's protocol, with faults on demand.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Parser, ValueEnum};
+use modelcache_tests::hub::{Access, GatedListing, Hub, HubConfig, Signing};
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+/// A hub for tests: speaks the Hugging Face Hub's protocol over plain HTTP, misbehaves on demand, counts every byte.
+///
+/// Files of 10 MiB and more, and weights of any size, are redirected to the CDN address by signed URL, as the real hub does.
+///
+/// The admin API is on the same address, in JSON:
+///   GET|DELETE /_admin/stats        what was asked and how many bytes were sent
+///   POST       /_admin/faults       {"stage": "cdn", "path": "*.safetensors", "count": 1, "fault": {"kind": "cut", "after_bytes": 1000}}
+///   GET|DELETE /_admin/faults
+///   PUT        /_admin/throughput   {"bytes_per_second": 1000000}, or null for no cap
+///   GET        /_admin/models       models, with the commit of each branch
+///   POST       /_admin/commits      {"model": "org/name", "branch": "main", "folder": "/path"}
+///   PUT        /_admin/branches     {"model": "org/name", "branch": "main", "commit": "..."}
+///   PUT        /_admin/access       {"model": "org/name", "access": "private"}
+///   POST       /_admin/tokens       {"token": "hf_x", "models": ["org/name"]}
+///
+/// Kinds of fault: status, html, refuse, latency, redirect_loop, cut, stall, slow, flip, shift_range, ignore_range, gzip, expired,
+/// other_etag, resolve_cache, drop_page, drop_next, extra_path, hidden_hashes, move_branch. Stages: info, tree, resolve, cdn, other.
+#[derive(Parser, Debug)]
+#[command(version, verbatim_doc_comment)]
+struct Arguments {
+    /// Address of the hub.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
+    listen: SocketAddr,
+
+    /// Address of the CDN; left out: the hub's host, any free port.
+    #[arg(long, value_name = "ADDRESS")]
+    cdn_listen: Option<SocketAddr>,
+
+    /// A model and the folder that holds its files; may be repeated.
+    #[arg(long = "model", value_name = "ORG/NAME=FOLDER", required = true, value_parser = parse_model)]
+    models: Vec<(String, PathBuf)>,
+
+    /// A model that only tokens granted to it may see.
+    #[arg(long, value_name = "ORG/NAME")]
+    private: Vec<String>,
+
+    /// A model whose files only tokens granted to it may read.
+    #[arg(long, value_name = "ORG/NAME")]
+    gated: Vec<String>,
+
+    /// A valid token, granted to every private and gated model.
+    #[arg(long, value_name = "TOKEN")]
+    token: Vec<String>,
+
+    /// Entries in a page of a listing.
+    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    page_size: usize,
+
+    /// Seconds a signed URL lives.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    url_lifetime: i64,
+
+    /// How signed URLs say when they expire.
+    #[arg(long, value_enum, default_value_t = SigningArgument::Cloudfront)]
+    signing: SigningArgument,
+
+    /// Send the headers of the Xet protocol, as the real hub does; its servers are not here.
+    #[arg(long)]
+    xet: bool,
+
+    /// Cap on body bytes a second, all connections together.
+    #[arg(long, value_name = "BYTES")]
+    bytes_per_second: Option<u64>,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum SigningArgument {
+    Cloudfront,
+    Aws4,
+}
+
+fn parse_model(text: &str) -> Result<(String, PathBuf), String> {
+    let (model, folder) = text.split_once('=').ok_or("write ORG/NAME=FOLDER")?;
+    let folder = PathBuf::from(folder);
+    if folder.is_dir() {
+        Ok((model.to_owned(), folder))
+    } else {
+        Err(format!("{} is not a folder", folder.display()))
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let arguments = Arguments::parse();
+    let hub = Hub::start(HubConfig {
+        listen: arguments.listen,
+        cdn_listen: arguments
+            .cdn_listen
+            .unwrap_or_else(|| SocketAddr::new(arguments.listen.ip(), 0)),
+        page_size: arguments.page_size,
+        url_lifetime_seconds: arguments.url_lifetime,
+        signing: match arguments.signing {
+            SigningArgument::Cloudfront => Signing::CloudFront,
+            SigningArgument::Aws4 => Signing::Aws4,
+        },
+        xet_headers: arguments.xet,
+        bytes_per_second: arguments.bytes_per_second,
+    })
+    .await
+    .with_context(|| format!("failed to listen on {}", arguments.listen))?;
+    for (model, folder) in &arguments.models {
+        let commit = hub.commit_folder(model, "main", folder).await?;
+        info!(model, commit, "serving");
+    }
+    for model in &arguments.private {
+        hub.set_access(model, Access::Private)?;
+    }
+    for model in &arguments.gated {
+        hub.set_access(model, Access::Gated(GatedListing::Open))?;
+    }
+    let guarded: Vec<&str> = arguments
+        .private
+        .iter()
+        .chain(&arguments.gated)
+        .map(String::as_str)
+        .collect();
+    for token in &arguments.token {
+        hub.grant(token, &guarded);
+    }
+    info!(endpoint = hub.endpoint(), cdn = %hub.cdn_address(), "ready");
+    wait_for_signal().await?;
+    hub.stop();
+    Ok(())
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! Who may read what, and how the hub words a refusal.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+
+use super::answer::refusal;
+
+/// Who may read a model.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Everybody.
+    #[default]
+    Public,
+    /// Tokens it was granted to; for others it does not exist.
+    Private,
+    /// Its files: tokens it was granted to. Its listing: as said.
+    Gated(GatedListing),
+    /// Nobody: taken down.
+    Disabled,
+}
+
+/// What a gated model's listing shows to those who may not read it.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum GatedListing {
+    /// Everything.
+    Open,
+    /// Every hash as 64 asterisks.
+    HashesHidden,
+    /// Nothing: refused as the files are.
+    Refused,
+}
+
+/// What a request asks to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Listing,
+    File,
+}
+
+/// What a request may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    Everything,
+    HashesHidden,
+}
+
+/// Valid tokens, each with the models it was granted.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens(BTreeMap<String, BTreeSet<String>>);
+
+impl Tokens {
+    pub(crate) fn grant(&mut self, token: &str, models: impl Iterator<Item = String>) {
+        self.0.entry(token.to_owned()).or_default().extend(models);
+    }
+
+    /// Checks the request's credentials alone, before any model is looked up.
+    pub(crate) fn bearer(&self, headers: &HeaderMap) -> Result<Bearer<'_>, Response> {
+        let Some(value) = headers.get(AUTHORIZATION) else {
+            return Ok(Bearer::Nobody);
+        };
+        value
+            .to_str()
+            .ok()
+            .and_then(|text| text.strip_prefix("Bearer "))
+            .and_then(|token| self.0.get(token))
+            .map(Bearer::Granted)
+            .ok_or_else(|| {
+                refusal(
+                    StatusCode::UNAUTHORIZED,
+                    None,
+                    "Invalid credentials in Authorization header",
+                )
+            })
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bearer<'a> {
+    Nobody,
+    Granted(&'a BTreeSet<String>),
+}
+
+impl Bearer<'_> {
+    pub(crate) fn may_see(self, model: &str, access: Access, wanted: Wanted) -> Result<Sight, Response> {
+        let granted = matches!(self, Self::Granted(models) if models.contains(model));
+        match (access, wanted) {
+            (Access::Disabled, _) => Err(refusal(
+                StatusCode::FORBIDDEN,
+                None,
+                "Access to this resource is disabled.",
+            )),
+            (Access::Public, _) | (Access::Gated(GatedListing::Open), Wanted::Listing) => Ok(Sight::Everything),
+            _ if granted => Ok(Sight::Everything),
+            (Access::Private, _) => Err(self.repository_not_found()),
+            (Access::Gated(GatedListing::HashesHidden), Wanted::Listing) => Ok(Sight::HashesHidden),
+            (Access::Gated(_), _) => Err(self.gated(model)),
+        }
+    }
+
+    /// A hub does not tell a stranger whether a repository is private or missing.
+    pub(crate) fn repository_not_found(self) -> Response {
+        match self {
+            Self::Nobody => refusal(
+                StatusCode::UNAUTHORIZED,
+                Some("RepoNotFound"),
+                "Invalid username or password.",
+            ),
+            Self::Granted(_) => refusal(StatusCode::NOT_FOUND, Some("RepoNotFound"), "Repository not found"),
+        }
+    }
+
+    fn gated(self, model: &str) -> Response {
+        match self {
+            Self::Nobody => refusal(
+                StatusCode::UNAUTHORIZED,
+                Some("GatedRepo"),
+                &format!(
+                    "Access to model {model} is restricted. You must have access to it and be authenticated to access it."
+                ),
+            ),
+            Self::Granted(_) => refusal(
+                StatusCode::FORBIDDEN,
+                Some("GatedRepo"),
+                &format!("Access to model {model} is restricted and you are not in the authorized list."),
+            ),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Answers of one shape each.
+
+use axum::Json;
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderName};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+pub(crate) const X_ERROR_CODE: HeaderName = HeaderName::from_static("x-error-code");
+pub(crate) const X_ERROR_MESSAGE: HeaderName = HeaderName::from_static("x-error-message");
+pub(crate) const X_REPO_COMMIT: HeaderName = HeaderName::from_static("x-repo-commit");
+pub(crate) const X_LINKED_SIZE: HeaderName = HeaderName::from_static("x-linked-size");
+pub(crate) const X_LINKED_ETAG: HeaderName = HeaderName::from_static("x-linked-etag");
+pub(crate) const X_XET_HASH: HeaderName = HeaderName::from_static("x-xet-hash");
+
+/// A refusal as the hub words it: a code and a message in headers, and the message in the body.
+pub(crate) fn refusal(status: StatusCode, code: Option<&'static str>, message: &str) -> Response {
+    let mut response = (status, Json(json!({ "error": message }))).into_response();
+    if let Some(code) = code {
+        set(&mut response, X_ERROR_CODE, code);
+    }
+    set(&mut response, X_ERROR_MESSAGE, message);
+    response
+}
+
+/// A refusal as an object store words it.
+pub(crate) fn xml_refusal(status: StatusCode, code: &str, message: &str) -> Response {
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    );
+    (status, [(CONTENT_TYPE, "application/xml")], body).into_response()
+}
+
+/// Sets a header; a value that no header can hold is left out.
+pub(crate) fn set(response: &mut Response, name: HeaderName, value: impl AsRef<str>) {
+    if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+pub(crate) fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,155 @@
+//! The CDN: signed URLs that expire, and the strictness of an object store behind them.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::http::header::{AUTHORIZATION, ETAG};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+
+use super::answer::{set, xml_refusal};
+use super::body;
+use super::faults::{Effects, Fault};
+use super::model::{StoredFile, sha256_hex};
+use super::route::{encode_path, query_parameter};
+use super::state::State;
+use super::stats::Record;
+
+const PREFIX: &str = "/xet-bridge-us/";
+/// Not a secret: it only makes signatures that nobody meets by chance.
+const KEY: &str = "modelcache-test-hub";
+
+/// How a URL says when it expires.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Signing {
+    /// `Expires` in seconds of the epoch.
+    #[default]
+    CloudFront,
+    /// `X-Amz-Date` and `X-Amz-Expires`.
+    Aws4,
+}
+
+#[derive(Debug)]
+pub(crate) struct Signer {
+    signing: Signing,
+    lifetime_seconds: i64,
+    port: u16,
+}
+
+impl Signer {
+    pub(crate) fn new(signing: Signing, lifetime_seconds: i64, port: u16) -> Self {
+        Self {
+            signing,
+            lifetime_seconds,
+            port,
+        }
+    }
+
+    /// A URL for GET, on the host that the client knows the hub by.
+    pub(crate) fn sign(&self, hub_host: &str, model: &str, file: &StoredFile) -> String {
+        let host = hub_host.rsplit_once(':').map_or(hub_host, |(host, _)| host);
+        let path = format!("{PREFIX}{}/{}", &sha256_hex(model)[..24], file.sha256);
+        let name = file.path.rsplit('/').next().unwrap_or_default();
+        let disposition = encode_path(&format!("inline; filename=\"{name}\"")).replace('/', "%2F");
+        let now = unix_seconds();
+        let time = match self.signing {
+            Signing::CloudFront => format!("Expires={}", now + self.lifetime_seconds),
+            Signing::Aws4 => format!(
+                "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date={}&X-Amz-Expires={}&X-Amz-SignedHeaders=host",
+                amazon_date(now),
+                self.lifetime_seconds
+            ),
+        };
+        let query = format!("X-Xet-Cas-Uid=public&response-content-disposition={disposition}&{time}");
+        format!(
+            "http://{host}:{}{path}?{query}&Signature={}",
+            self.port,
+            signature(&path, &query)
+        )
+    }
+}
+
+fn signature(path: &str, query: &str) -> String {
+    sha256_hex(&format!("{KEY}\nGET\n{path}\n{query}"))
+}
+
+/// The sha256 in a path of this CDN.
+pub(crate) fn digest_in(path: &str) -> Option<&str> {
+    path.strip_prefix(PREFIX)?.split_once('/').map(|(_, digest)| digest)
+}
+
+pub(crate) async fn answer(
+    state: &State,
+    parts: &Parts,
+    effects: &Effects,
+    record: &Arc<Record>,
+    file: Option<Arc<StoredFile>>,
+) -> Response {
+    if parts.headers.contains_key(AUTHORIZATION) {
+        return xml_refusal(
+            StatusCode::BAD_REQUEST,
+            "InvalidArgument",
+            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified",
+        );
+    }
+    let query = parts.uri.query().unwrap_or_default();
+    let signed = query
+        .rsplit_once("&Signature=")
+        .is_some_and(|(rest, given)| parts.method == Method::GET && given == signature(parts.uri.path(), rest));
+    if !signed {
+        return xml_refusal(
+            StatusCode::FORBIDDEN,
+            "SignatureDoesNotMatch",
+            "The request signature we calculated does not match the signature you provided.",
+        );
+    }
+    if effects.has(&Fault::Expired) || expiry(query).is_none_or(|expiry| expiry <= unix_seconds()) {
+        return xml_refusal(StatusCode::FORBIDDEN, "AccessDenied", "Request has expired");
+    }
+    let Some(file) = file else {
+        return xml_refusal(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist.");
+    };
+    let mut response = body::answer(state, parts, effects, record, &file).await;
+    // An object store's ETag says nothing about the content's sha256.
+    set(&mut response, ETAG, format!("\"{}\"", &sha256_hex(&file.sha256)[..32]));
+    response
+}
+
+fn expiry(query: &str) -> Option<i64> {
+    let number = |name| query_parameter(Some(query), name).and_then(|value| value.parse::<i64>().ok());
+    number("Expires").or_else(|| {
+        let date = query_parameter(Some(query), "X-Amz-Date")?;
+        let start = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", &*date).ok()?;
+        let start = start.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second();
+        Some(start + number("X-Amz-Expires")?)
+    })
+}
+
+fn amazon_date(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds)
+        .unwrap_or_default()
+        .strftime("%Y%m%dT%H%M%SZ")
+        .to_string()
+}
+
+fn unix_seconds() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_to_say_when_a_url_expires_are_read_back() {
+        assert_eq!(expiry("a=b&Expires=1781098782"), Some(1_781_098_782));
+        let query = format!("X-Amz-Date={}&X-Amz-Expires=3600", amazon_date(1_700_000_000));
+        assert_eq!(query, "X-Amz-Date=20231114T221320Z&X-Amz-Expires=3600");
+        assert_eq!(expiry(&query), Some(1_700_003_600));
+        assert_eq!(expiry("a=b"), None);
+    }
+}

@@ -1,0 +1,149 @@
+//! The two listeners: each request is counted, struck by the faults that match, and answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State as Shared};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderName, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+
+use super::answer::{self, refusal};
+use super::faults::{Effects, Fault, Stage};
+use super::listener::{SeverableListener, Severer};
+use super::listing;
+use super::route::Route;
+use super::state::State;
+use super::{admin, cdn, resolve};
+
+pub(crate) fn spawn_hub(listener: SeverableListener, state: Arc<State>) {
+    let stopped = state.stopped.clone();
+    let router = Router::new().fallback(answer_hub).with_state(state);
+    let service = router.into_make_service_with_connect_info::<Severer>();
+    tokio::spawn(async move {
+        axum::serve(listener, service)
+            .with_graceful_shutdown(stopped.cancelled_owned())
+            .await
+    });
+}
+
+pub(crate) fn spawn_cdn(listener: SeverableListener, state: Arc<State>) {
+    let stopped = state.stopped.clone();
+    let router = Router::new().fallback(answer_cdn).with_state(state);
+    let service = router.into_make_service_with_connect_info::<Severer>();
+    tokio::spawn(async move {
+        axum::serve(listener, service)
+            .with_graceful_shutdown(stopped.cancelled_owned())
+            .await
+    });
+}
+
+async fn answer_hub(
+    Shared(state): Shared<Arc<State>>,
+    ConnectInfo(severer): ConnectInfo<Severer>,
+    request: Request,
+) -> Response {
+    let route = Route::parse(request.uri().path());
+    if let Route::Admin { path } = route {
+        return admin::answer(&state, &path, request).await;
+    }
+    let (parts, _) = request.into_parts();
+    let path = parts.uri.path().to_owned();
+    let (stage, subject) = (route.stage(), route.subject(&path));
+    let effects = state.faults.strike(stage, &parts.method, subject);
+    let record = state.stats.begin(stage, &parts.method, subject, &parts.headers);
+    let response = match struck(&state, &severer, &parts.uri, &effects).await {
+        Some(response) => response,
+        None => match &route {
+            Route::Info { model, revision } => listing::information(&state, &parts, model, revision),
+            Route::References { model } => listing::references(&state, &parts, model),
+            Route::Tree {
+                model,
+                revision,
+                folder,
+            } => listing::tree(&state, &parts, &effects, model, revision, folder),
+            Route::Resolve { model, revision, path } => {
+                resolve::file(&state, &parts, &effects, &record, model, revision, path).await
+            }
+            Route::ResolveCache { model, commit, path } => {
+                resolve::cached(&state, &parts, &effects, &record, model, commit, path).await
+            }
+            Route::Admin { .. } | Route::Unknown => refusal(
+                StatusCode::NOT_FOUND,
+                None,
+                "Sorry, we can't find the page you are looking for.",
+            ),
+        },
+    };
+    record.answered(response.status().as_u16());
+    response
+}
+
+async fn answer_cdn(
+    Shared(state): Shared<Arc<State>>,
+    ConnectInfo(severer): ConnectInfo<Severer>,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let file = cdn::digest_in(parts.uri.path()).and_then(|sha256| state.large_file(sha256));
+    let subject = file.as_ref().map_or(parts.uri.path(), |file| &file.path).to_owned();
+    let effects = state.faults.strike(Stage::Cdn, &parts.method, &subject);
+    let record = state.stats.begin(Stage::Cdn, &parts.method, &subject, &parts.headers);
+    let response = match struck(&state, &severer, &parts.uri, &effects).await {
+        Some(response) => response,
+        None => cdn::answer(&state, &parts, &effects, &record, file).await,
+    };
+    record.answered(response.status().as_u16());
+    response
+}
+
+/// What faults do to any request alike.
+async fn struck(state: &State, severer: &Severer, uri: &Uri, effects: &Effects) -> Option<Response> {
+    for fault in effects.all() {
+        match fault {
+            Fault::Latency { milliseconds } => tokio::time::sleep(Duration::from_millis(*milliseconds)).await,
+            Fault::MoveBranch { model, branch, commit } => {
+                if let Err(error) = state.move_branch(model, branch, commit) {
+                    return Some(refusal(StatusCode::INTERNAL_SERVER_ERROR, None, &error.to_string()));
+                }
+            }
+            Fault::Refuse => {
+                severer.sever();
+                return Some(answer::empty(StatusCode::SERVICE_UNAVAILABLE));
+            }
+            Fault::Status { status, headers, body } => {
+                let mut response = Response::new(Body::from(body.clone()));
+                *response.status_mut() = status_code(*status);
+                for (name, value) in headers {
+                    if let Ok(name) = HeaderName::try_from(name) {
+                        answer::set(&mut response, name, value);
+                    }
+                }
+                return Some(response);
+            }
+            Fault::Html { status } => {
+                let page = "<!DOCTYPE html>\n<html><body><h1>Please sign in to this network</h1></body></html>\n";
+                return Some(
+                    (status_code(*status), [(CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response(),
+                );
+            }
+            Fault::RedirectLoop => {
+                let mut response = answer::empty(StatusCode::FOUND);
+                answer::set(
+                    &mut response,
+                    LOCATION,
+                    uri.path_and_query().map_or("/", |path| path.as_str()),
+                );
+                return Some(response);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+fn status_code(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
