@@ -74,10 +74,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("failed to listen on {}", args.listen))?;
-    let identity = args
-        .identity
-        .clone()
-        .unwrap_or_else(|| format!("pid-{}", std::process::id()));
+    let identity = args.identity.clone().unwrap_or_else(own_name);
     let context = Arc::new(Context {
         client: client.clone(),
         settings: args.settings(),
@@ -177,6 +174,12 @@ async fn lead(context: Arc<Context>, shutdown: CancellationToken) -> anyhow::Res
     } else {
         Err(anyhow!("the controller ended by itself"))
     }
+}
+
+/// A name that no other candidate has, for a process outside a pod.
+fn own_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}-{}", host.trim(), std::process::id())
 }
 
 /// A token that is cancelled by the first SIGTERM or SIGINT; the second ends the process at once.
