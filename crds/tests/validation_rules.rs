@@ -1,0 +1,224 @@
+//! Every validation rule of the schema, evaluated: each refuses what it is for, with a sentence that says what to
+//! do, and none refuses what is right.
+
+use std::collections::BTreeSet;
+
+use kube_cel::Validator;
+use modelcache_crds::model_cache::custom_resource_definition;
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+
+fn schema() -> Value {
+    let definition = custom_resource_definition();
+    serde_json::to_value(definition.spec.versions[0].schema.as_ref().unwrap()).unwrap()["openAPIV3Schema"].clone()
+}
+
+/// The messages of all rules in the schema.
+fn messages(schema: &Value, found: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(members) => {
+            for rule in members
+                .get("x-kubernetes-validations")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                let message = rule["message"]
+                    .as_str()
+                    .unwrap_or_else(|| panic!("{rule} has no message"));
+                found.insert(message.to_owned());
+            }
+            members.values().for_each(|member| messages(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| messages(item, found)),
+        _ => {}
+    }
+}
+
+fn object(spec: &Value) -> Value {
+    json!({"apiVersion": "modelcache.dev/v1alpha1", "kind": "ModelCache", "metadata": {"name": "a"}, "spec": spec})
+}
+
+/// A spec of one source and what is given beside it.
+fn with(more: &Value) -> Value {
+    let mut spec = json!({"source": {"huggingFace": {"repo": "org/name", "revision": "main"}}});
+    for (key, value) in more.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    spec
+}
+
+fn source(repo: &str) -> Value {
+    json!({"source": {"huggingFace": {"repo": repo, "revision": "main"}}})
+}
+
+fn storage(storage: &Value) -> Value {
+    with(&json!({ "storage": storage }))
+}
+
+/// The messages of the rules that refuse this spec, or this change of a spec.
+fn refusals(new: &Value, old: Option<&Value>) -> Vec<String> {
+    match Validator::new().validate(&schema(), &object(new), old.map(object).as_ref()) {
+        Ok(()) => Vec::new(),
+        Err(errors) => errors.iter().map(|error| error.message.clone()).collect(),
+    }
+}
+
+/// What is refused: the start of the message, the spec, and the spec before for a change.
+fn refused() -> Vec<(&'static str, Value, Option<Value>)> {
+    let claim = |name: &str| storage(&json!({"existingClaim": {"claimName": name}}));
+    vec![
+        ("set exactly one source", json!({"source": {}}), None),
+        (
+            "source.huggingFace.repo must be name or org/name",
+            source("org/a--b"),
+            None,
+        ),
+        (
+            "source.huggingFace.repo must be name or org/name",
+            source("org/a..b"),
+            None,
+        ),
+        (
+            "source.huggingFace.repo must be name or org/name",
+            source("org/a.git"),
+            None,
+        ),
+        (
+            "source.huggingFace.repo is immutable",
+            source("org/b"),
+            Some(source("org/a")),
+        ),
+        (
+            "storage.size must be a positive quantity",
+            storage(&json!({"size": "0"})),
+            None,
+        ),
+        (
+            "storage.size must be a positive quantity",
+            storage(&json!({"size": "-1Gi"})),
+            None,
+        ),
+        (
+            "storage.size must be a positive quantity",
+            storage(&json!({"size": "2Ei"})),
+            None,
+        ),
+        (
+            "storage.size must be a positive quantity",
+            storage(&json!({"size": "a lot"})),
+            None,
+        ),
+        (
+            "storage.existingClaim is used as it is",
+            storage(&json!({"existingClaim": {"claimName": "a"}, "size": "1Gi"})),
+            None,
+        ),
+        (
+            "storage.existingClaim is used as it is",
+            storage(&json!({"existingClaim": {"claimName": "a"}, "reclaimPolicy": "Delete"})),
+            None,
+        ),
+        ("storage.existingClaim is immutable", claim("b"), Some(claim("a"))),
+        ("storage.existingClaim is immutable", with(&json!({})), Some(claim("a"))),
+        ("storage.existingClaim is immutable", claim("a"), Some(with(&json!({})))),
+        (
+            "storage.existingClaim is immutable",
+            storage(&json!({"existingClaim": {"claimName": "a", "subPath": "x"}})),
+            Some(claim("a")),
+        ),
+        (
+            "storage.storageClassName is immutable",
+            storage(&json!({"storageClassName": "fast"})),
+            Some(storage(&json!({"storageClassName": "slow"}))),
+        ),
+        (
+            "storage.storageClassName is immutable",
+            with(&json!({})),
+            Some(storage(&json!({"storageClassName": "slow"}))),
+        ),
+        (
+            "storage.accessModes is immutable",
+            storage(&json!({"accessModes": ["ReadWriteMany"]})),
+            Some(storage(&json!({}))),
+        ),
+        (
+            "requirements.memory must be a positive quantity",
+            with(&json!({"requirements": {"memory": "0"}})),
+            None,
+        ),
+    ]
+}
+
+#[test]
+fn each_rule_refuses_what_it_is_for_and_no_other_rule_joins_in() {
+    for (message, new, old) in refused() {
+        let refusals = refusals(&new, old.as_ref());
+        assert_eq!(
+            refusals.len(),
+            1,
+            "{new} after {old:?} should be refused once: {refusals:?}"
+        );
+        assert!(refusals[0].starts_with(message), "{new} is refused with {refusals:?}");
+    }
+}
+
+#[test]
+fn no_rule_is_without_a_case() {
+    let mut all = BTreeSet::new();
+    messages(&schema(), &mut all);
+    let covered: BTreeSet<String> = refused()
+        .iter()
+        .flat_map(|(_, new, old)| refusals(new, old.as_ref()))
+        .collect();
+    assert_eq!(covered, all);
+}
+
+#[test]
+fn what_is_right_is_taken() {
+    for (new, old) in [
+        (source("gpt2"), None),
+        (source("sentence-transformers/all-MiniLM-L6-v2"), None),
+        (
+            storage(&json!({"size": "40Gi", "storageClassName": "fast", "accessModes": ["ReadWriteMany"]})),
+            None,
+        ),
+        (
+            storage(&json!({"existingClaim": {"claimName": "a", "subPath": "models/b"}})),
+            None,
+        ),
+        (with(&json!({"requirements": {"memory": "24Gi"}})), None),
+        // Whole numbers are quantities too.
+        (storage(&json!({"size": 1_073_741_824})), None),
+        // What may change.
+        (
+            storage(&json!({"size": "80Gi"})),
+            Some(storage(&json!({"size": "40Gi"}))),
+        ),
+        (storage(&json!({"reclaimPolicy": "Delete"})), Some(with(&json!({})))),
+        (
+            json!({"source": {"huggingFace": {"repo": "org/a", "revision": "v2"}}}),
+            Some(source("org/a")),
+        ),
+        (
+            with(&json!({"requirements": {"memory": "8Gi"}})),
+            Some(with(&json!({}))),
+        ),
+    ] {
+        assert_eq!(refusals(&new, old.as_ref()), [] as [String; 0], "{new} after {old:?}");
+    }
+}
+
+#[test]
+fn every_message_says_what_to_write_instead() {
+    let mut all = BTreeSet::new();
+    messages(&schema(), &mut all);
+    for message in all {
+        assert!(
+            ["create another", "leave out", "must be", "set exactly"]
+                .iter()
+                .any(|instruction| message.contains(instruction)),
+            "{message}"
+        );
+    }
+}
