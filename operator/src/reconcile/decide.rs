@@ -175,7 +175,6 @@ fn after_resolve(input: &Input<'_>, resolved: &Resolved, decision: &mut Decision
     decision.claim_uid = storage.claim_uid;
     if !storage.keeps_published {
         decision.published_digest = None;
-        decision.path = None;
     }
     if !storage.go {
         decision

@@ -1,7 +1,9 @@
 //! Step four: every byte on the claim, proven and published, by a fetch Job.
 
+use std::time::Duration;
+
 use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
-use modelcache_crds::model_cache::Resolved;
+use modelcache_crds::model_cache::{Progress, Resolved};
 use modelcache_crds::quantity;
 use modelcache_crds::report::{Published, Report};
 
@@ -11,7 +13,7 @@ use super::{Action, Decision, Input, delete_jobs, progress};
 use crate::reconcile::facts::{JobFacts, Step};
 
 pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decision: &mut Decision) {
-    if decision.published_digest.as_deref() == Some(resolved.digest.as_str()) && decision.path.is_some() {
+    if decision.published_digest.as_deref() == Some(resolved.digest.as_str()) {
         // Status holds the result: the Jobs that brought it have done their duty.
         decision
             .actions
@@ -41,28 +43,43 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
         return published(input, resolved, decision);
     }
 
-    let is_blocked = matches!(state, StepState::Start { .. }) && is_written_to(input);
+    let starts = matches!(state, StepState::Start { .. });
     decision
         .actions
         .extend(step::delete_superseded(input, Step::Fetch, inputs));
     decision.tally = step::tally(input, &state);
-    decision.progress = match (&state, &input.observed.progress) {
-        (StepState::Running { .. }, Some(report)) => Some(progress::reported(report, resolved, input.now)),
-        _ => progress::resting(input.status.progress.as_ref(), resolved),
-    };
+    decision.progress = show_progress(input, &state, resolved);
     let waiting = step::waiting(input, Step::Fetch, &state);
-    if is_blocked {
+    if starts && is_written_to(input) {
         decision.attempts = waiting.attempts;
         return wait_for_former(decision);
     }
+    // From the moment a fetcher may replace what is published, status must not claim to know it: the fetcher may
+    // succeed and be deleted unread, when the spec changes once more. So that is written before the Job is made.
+    let is_known = input.status.published_digest.is_some();
+    decision.published_digest = None;
     if let Some(attempt) = waiting.start {
-        decision.actions.push(Action::CreateFetchJob {
-            inputs: inputs.to_owned(),
-            attempt,
-            resolved: Box::new(resolved.clone()),
-        });
+        if is_known {
+            decision.requeue = Duration::from_secs(1);
+        } else {
+            decision.actions.push(Action::CreateFetchJob {
+                inputs: inputs.to_owned(),
+                attempt,
+                resolved: Box::new(resolved.clone()),
+            });
+        }
     }
     say(waiting, decision);
+}
+
+fn show_progress(input: &Input<'_>, state: &StepState<'_>, resolved: &Resolved) -> Option<Progress> {
+    let last = input.status.progress.as_ref();
+    match (state, &input.observed.progress) {
+        (StepState::Running { .. }, Some(report)) => Some(progress::reported(report, resolved, input.now)),
+        // It runs, and did not answer just now.
+        (StepState::Running { .. }, None) => last.filter(|last| last.bytes_total == resolved.bytes).cloned(),
+        _ => progress::resting(last, resolved),
+    }
 }
 
 fn say(waiting: Waiting, decision: &mut Decision) {
@@ -122,13 +139,13 @@ fn is_written_to(input: &Input<'_>) -> bool {
         || pods.filter(|pod| pod.step == Step::Fetch).any(|pod| !pod.is_over())
 }
 
-/// A Job older than the claim wrote to another claim of that name.
+/// A Job older than the claim wrote to another claim of that name; the claim is always made before the Job.
 fn is_of_former_claim(input: &Input<'_>, job: &JobFacts) -> bool {
     input
         .observed
         .claim
         .as_ref()
-        .is_some_and(|claim| job.created < claim.created)
+        .is_none_or(|claim| job.created < claim.created)
 }
 
 fn path(input: &Input<'_>, report: &Published) -> String {

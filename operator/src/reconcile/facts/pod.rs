@@ -161,3 +161,6 @@ fn last_line(message: &str) -> &str {
     }
     line[..end].trim()
 }
+
+#[cfg(test)]
+mod tests;

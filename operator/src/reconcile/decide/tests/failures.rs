@@ -1,0 +1,251 @@
+use modelcache_crds::conditions::{ConditionType, Reason};
+use modelcache_crds::report::{FailureClass, Report};
+use pretty_assertions::assert_eq;
+use rstest::rstest;
+
+use super::simulation::{Simulation, failure, is, simple_spec};
+use crate::reconcile::decide::reason_of;
+use crate::reconcile::facts::{PodPhase, Step};
+use crate::reconcile::pod_trouble::Trouble;
+
+fn planning() -> Simulation {
+    let mut cluster = Simulation::new(&simple_spec("main"));
+    cluster.reconcile();
+    cluster.start_pods();
+    cluster
+}
+
+fn fetching() -> Simulation {
+    let mut cluster = planning();
+    cluster.succeed();
+    cluster.reconcile();
+    cluster.start_pods();
+    cluster.reconcile();
+    cluster
+}
+
+#[test]
+fn every_failure_of_a_plan_is_told_by_its_reason_and_stops_or_is_tried_again() {
+    for class in FailureClass::ALL {
+        let mut cluster = planning();
+        cluster.fail(&failure(class));
+        let decision = cluster.reconcile();
+        let reason = reason_of(Step::Plan, class);
+        assert_eq!(cluster.ready(), is("False", reason.as_str()), "{class}");
+        let attempts = cluster.status.attempts.clone().unwrap();
+        assert_eq!(attempts.count, 1);
+        assert_eq!(attempts.last_failure.as_ref().unwrap().class, class);
+        assert_eq!(attempts.next_attempt_time.is_none(), reason.is_permanent(), "{class}");
+        let stalled = cluster.condition(ConditionType::Stalled);
+        if reason.is_permanent() {
+            assert_eq!(stalled, is("True", reason.as_str()));
+            cluster.pass(100_000);
+            assert!(cluster.reconcile().actions.is_empty(), "{class}");
+        } else {
+            assert_eq!(stalled, is("False", "Progressing"));
+            assert!((4..=6).contains(&decision.requeue.as_secs()), "{:?}", decision.requeue);
+            cluster.pass(7);
+            cluster.reconcile();
+            assert_eq!(
+                cluster
+                    .jobs(Step::Plan)
+                    .iter()
+                    .map(|job| job.attempt)
+                    .collect::<Vec<_>>(),
+                [1, 2]
+            );
+            cluster.reconcile();
+            assert_eq!(
+                cluster
+                    .jobs(Step::Plan)
+                    .iter()
+                    .map(|job| job.attempt)
+                    .collect::<Vec<_>>(),
+                [2]
+            );
+        }
+    }
+}
+
+#[test]
+fn every_failure_of_a_fetch_is_told_by_its_reason_and_stops_or_is_tried_again() {
+    for class in FailureClass::ALL {
+        let mut cluster = fetching();
+        cluster.fail(&failure(class));
+        let decision = cluster.reconcile();
+        let reason = reason_of(Step::Fetch, class);
+        assert_eq!(cluster.ready(), is("False", reason.as_str()), "{class}");
+        assert_eq!(decision.tally.failed, Some(class), "counted once");
+        assert_eq!(cluster.reconcile().tally.failed, None, "counted once");
+        let message = cluster.message(ConditionType::Ready);
+        assert!(message.starts_with(&format!("it failed with {class}")), "{message}");
+        if reason.is_permanent() {
+            cluster.pass(100_000);
+            assert!(cluster.reconcile().actions.is_empty(), "{class}");
+            assert_eq!(cluster.jobs(Step::Fetch).len(), 1, "kept for its logs");
+        } else {
+            assert!(message.contains("; attempt 2 starts at "), "{message}");
+            cluster.settle();
+            assert_eq!(cluster.ready(), is("True", "Ready"));
+            assert_eq!(cluster.status.attempts, None, "a success starts anew");
+        }
+    }
+}
+
+#[test]
+fn wrong_bytes_are_told_on_verified_not_on_fetched() {
+    let mut cluster = fetching();
+    cluster.fail(&failure(FailureClass::DigestMismatch));
+    cluster.reconcile();
+    assert_eq!(cluster.condition(ConditionType::Fetched), is("True", "Fetched"));
+    assert_eq!(
+        cluster.condition(ConditionType::Verified),
+        is("False", "DigestMismatch")
+    );
+    assert_eq!(cluster.condition(ConditionType::Stalled), is("True", "DigestMismatch"));
+    assert_eq!(cluster.status.published_digest, None);
+}
+
+#[test]
+fn pauses_double_and_a_source_that_asks_for_longer_gets_it() {
+    let mut cluster = fetching();
+    let mut pauses = Vec::new();
+    for _ in 0..4 {
+        cluster.fail(&failure(FailureClass::SourceUnreachable));
+        cluster.reconcile();
+        let next = cluster.status.attempts.clone().unwrap().next_attempt_time.unwrap();
+        pauses.push(next.0.duration_since(cluster.now).as_secs());
+        cluster.now = next.0;
+        cluster.reconcile();
+        cluster.start_pods();
+    }
+    assert!(pauses.windows(2).all(|pair| pair[1] > pair[0] * 3 / 2), "{pauses:?}");
+
+    let Report::Failed(mut limited) = failure(FailureClass::RateLimited) else {
+        unreachable!()
+    };
+    limited.retry_after_seconds = Some(900);
+    cluster.fail(&Report::Failed(limited));
+    cluster.reconcile();
+    let next = cluster.status.attempts.clone().unwrap().next_attempt_time.unwrap();
+    assert_eq!(next.0.duration_since(cluster.now).as_secs(), 900);
+}
+
+#[test]
+fn a_pod_that_vanished_is_looked_for_and_then_counts_as_killed() {
+    let mut cluster = fetching();
+    cluster.kill_pods();
+    cluster.reconcile();
+    assert_eq!(cluster.status.attempts, None, "its report may still come");
+    cluster.pass(11);
+    cluster.reconcile();
+    assert_eq!(cluster.status.attempts.as_ref().unwrap().count, 1);
+    cluster.settle();
+    assert_eq!(cluster.ready(), is("True", "Ready"));
+}
+
+#[test]
+fn a_failed_job_deleted_by_hand_is_not_forgotten() {
+    let mut cluster = planning();
+    cluster.fail(&failure(FailureClass::RepositoryNotFound));
+    cluster.reconcile();
+    cluster.observed.jobs.clear();
+    cluster.observed.pods.clear();
+    assert!(cluster.reconcile().actions.is_empty());
+    assert_eq!(cluster.ready(), is("False", "RepositoryNotFound"));
+}
+
+#[test]
+fn a_failure_that_was_never_written_is_read_from_its_job_again() {
+    let mut cluster = planning();
+    for _ in 0..3 {
+        cluster.fail(&failure(FailureClass::SourceError));
+        cluster.reconcile();
+        cluster.pass(700);
+        cluster.reconcile();
+        cluster.start_pods();
+    }
+    cluster.fail(&failure(FailureClass::SourceError));
+    cluster.status.attempts = None;
+    cluster.reconcile();
+    assert_eq!(cluster.status.attempts.as_ref().unwrap().count, 4);
+}
+
+#[test]
+fn a_retry_asked_for_starts_over_at_once() {
+    for class in [FailureClass::AccessDenied, FailureClass::SourceUnreachable] {
+        let mut cluster = planning();
+        cluster.fail(&failure(class));
+        cluster.reconcile();
+        cluster.cache.retry = Some("1".to_owned());
+        cluster.reconcile();
+        assert_eq!(cluster.ready(), is("False", "Resolving"), "{class}");
+        assert_eq!(cluster.status.attempts, None);
+        cluster.settle();
+        assert_eq!(cluster.ready(), is("True", "Ready"));
+    }
+}
+
+#[test]
+fn a_source_that_changed_is_planned_anew_once_a_retry_is_asked_for() {
+    let mut cluster = fetching();
+    cluster.fail(&failure(FailureClass::SourceChanged));
+    cluster.reconcile();
+    assert_eq!(cluster.ready(), is("False", "SourceChanged"));
+    assert!(cluster.reconcile().actions.is_empty());
+    cluster.cache.retry = Some("1".to_owned());
+    cluster.reconcile();
+    assert_eq!(cluster.ready(), is("False", "Resolving"));
+    cluster.settle();
+    assert_eq!(cluster.ready(), is("True", "Ready"));
+}
+
+#[rstest]
+#[case(Reason::Unschedulable)]
+#[case(Reason::ImagePullFailed)]
+#[case(Reason::SecretNotFound)]
+#[case(Reason::SecretKeyNotFound)]
+#[case(Reason::FetcherFailed)]
+fn a_pod_in_trouble_is_told_and_waited_for_not_counted(#[case] reason: Reason) {
+    for (step, kind) in [
+        (Step::Plan, ConditionType::SourceResolved),
+        (Step::Fetch, ConditionType::Fetched),
+    ] {
+        let mut cluster = Simulation::new(&simple_spec("main"));
+        cluster.reconcile();
+        if step == Step::Fetch {
+            cluster.start_pods();
+            cluster.succeed();
+            cluster.reconcile();
+        }
+        for pod in cluster.observed.pods.iter_mut().filter(|pod| pod.step == step) {
+            pod.phase = PodPhase::Starting(Some(Trouble {
+                reason,
+                message: "this is in the way".to_owned(),
+            }));
+        }
+        cluster.reconcile();
+        assert_eq!(cluster.condition(kind), is("False", reason.as_str()));
+        assert_eq!(cluster.message(kind), "this is in the way");
+        assert_eq!(cluster.status.attempts, None);
+        assert_eq!(cluster.condition(ConditionType::Stalled), is("False", "Progressing"));
+    }
+}
+
+#[test]
+fn a_job_that_gets_no_pod_is_told_after_half_a_minute() {
+    let mut cluster = Simulation::new(&simple_spec("main"));
+    cluster.reconcile();
+    cluster.observed.pods.clear();
+    let decision = cluster.reconcile();
+    assert_eq!(cluster.ready(), is("False", "Resolving"));
+    assert_eq!(decision.requeue.as_secs(), 31);
+    cluster.pass(31);
+    cluster.reconcile();
+    assert_eq!(cluster.ready(), is("False", "PodRejected"));
+    assert!(
+        cluster
+            .message(ConditionType::Ready)
+            .contains("kubectl describe job llama-plan-")
+    );
+}

@@ -1,0 +1,92 @@
+use modelcache_crds::report::Failed;
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn pod(status: &Value) -> FetcherPod {
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {
+            "name": "p", "namespace": "demo",
+            "labels": { "batch.kubernetes.io/job-name": "j", "modelcache.dev/step": "fetch" },
+        },
+        "status": status,
+    }))
+    .unwrap();
+    FetcherPod::of(&pod).unwrap()
+}
+
+fn terminated(exit_code: i32, reason: &str, message: &str) -> PodEnd {
+    let pod = pod(&json!({
+        "phase": if exit_code == 0 { "Succeeded" } else { "Failed" },
+        "containerStatuses": [{
+            "name": "fetcher", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": { "terminated": { "exitCode": exit_code, "reason": reason, "message": message } },
+        }],
+    }));
+    match pod.phase {
+        PodPhase::Ended(end) => end,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn class_of(end: &PodEnd) -> FailureClass {
+    match end {
+        PodEnd::Silent { class, .. } => *class,
+        PodEnd::Reported(report) => panic!("{report:?}"),
+    }
+}
+
+#[test]
+fn a_report_in_the_termination_message_is_read() {
+    let report = Report::Failed(Failed {
+        class: FailureClass::DiskFull,
+        message: "no room".to_owned(),
+        file: None,
+        offset: None,
+        retry_after_seconds: None,
+    });
+    let end = terminated(30, "Error", &report.to_termination_message());
+    assert_eq!(end, PodEnd::Reported(Box::new(report.clone())));
+    // A fetcher that says it failed and ends well is not believed, nor the other way round.
+    assert_eq!(
+        class_of(&terminated(0, "Completed", &report.to_termination_message())),
+        FailureClass::Killed
+    );
+}
+
+#[test]
+fn without_a_report_the_exit_code_and_the_kubelet_say_what_they_can() {
+    for (code, reason, message, class) in [
+        (137, "OOMKilled", "", FailureClass::OutOfMemory),
+        (137, "Error", "", FailureClass::Killed),
+        (143, "Error", "", FailureClass::Killed),
+        (1, "Error", "thread panicked", FailureClass::Internal),
+        (2, "Error", "error: unexpected argument", FailureClass::Usage),
+        (128, "StartError", "no such program", FailureClass::Internal),
+        (30, "Error", "", FailureClass::DiskFull),
+    ] {
+        let end = terminated(code, reason, message);
+        assert_eq!(class_of(&end), class, "{code} {reason}");
+        let PodEnd::Silent { message: told, .. } = end else {
+            unreachable!()
+        };
+        assert!(told.contains(message), "{told}");
+    }
+}
+
+#[test]
+fn an_evicted_pod_is_over_although_its_container_never_said_so() {
+    let evicted = pod(&json!({ "phase": "Failed", "reason": "Evicted", "message": "The node was low on resource" }));
+    assert!(evicted.is_over());
+    let PodPhase::Ended(PodEnd::Silent { class, message }) = evicted.phase else {
+        panic!("{:?}", evicted.phase)
+    };
+    assert_eq!(class, FailureClass::Killed);
+    assert!(message.ends_with("Evicted: The node was low on resource"), "{message}");
+}
+
+#[test]
+fn a_pod_without_a_container_status_is_starting() {
+    assert_eq!(pod(&json!({ "phase": "Pending" })).phase, PodPhase::Starting(None));
+}
