@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pub identity: Option<String>,
 
-    /// How log lines are written; RUST_LOG says which
+    /// How log lines are written; `RUST_LOG` says which
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }

@@ -13,12 +13,12 @@ use sha2::{Digest, Sha256};
 const FIRST_ATTEMPT: Duration = Duration::from_secs(5);
 
 /// A hub that stays away is asked six times an hour: soon enough for people, seldom enough for the hub.
-const LONGEST_ATTEMPT: Duration = Duration::from_secs(600);
+const LONGEST_ATTEMPT: Duration = Duration::from_mins(10);
 
 const FIRST_ERROR: Duration = Duration::from_secs(1);
 
 /// What an error waits for (a quota, a webhook, a permission) gives no event to wake up on.
-const LONGEST_ERROR: Duration = Duration::from_secs(300);
+const LONGEST_ERROR: Duration = Duration::from_mins(5);
 
 /// Percent by which a pause is longer or shorter, so that caches that failed together do not return together.
 const JITTER_PERCENT: u64 = 10;

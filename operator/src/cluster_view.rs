@@ -62,7 +62,9 @@ impl Snapshot {
             None => capacity::assess(needs, placement, &self.nodes, &self.usage),
             Some(own) => {
                 let mut usage = self.usage.clone();
-                own.iter().for_each(|pod| usage.discount(pod));
+                for pod in own {
+                    usage.discount(pod);
+                }
                 capacity::assess(needs, placement, &self.nodes, &usage)
             }
         }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 
 /// A reconcile has a timeout of its own well below this; one that outlives it means that a worker hangs.
-const STUCK: Duration = Duration::from_secs(300);
+const STUCK: Duration = Duration::from_mins(5);
 
 /// How far the process is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

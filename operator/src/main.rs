@@ -158,13 +158,12 @@ async fn lead(context: Arc<Context>, shutdown: CancellationToken) -> anyhow::Res
     let mut controller = tokio::spawn(controller::run(Arc::clone(&context), shutdown.clone()));
     let ended = tokio::select! {
         ended = &mut controller => ended,
-        () = shutdown.cancelled() => match timeout(SHUTDOWN_DEADLINE, &mut controller).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                controller.abort();
-                view.abort();
-                return Err(anyhow!("reconciles were still running {} s after the signal", SHUTDOWN_DEADLINE.as_secs()));
-            }
+        () = shutdown.cancelled() => if let Ok(ended) = timeout(SHUTDOWN_DEADLINE, &mut controller).await {
+            ended
+        } else {
+            controller.abort();
+            view.abort();
+            return Err(anyhow!("reconciles were still running {} s after the signal", SHUTDOWN_DEADLINE.as_secs()));
         },
     };
     view.abort();

@@ -1,6 +1,7 @@
 //! The sentence a person reads when asking why nothing is fetched.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use modelcache_crds::quantity;
 
@@ -75,7 +76,8 @@ fn nodes(count: usize) -> &'static str {
 fn listed(parts: impl Iterator<Item = String>, count: usize) -> String {
     let mut text = parts.take(NAMED).collect::<Vec<_>>().join(", ");
     if count > NAMED {
-        text.push_str(&format!(" and {} more", count - NAMED));
+        // Writing into a String cannot fail.
+        let _ = write!(text, " and {} more", count - NAMED);
     }
     text
 }

@@ -204,7 +204,7 @@ fn taints_are_tolerated_as_the_scheduler_does(
     }
 }
 
-fn requests_of(spec: serde_json::Value) -> Option<(i64, i64)> {
+fn requests_of(spec: &serde_json::Value) -> Option<(i64, i64)> {
     let pod: Pod = serde_json::from_value(json!({"metadata": {"uid": "u"}, "spec": spec})).unwrap();
     let facts = PodFacts::of(&pod)?;
     let amount = |resource: &str| facts.requests.get(resource).copied().unwrap_or(0);
@@ -233,7 +233,7 @@ fn sidecar(mebi: i64) -> serde_json::Value {
 #[case::limits_stand_in(json!({"nodeName": "n", "containers": [{"name": "c", "resources": {"limits": {"nvidia.com/gpu": "2", "memory": "1Mi"}}}]}), Some((1, 2)))]
 #[case::unscheduled(json!({"containers": [container(10)]}), None)]
 fn pods_hold_what_the_scheduler_counts(#[case] spec: serde_json::Value, #[case] expected: Option<(i64, i64)>) {
-    assert_eq!(requests_of(spec), expected);
+    assert_eq!(requests_of(&spec), expected);
 }
 
 #[test]

@@ -42,10 +42,9 @@ pub(super) fn decide(sighting: Option<&Sighting>, identity: &str, leads: bool, n
     let seconds = sighting.spec.lease_duration_seconds.unwrap_or_default();
     let duration = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     let unchanged = now.saturating_duration_since(sighting.at);
-    if unchanged >= duration {
-        Step::Acquire
-    } else {
-        Step::Wait(duration - unchanged)
+    match duration.checked_sub(unchanged) {
+        None | Some(Duration::ZERO) => Step::Acquire,
+        Some(rest) => Step::Wait(rest),
     }
 }
 
