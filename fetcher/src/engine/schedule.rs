@@ -263,6 +263,8 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Ask,
+        /// Ends the piece longest under way, having written all of it.
+        EndFirst,
         /// Ends one of the pieces under way, having written this share of it.
         End(prop::sample::Index, f64),
         Hash,
@@ -297,7 +299,7 @@ mod tests {
                 first.min(asked.unwrap_or(u64::MAX))
             };
             // Afterwards, steps enough to complete whatever is left.
-            let tail = (0..2000).flat_map(|_| [Step::Ask, Step::End(prop::sample::Index::from(0_usize), 1.0), Step::Hash]);
+            let tail = (0..2000).flat_map(|_| [Step::Ask, Step::EndFirst, Step::Hash]);
             for step in steps.into_iter().chain(tail) {
                 match step {
                     Step::Ask => if let Some(piece) = schedule.next() {
@@ -317,6 +319,13 @@ mod tests {
                             } else {
                                 missing.insert((piece.file, block));
                             }
+                        }
+                        schedule.ended(&piece);
+                    },
+                    Step::EndFirst => if !under_way.is_empty() {
+                        let piece = under_way.remove(0);
+                        for block in piece.blocks.clone() {
+                            schedule.written(piece.file, block);
                         }
                         schedule.ended(&piece);
                     },

@@ -1,0 +1,257 @@
+//! Servers that do not do as they should, and what becomes of a fetch from them.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::http::header::AUTHORIZATION;
+use modelcache_crds::report::FailureClass;
+use modelcache_fetcher::error::FetchError;
+use modelcache_fetcher::store::Store;
+use rstest::rstest;
+
+use crate::hub::{Answer, Asked, BLOCK, Fetch, Hub, HubSource, PIECE, fetch_and_check};
+
+const FILES: &[(&str, u64)] = &[
+    ("empty", 0),
+    ("one-byte", 1),
+    ("config.json", BLOCK - 1),
+    ("a-block", BLOCK),
+    ("a-block-and-one", BLOCK + 1),
+    ("sub/folder/a-piece", PIECE),
+    ("weights.safetensors", 20 * PIECE + 123),
+];
+
+fn every_third(answer: Answer) -> impl Fn(&Asked) -> Answer {
+    move |asked| {
+        if asked.number % 3 == 1 {
+            answer.clone()
+        } else {
+            Answer::Right
+        }
+    }
+}
+
+async fn failure(hub: &Hub, fetch: &Fetch) -> FetchError {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let error = fetch.run(&hub.files, &store, "abc").await.unwrap_err();
+    assert!(!folder.path().join("current").exists());
+    assert!(!error.to_string().contains("secret"), "{error}");
+    error
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_every_size_arrive_and_no_byte_is_asked_for_twice() {
+    let hub = Hub::serve(FILES, |_| Answer::Right).await;
+    let outcome = fetch_and_check(&hub, &Fetch::from(&hub)).await;
+    assert_eq!(outcome.bytes_fetched, hub.size());
+    assert_eq!(outcome.bytes_reused, 0);
+    assert_eq!(hub.served(), hub.size());
+    assert!(
+        hub.asked()
+            .iter()
+            .all(|asked| asked.range.end - asked.range.start <= PIECE)
+    );
+    assert!(
+        hub.asked()
+            .iter()
+            .all(|asked| asked.headers["accept-encoding"] == "identity")
+    );
+}
+
+#[rstest]
+#[case::server_error(Answer::Status(503, vec![]))]
+#[case::server_error_with_pause(Answer::Status(503, vec![("retry-after", "0".to_owned())]))]
+#[case::too_many_requests(Answer::Status(429, vec![("retry-after", "0".to_owned())]))]
+#[case::expired_address(Answer::Status(403, vec![]))]
+#[case::beyond_the_end(Answer::Status(416, vec![("content-range", "bytes */7".to_owned())]))]
+#[case::range_with_200(Answer::RangeWith200)]
+#[case::shifted(Answer::Shifted)]
+#[case::error_page(Answer::ErrorPage)]
+#[case::compressed(Answer::Compressed)]
+#[case::cut_at_once(Answer::CutAfter(0))]
+#[case::cut_in_a_block(Answer::CutAfter(BLOCK + 17))]
+#[case::stall_in_a_block(Answer::StallAfter(BLOCK + 17))]
+#[case::stall_at_once(Answer::StallAfter(0))]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_third_answer_is_wrong_and_every_byte_arrives(#[case] answer: Answer) {
+    // A one-byte file has no other range to be shifted to.
+    let files: Vec<_> = FILES.iter().copied().filter(|(_, size)| *size > 5 * PIECE).collect();
+    let hub = Hub::serve(&files, every_third(answer)).await;
+    fetch_and_check(&hub, &Fetch::from(&hub)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_body_is_taken_up_where_it_was_cut() {
+    let cut = AtomicBool::new(false);
+    let hub = Hub::serve(&[("a", PIECE)], move |_| {
+        if cut.swap(true, Ordering::Relaxed) {
+            Answer::Right
+        } else {
+            Answer::CutAfter(BLOCK + 17)
+        }
+    })
+    .await;
+    fetch_and_check(&hub, &Fetch::from(&hub)).await;
+    let ranges: Vec<_> = hub.asked().into_iter().map(|asked| asked.range).collect();
+    assert_eq!(ranges, [0..PIECE, BLOCK + 17..PIECE]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_ignores_ranges_is_read_in_one_stream() {
+    let hub = Hub::serve(FILES, |_| Answer::Whole).await;
+    let fetch = Fetch::from(&hub);
+    fetch_and_check(&hub, &fetch).await;
+    let last = hub
+        .asked()
+        .into_iter()
+        .rfind(|asked| asked.path.starts_with("weights"))
+        .unwrap();
+    assert_eq!(last.range, 0..20 * PIECE + 123);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_address_is_located_anew_and_once() {
+    let hub = Hub::serve(&[("weights", 20 * PIECE)], |asked| {
+        if asked.number == 5 {
+            Answer::Status(403, vec![])
+        } else {
+            Answer::Right
+        }
+    })
+    .await;
+    let fetch = Fetch::from(&hub);
+    fetch_and_check(&hub, &fetch).await;
+    assert_eq!(fetch.source.located.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credentials_do_not_follow_a_redirect_to_another_host() {
+    let cdn = Hub::serve(&[("weights", 5 * PIECE)], |_| Answer::Right).await;
+    let target = format!("http://localhost:{}/0/weights?signature=secret", cdn.address.port());
+    let hub = Hub::serve(&[("weights", 5 * PIECE)], move |_| {
+        Answer::Status(302, vec![("location", target.clone())])
+    })
+    .await;
+    fetch_and_check(&hub, &Fetch::through(HubSource::with_token(hub.address))).await;
+    assert!(
+        hub.asked()
+            .iter()
+            .all(|asked| asked.headers.contains_key(AUTHORIZATION))
+    );
+    assert!(!cdn.asked().is_empty());
+    assert!(
+        cdn.asked()
+            .iter()
+            .all(|asked| !asked.headers.contains_key(AUTHORIZATION))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redirects_that_never_end_are_given_up() {
+    let hub = Hub::serve(&[("a", 10)], |_| {
+        Answer::Status(302, vec![("location", "/0/a".to_owned())])
+    })
+    .await;
+    let error = failure(&hub, &Fetch::from(&hub)).await;
+    assert_eq!(error.class(), FailureClass::SourceError);
+    assert!(error.to_string().contains("redirects more than 10 times"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_the_server_asks_for_is_kept_by_every_connection() {
+    let first = std::sync::Mutex::new(None);
+    let early = std::sync::Arc::new(AtomicU64::new(0));
+    let hub = Hub::serve(&[("weights", 40 * PIECE)], {
+        let early = std::sync::Arc::clone(&early);
+        move |asked| {
+            let mut first = first.lock().unwrap();
+            match *first {
+                None if asked.number < 8 => Answer::Right,
+                None => {
+                    *first = Some(Instant::now());
+                    Answer::Status(429, vec![("retry-after", "1".to_owned())])
+                }
+                Some(begin) => {
+                    // Requests that were on their way when the server asked for the pause cannot keep it.
+                    if begin.elapsed() > Duration::from_millis(100) && begin.elapsed() < Duration::from_secs(1) {
+                        early.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Answer::Right
+                }
+            }
+        }
+    })
+    .await;
+    fetch_and_check(&hub, &Fetch::from(&hub)).await;
+    assert_eq!(early.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_always_fails_is_given_up_with_file_and_offset() {
+    let hub = Hub::serve(&[("weights", 4 * PIECE)], |asked| {
+        if asked.range.end > 2 * PIECE {
+            Answer::Status(500, vec![])
+        } else {
+            Answer::Right
+        }
+    })
+    .await;
+    let fetch = Fetch::from(&hub);
+    let report = failure(&hub, &fetch).await.to_report();
+    assert_eq!(report.class, FailureClass::SourceError);
+    assert_eq!(report.file.as_deref(), Some("weights"));
+    assert!(
+        report
+            .offset
+            .is_some_and(|offset| offset >= i64::try_from(2 * PIECE).unwrap()),
+        "{report:?}"
+    );
+    assert!(report.message.contains("gave up after 8 tries"), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spent_rate_limit_is_told_with_the_pause_it_asks_for() {
+    let hub = Hub::serve(&[("a", 10)], |_| {
+        Answer::Status(429, vec![("retry-after", "3600".to_owned())])
+    })
+    .await;
+    let mut fetch = Fetch::from(&hub);
+    fetch.settings.retry.retry_after_cap = Duration::from_millis(1);
+    let report = failure(&hub, &fetch).await.to_report();
+    assert_eq!(report.class, FailureClass::RateLimited);
+    assert_eq!(report.retry_after_seconds, Some(3600));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_token_ends_the_fetch_after_one_more_look() {
+    let hub = Hub::serve(&[("weights", 4 * PIECE)], |_| Answer::Status(403, vec![])).await;
+    let mut fetch = Fetch::through(HubSource::with_token(hub.address));
+    fetch.settings.connections = 1;
+    let error = failure(&hub, &fetch).await;
+    assert_eq!(error.class(), FailureClass::AccessDenied);
+    assert_eq!(hub.asked().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_cannot_be_reached_is_told_as_such() {
+    let hub = Hub::serve(&[("a", 10)], |_| Answer::Right).await;
+    let gone = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let error = failure(&hub, &Fetch::through(HubSource::new(gone))).await;
+    assert_eq!(error.class(), FailureClass::SourceUnreachable);
+    assert!(error.to_string().contains("refused"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_without_room_is_found_before_the_first_byte() {
+    let mut hub = Hub::serve(&[("weights", 10)], |_| Answer::Right).await;
+    hub.files[0].size = 1 << 60;
+    let error = failure(&hub, &Fetch::from(&hub)).await;
+    assert_eq!(error.class(), FailureClass::DiskFull);
+    assert!(error.to_string().contains("1073741824.0Gi more are needed"), "{error}");
+    assert!(hub.asked().is_empty());
+}

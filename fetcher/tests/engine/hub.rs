@@ -1,0 +1,454 @@
+//! A server of made-up files, the source that lists them, and a fetch from there.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use bytes::Bytes;
+use futures::stream::{self, Stream, StreamExt};
+use modelcache_fetcher::digest::ContentDigest;
+use modelcache_fetcher::engine::{self, Outcome, RangeClient, Settings};
+use modelcache_fetcher::error::{FetchError, SourceError};
+use modelcache_fetcher::path::FilePath;
+use modelcache_fetcher::progress::{Progress, Snapshot};
+use modelcache_fetcher::redact::SecretUrl;
+use modelcache_fetcher::retry::Policy;
+use modelcache_fetcher::source::{Listing, Location, RemoteFile, Source};
+use modelcache_fetcher::store::Store;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const BLOCK: u64 = 4096;
+pub(crate) const PIECE: u64 = 4 * BLOCK;
+
+/// What a request asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// Counted from 0, over all files.
+    pub(crate) number: u64,
+    pub(crate) path: String,
+    pub(crate) range: Range<u64>,
+    pub(crate) headers: HeaderMap,
+}
+
+/// How a request is answered.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// As it should be.
+    Right,
+    /// The right range with status 200, as one hub does.
+    RangeWith200,
+    /// The whole file, whatever was asked for.
+    Whole,
+    /// The right range, cut after some bytes.
+    CutAfter(u64),
+    /// The right range, silent after some bytes.
+    StallAfter(u64),
+    /// Another range of the same length, honestly announced.
+    Shifted,
+    /// A page for people, with status 200.
+    ErrorPage,
+    /// The right range, said to be compressed.
+    Compressed,
+    /// The right range but one bit.
+    Flipped,
+    /// The right range, slowly: so many bytes, then a pause, and so on.
+    Slow(u64, Duration),
+    /// No bytes.
+    Status(u16, Vec<(&'static str, String)>),
+}
+
+type Behaviour = Arc<dyn Fn(&Asked) -> Answer + Send + Sync>;
+
+/// The server.
+pub(crate) struct Hub {
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) files: Vec<RemoteFile>,
+    contents: Arc<BTreeMap<String, Bytes>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    served: Arc<AtomicU64>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Bytes that look random and are the same each time.
+pub(crate) fn bytes(seed: u64, size: u64) -> Bytes {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    std::iter::repeat_with(next)
+        .take(usize::try_from(size).unwrap())
+        .collect::<Vec<_>>()
+        .into()
+}
+
+pub(crate) fn remote(path: &str, content: &[u8]) -> RemoteFile {
+    RemoteFile {
+        path: FilePath::parse(path).unwrap(),
+        size: content.len() as u64,
+        digest: ContentDigest::Sha256(Sha256::digest(content).into()),
+    }
+}
+
+impl Hub {
+    /// Serves files of these names and sizes, each request answered as told.
+    pub(crate) async fn serve(
+        files: &[(&str, u64)],
+        behaviour: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let named: Vec<_> = (1..)
+            .zip(files)
+            .map(|(seed, (path, size))| (*path, bytes(seed, *size)))
+            .collect();
+        Self::serve_contents(&named, behaviour).await
+    }
+
+    /// Serves these files.
+    pub(crate) async fn serve_contents(
+        files: &[(&str, Bytes)],
+        behaviour: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let contents: Arc<BTreeMap<String, Bytes>> = Arc::new(
+            files
+                .iter()
+                .map(|(path, content)| ((*path).to_owned(), content.clone()))
+                .collect(),
+        );
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let served = Arc::new(AtomicU64::new(0));
+        let behaviour: Behaviour = Arc::new(behaviour);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().fallback({
+            let (contents, asked, served) = (Arc::clone(&contents), Arc::clone(&asked), Arc::clone(&served));
+            move |request: Request| {
+                let answer = respond(&contents, &asked, &served, &behaviour, &request);
+                async move { Ok::<_, Infallible>(answer) }
+            }
+        });
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let files = files.iter().map(|(path, content)| remote(path, content)).collect();
+        Self {
+            address,
+            files,
+            contents,
+            asked,
+            served,
+            task,
+        }
+    }
+
+    pub(crate) fn content(&self, path: &str) -> &[u8] {
+        &self.contents[path]
+    }
+
+    /// All requests so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// Bytes of bodies handed to the network so far.
+    pub(crate) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
+}
+
+fn respond(
+    contents: &BTreeMap<String, Bytes>,
+    log: &Mutex<Vec<Asked>>,
+    served: &Arc<AtomicU64>,
+    behaviour: &Behaviour,
+    request: &Request,
+) -> Response<Body> {
+    // The first segment counts how often the file was located.
+    let path = request
+        .uri()
+        .path()
+        .trim_start_matches('/')
+        .split_once('/')
+        .unwrap()
+        .1
+        .to_owned();
+    let content = contents[&path].clone();
+    let size = content.len() as u64;
+    let range = request.headers()[header::RANGE]
+        .to_str()
+        .unwrap()
+        .strip_prefix("bytes=")
+        .unwrap();
+    let (first, last) = range.split_once('-').unwrap();
+    let range = first.parse().unwrap()..last.parse::<u64>().unwrap() + 1;
+    let asked = {
+        let mut log = log.lock().unwrap();
+        let asked = Asked {
+            number: log.len() as u64,
+            path,
+            range: range.clone(),
+            headers: request.headers().clone(),
+        };
+        log.push(asked.clone());
+        asked
+    };
+    let part =
+        |range: &Range<u64>| content.slice(usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap());
+    let content_range = |range: &Range<u64>| format!("bytes {}-{}/{size}", range.start, range.end - 1);
+    let length = range.end - range.start;
+    let builder = Response::builder().status(StatusCode::PARTIAL_CONTENT);
+    let ranged = builder
+        .header(header::CONTENT_RANGE, content_range(&range))
+        .header(header::CONTENT_LENGTH, length);
+    let count = Arc::clone(served);
+    match behaviour(&asked) {
+        Answer::Right => ranged.body(body(part(&range), count, End::Proper)),
+        Answer::RangeWith200 => ranged.status(200).body(body(part(&range), count, End::Proper)),
+        Answer::Whole => {
+            Response::builder()
+                .header(header::CONTENT_LENGTH, size)
+                .body(body(content.clone(), count, End::Proper))
+        }
+        Answer::CutAfter(bytes) => {
+            let kept = part(&range).slice(..usize::try_from(bytes.min(length)).unwrap());
+            ranged.body(body(kept, count, End::Cut))
+        }
+        Answer::StallAfter(bytes) => {
+            let kept = part(&range).slice(..usize::try_from(bytes.min(length)).unwrap());
+            ranged.body(body(kept, count, End::Stall))
+        }
+        Answer::Shifted => {
+            let start = if range.end < size {
+                range.start + 1
+            } else {
+                range.start - 1
+            };
+            let shifted = start..start + length;
+            Response::builder()
+                .status(206)
+                .header(header::CONTENT_RANGE, content_range(&shifted))
+                .body(body(part(&shifted), count, End::Proper))
+        }
+        Answer::ErrorPage => Response::builder()
+            .header(header::CONTENT_TYPE, "text/html; charset=utf-8")
+            .body(body(
+                Bytes::from_static(b"<html>try again later</html>"),
+                count,
+                End::Proper,
+            )),
+        Answer::Compressed => {
+            ranged
+                .header(header::CONTENT_ENCODING, "gzip")
+                .body(body(part(&range), count, End::Proper))
+        }
+        Answer::Flipped => {
+            let mut flipped = part(&range).to_vec();
+            flipped[0] ^= 1;
+            ranged.body(body(flipped.into(), count, End::Proper))
+        }
+        Answer::Slow(bytes, pause) => ranged.body(body(part(&range), count, End::Trickle(bytes, pause))),
+        Answer::Status(status, headers) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            for (name, value) in headers {
+                let value = HeaderValue::from_str(&value).unwrap();
+                response.headers_mut().insert(HeaderName::from_static(name), value);
+            }
+            Ok(response)
+        }
+    }
+    .unwrap()
+}
+
+enum End {
+    Proper,
+    Cut,
+    Stall,
+    Trickle(u64, Duration),
+}
+
+type Chunks = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// A body in chunks, each counted when it is taken.
+fn body(content: Bytes, served: Arc<AtomicU64>, end: End) -> Body {
+    let (chunk, pause) = match end {
+        End::Trickle(bytes, pause) => (usize::try_from(bytes).unwrap(), pause),
+        _ => (1000, Duration::ZERO),
+    };
+    let chunks: Vec<Bytes> = content.chunks(chunk).map(Bytes::copy_from_slice).collect();
+    let chunks = stream::iter(chunks).then(move |chunk| {
+        let served = Arc::clone(&served);
+        async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            served.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            Ok(chunk)
+        }
+    });
+    let all: Chunks = match end {
+        End::Proper | End::Trickle(..) => Box::pin(chunks),
+        End::Cut => Box::pin(chunks.chain(stream::once(async {
+            // Time for what was sent to leave the server: it throws away what it holds back when a body fails.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Err(io::Error::other("cut"))
+        }))),
+        End::Stall => Box::pin(chunks.chain(stream::pending())),
+    };
+    Body::from_stream(all)
+}
+
+/// Locates the files of a hub, under another address each time.
+pub(crate) struct HubSource {
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) headers: HeaderMap,
+    pub(crate) located: AtomicU64,
+}
+
+impl HubSource {
+    pub(crate) fn new(address: std::net::SocketAddr) -> Self {
+        Self {
+            address,
+            headers: HeaderMap::new(),
+            located: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn with_token(address: std::net::SocketAddr) -> Self {
+        let token = HeaderValue::from_static("Bearer secret");
+        Self {
+            headers: HeaderMap::from_iter([(header::AUTHORIZATION, token)]),
+            ..Self::new(address)
+        }
+    }
+}
+
+#[async_trait]
+impl Source for HubSource {
+    async fn list(&self) -> Result<Listing, SourceError> {
+        unreachable!("the engine is given its files")
+    }
+
+    async fn locate(&self, _revision: &str, file: &RemoteFile) -> Result<Location, SourceError> {
+        let count = self.located.fetch_add(1, Ordering::Relaxed);
+        let url = format!("http://{}/{count}/{}?signature=secret", self.address, file.path);
+        Ok(Location {
+            url: SecretUrl::new(url.parse().unwrap()),
+            headers: self.headers.clone(),
+            expires: None,
+        })
+    }
+}
+
+/// Small pieces and short waits, so that tests are quick.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        connections: 4,
+        parallel_files: 2,
+        stall_timeout: Duration::from_millis(400),
+        retry: Policy {
+            base: Duration::from_millis(1),
+            ..Policy::default()
+        },
+        piece_bytes: PIECE,
+        block_bytes: BLOCK,
+        window_pieces: 8,
+        unsynced_bytes: 16 * BLOCK,
+        sync_interval: Duration::from_millis(50),
+        seed: 7,
+        ..Settings::default()
+    }
+}
+
+/// A fetch of everything a hub has, into a folder.
+pub(crate) struct Fetch {
+    pub(crate) settings: Settings,
+    pub(crate) source: Arc<HubSource>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) progress: Progress,
+}
+
+impl Fetch {
+    pub(crate) fn from(hub: &Hub) -> Self {
+        Self::through(HubSource::new(hub.address))
+    }
+
+    pub(crate) fn through(source: HubSource) -> Self {
+        Self {
+            settings: settings(),
+            source: Arc::new(source),
+            stop: CancellationToken::new(),
+            progress: Progress::default(),
+        }
+    }
+
+    pub(crate) async fn run(&self, files: &[RemoteFile], store: &Store, revision: &str) -> Result<Outcome, FetchError> {
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .http1_only()
+            .build()
+            .unwrap();
+        let source: Arc<dyn Source> = Arc::clone(&self.source) as _;
+        let client = RangeClient::new(client);
+        let stop = self.stop.clone();
+        engine::fetch(
+            files,
+            revision,
+            source,
+            client,
+            store,
+            &self.settings,
+            &self.progress,
+            stop,
+        )
+        .await
+    }
+
+    pub(crate) fn counted(&self) -> Snapshot {
+        self.progress.snapshot()
+    }
+}
+
+/// Fetches everything, publishes it, and checks every byte that came out.
+pub(crate) async fn fetch_and_check(hub: &Hub, fetch: &Fetch) -> Outcome {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let outcome = fetch.run(&hub.files, &store, "abc").await.unwrap();
+    store.publish("abc", &hub.files, "hub").unwrap();
+    check(hub, folder.path());
+    let counted = fetch.counted();
+    assert_eq!(counted.bytes_verified, hub.size());
+    assert_eq!(counted.bytes_fetched(), hub.size());
+    assert_eq!(counted.files_done, hub.files.len() as u64);
+    outcome
+}
+
+/// Checks that what is published is what the hub has.
+pub(crate) fn check(hub: &Hub, root: &Path) {
+    for file in &hub.files {
+        let published = std::fs::read(root.join("current").join(file.path.as_str())).unwrap();
+        assert!(published == hub.content(file.path.as_str()), "{} differs", file.path);
+    }
+}

@@ -1,0 +1,71 @@
+//! Bytes that are not the listed ones.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use modelcache_crds::report::FailureClass;
+use modelcache_fetcher::store::Store;
+
+use crate::hub::{Answer, Fetch, Hub, PIECE, fetch_and_check};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bit_that_flips_once_is_found_and_fetched_again() {
+    let flipped = AtomicBool::new(false);
+    let hub = Hub::serve(&[("weights", 6 * PIECE), ("config.json", 100)], move |asked| {
+        if asked.range.start == 2 * PIECE && !flipped.swap(true, Ordering::Relaxed) {
+            Answer::Flipped
+        } else {
+            Answer::Right
+        }
+    })
+    .await;
+    let fetch = Fetch::from(&hub);
+    fetch_and_check(&hub, &fetch).await;
+    assert_eq!(fetch.counted().bytes_discarded, 6 * PIECE);
+    assert_eq!(
+        fetch.source.located.load(Ordering::Relaxed),
+        3,
+        "it is located anew before it is fetched again"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_that_are_always_wrong_end_the_fetch_and_are_never_seen() {
+    let hub = Hub::serve(&[("weights", 2 * PIECE)], |asked| {
+        if asked.range.start == 0 {
+            Answer::Flipped
+        } else {
+            Answer::Right
+        }
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let error = Fetch::from(&hub).run(&hub.files, &store, "abc").await.unwrap_err();
+    assert_eq!(error.class(), FailureClass::DigestMismatch);
+    assert!(error.to_string().contains("weights"), "{error}");
+    assert_eq!(hub.served(), 3 * hub.size(), "fetched, and fetched again twice");
+    assert!(store.publish("abc", &hub.files, "hub").is_err());
+    let left = |name: &str| fs::read_dir(folder.path().join(name)).unwrap().count();
+    assert_eq!(
+        (
+            left("revisions"),
+            left(".modelcache/staging"),
+            left(".modelcache/partial")
+        ),
+        (0, 0, 0)
+    );
+    assert!(!folder.path().join("current").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_file_is_checked_too_and_asks_for_nothing() {
+    let mut hub = Hub::serve(&[("empty", 0), ("one", 1)], |_| Answer::Right).await;
+    hub.files[0].digest = hub.files[1].digest;
+    hub.files.truncate(1);
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let error = Fetch::from(&hub).run(&hub.files, &store, "abc").await.unwrap_err();
+    assert_eq!(error.class(), FailureClass::DigestMismatch);
+    assert!(hub.asked().is_empty());
+}

@@ -1,0 +1,167 @@
+//! Fetches that end in the middle, and what the next one has to fetch.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use modelcache_crds::report::FailureClass;
+use modelcache_fetcher::error::FetchError;
+use modelcache_fetcher::store::Store;
+
+use crate::hub::{Answer, BLOCK, Fetch, Hub, HubSource, PIECE, bytes, check, remote, settings};
+
+const FILES: &[(&str, u64)] = &[("config.json", 700), ("one", 40 * PIECE + 5), ("two", 30 * PIECE)];
+
+/// Slow enough to be stopped in the middle.
+fn slow() -> Answer {
+    Answer::Slow(BLOCK / 2, Duration::from_millis(2))
+}
+
+async fn until_served(hub: &Hub, bytes: u64) {
+    let begin = Instant::now();
+    while hub.served() < bytes {
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "only {} bytes were served",
+            hub.served()
+        );
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// The most that may be on its way to the disk when a fetch is killed: in buffers, and written but not journalled.
+/// Each connection and each socket holds some; each lane may have one batch waiting and one under way.
+fn in_flight() -> u64 {
+    let settings = settings();
+    settings.connections as u64 * (BLOCK + 2 * PIECE)
+        + 2 * settings.unsynced_bytes
+        + settings.parallel_files as u64 * PIECE
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fetch_asked_to_stop_ends_at_once_and_the_next_fetches_only_the_rest() {
+    let hub = Hub::serve(FILES, |_| slow()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let first = Fetch::from(&hub);
+    let half = hub.size() / 2;
+    let (stopped, asked) = tokio::join!(first.run(&hub.files, &store, "abc"), async {
+        until_served(&hub, half).await;
+        first.stop.cancel();
+        Instant::now()
+    });
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(matches!(stopped, Err(FetchError::Interrupted)), "{stopped:?}");
+    let served = hub.served();
+
+    let second = Fetch::from(&hub);
+    let outcome = second.run(&hub.files, &store, "abc").await.unwrap();
+    store.publish("abc", &hub.files, "hub").unwrap();
+    check(&hub, folder.path());
+    assert_eq!(outcome.bytes_fetched + outcome.bytes_reused, hub.size());
+    // Everything that was written when it stopped was made durable: only what was in buffers is fetched again.
+    let lost = settings().connections as u64 * (BLOCK + 2 * PIECE);
+    assert!(
+        outcome.bytes_reused >= served - lost,
+        "{} of {served} bytes were kept",
+        outcome.bytes_reused
+    );
+}
+
+/// Not a test of its own: the fetch that [`a_killed_fetch_is_taken_up_where_it_was_durable`] kills.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fetch_to_be_killed() {
+    let (Ok(address), Ok(root)) = (
+        std::env::var("MODELCACHE_TEST_HUB"),
+        std::env::var("MODELCACHE_TEST_ROOT"),
+    ) else {
+        return;
+    };
+    let files: Vec<_> = (1..)
+        .zip(FILES)
+        .map(|(seed, (path, size))| remote(path, &bytes(seed, *size)))
+        .collect();
+    let store = Store::open(Path::new(&root)).unwrap();
+    let fetch = Fetch::through(HubSource::new(address.parse().unwrap()));
+    fetch.run(&files, &store, "abc").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_fetch_is_taken_up_where_it_was_durable() {
+    let hub = Hub::serve(FILES, |_| slow()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut killed = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "resume::fetch_to_be_killed"])
+        .env("MODELCACHE_TEST_HUB", hub.address.to_string())
+        .env("MODELCACHE_TEST_ROOT", folder.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    until_served(&hub, hub.size() / 2).await;
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let served = hub.served();
+    assert!(served < hub.size(), "it ended before it was killed");
+
+    let store = Store::open(folder.path()).unwrap();
+    let fetch = Fetch::from(&hub);
+    let outcome = fetch.run(&hub.files, &store, "abc").await.unwrap();
+    store.publish("abc", &hub.files, "hub").unwrap();
+    check(&hub, folder.path());
+    assert!(outcome.bytes_reused > 0);
+    assert!(
+        outcome.bytes_reused + in_flight() >= served,
+        "{} of {served} bytes were kept",
+        outcome.bytes_reused
+    );
+    assert!(hub.served() <= hub.size() + in_flight());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_on_disk_without_a_journal_of_it_is_fetched_again() {
+    let hub = Hub::serve(&[("weights", 8 * PIECE)], |_| slow()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let first = Fetch::from(&hub);
+    let (stopped, ()) = tokio::join!(first.run(&hub.files, &store, "abc"), async {
+        until_served(&hub, 6 * PIECE).await;
+        first.stop.cancel();
+    });
+    assert_eq!(stopped.unwrap_err().class(), FailureClass::Interrupted);
+    let partial = folder.path().join(".modelcache/partial");
+    for entry in fs::read_dir(partial).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "journal") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let outcome = Fetch::from(&hub).run(&hub.files, &store, "abc").await.unwrap();
+    assert_eq!(outcome.bytes_reused, 0);
+    store.publish("abc", &hub.files, "hub").unwrap();
+    check(&hub, folder.path());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn durable_bytes_that_were_damaged_since_are_found_by_the_digest() {
+    let hub = Hub::serve(&[("weights", 8 * PIECE)], |_| slow()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let first = Fetch::from(&hub);
+    let (stopped, ()) = tokio::join!(first.run(&hub.files, &store, "abc"), async {
+        until_served(&hub, 6 * PIECE).await;
+        first.stop.cancel();
+    });
+    assert_eq!(stopped.unwrap_err().class(), FailureClass::Interrupted);
+    for entry in fs::read_dir(folder.path().join(".modelcache/partial")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none() {
+            let mut damaged = fs::read(&path).unwrap();
+            damaged.iter_mut().for_each(|byte| *byte ^= 0x55);
+            fs::write(path, damaged).unwrap();
+        }
+    }
+    Fetch::from(&hub).run(&hub.files, &store, "abc").await.unwrap();
+    store.publish("abc", &hub.files, "hub").unwrap();
+    check(&hub, folder.path());
+}
