@@ -67,7 +67,8 @@ impl ConditionType {
         match self {
             Self::Ready => {
                 "Every file is proven against the source's digests, durable, and published on the claim. \
-                 While it is not True it repeats the reason and message of the first condition below that is not True."
+                 While it is not True it repeats the reason and message of the first condition below that is not True; \
+                 only a claim that waits for its first consumer gives way to a fetcher that cannot start."
             }
             Self::SourceResolved => "The source is resolved to an immutable revision, and its files are listed.",
             Self::CapacityAvailable => "At least one node that placement allows has what spec.requirements ask for.",

@@ -72,7 +72,10 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
             }
         })
         .applied_objects()
-        .predicate_filter(relevant, kube::runtime::PredicateConfig::default());
+        .predicate_filter(
+            |cache: &Guarded| Some(relevant(cache)),
+            kube::runtime::PredicateConfig::default(),
+        );
     let job_stream = watch::<Job>(scoped(&client, namespace), ours.clone(), Watched::Jobs, metrics)
         .reflect(job_writer)
         .touched_objects();
@@ -108,10 +111,14 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         })
         .reconcile_on(capacity_changes)
         .graceful_shutdown_on(shutdown.cancelled_owned())
-        .run(reconcile, after_error, Arc::clone(&reconciler));
+        .run(
+            reconcile,
+            |object, error, reconciler| after_error(&object, error, &reconciler),
+            Arc::clone(&reconciler),
+        );
 
     let ready = tell_when_ready(&reconciler);
-    let reconciles = controller.for_each(|result| {
+    let results = controller.for_each(|result| {
         match result {
             Ok((object, action)) => debug!(%object, ?action, "reconciled"),
             // Each is logged where it is handled; what is left is an object that was deleted meanwhile.
@@ -119,7 +126,7 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         }
         future::ready(())
     });
-    let ((), ()) = future::join(ready, reconciles).await;
+    let ((), ()) = future::join(ready, results).await;
 }
 
 async fn tell_when_ready(reconciler: &Reconciler) {
@@ -170,7 +177,7 @@ where
 }
 
 /// What of a ModelCache a decision looks at. Of the status only what a finished Job left there: then the Job can go.
-fn relevant(cache: &Guarded) -> Option<u64> {
+fn relevant(cache: &Guarded) -> u64 {
     let mut hasher = DefaultHasher::new();
     let meta = cache.meta();
     meta.generation.hash(&mut hasher);
@@ -189,7 +196,7 @@ fn relevant(cache: &Guarded) -> Option<u64> {
         // A status that somebody wiped is written again.
         status.is_none().hash(&mut hasher);
     }
-    Some(hasher.finish())
+    hasher.finish()
 }
 
 /// The ModelCache that a child was made for.

@@ -33,7 +33,7 @@ use validate::ValidatedCache;
 pub use written::Written;
 
 /// kube retries a request for minutes; a reconcile does not wait for all of them.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What every reconcile works with.
 pub struct Reconciler {
@@ -64,7 +64,7 @@ pub async fn reconcile(
         }
     };
     let key = key(cache);
-    let span = info_span!("reconcile", object = key, generation = cache.metadata.generation);
+    let span = info_span!(parent: None, "reconcile", object = key, generation = cache.metadata.generation);
     let running = context.health.reconcile_started();
     let started = Instant::now();
     let result = tokio::time::timeout(TIMEOUT, step(&reconciler, cache).instrument(span))
@@ -159,8 +159,8 @@ async fn write_status(
 
 /// What to do after a failed reconcile.
 #[must_use]
-pub fn after_error(object: Arc<DeserializeGuard<ModelCache>>, error: &Error, reconciler: Arc<Reconciler>) -> Action {
-    let key = key(object.as_ref());
+pub fn after_error(object: &DeserializeGuard<ModelCache>, error: &Error, reconciler: &Reconciler) -> Action {
+    let key = key(object);
     let pause = reconciler.context.errors.failed(&key);
     warn!(
         object = key,

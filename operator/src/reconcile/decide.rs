@@ -122,7 +122,7 @@ pub struct Input<'a> {
 }
 
 /// Nothing is expected to happen: look again now and then, as a watch can miss something.
-pub(crate) const RESYNC: Duration = Duration::from_secs(600);
+pub(crate) const RESYNC: Duration = Duration::from_mins(10);
 
 /// Something is expected that no watch tells of.
 pub(crate) const POLL: Duration = Duration::from_secs(15);

@@ -35,12 +35,12 @@ fn unschedulable(pod: &Pod) -> Option<Trouble> {
     if condition.reason.as_deref() != Some("Unschedulable") {
         return None;
     }
+    let said = condition.message.as_deref().unwrap_or("the scheduler does not say why");
+    // Behind it stands that preempting other pods would not help either.
+    let said = said.split(" preemption:").next().unwrap_or(said);
     Some(Trouble {
         reason: Reason::Unschedulable,
-        message: format!(
-            "no node takes the fetcher's pod: {}",
-            condition.message.as_deref().unwrap_or("the scheduler does not say why")
-        ),
+        message: format!("no node takes the fetcher's pod: {said}"),
     })
 }
 

@@ -18,7 +18,7 @@ use crate::reconcile::facts::{FetcherPod, JobFacts, JobState, PodEnd, PodPhase, 
 const REPORT_GRACE: SignedDuration = SignedDuration::from_secs(10);
 
 /// A source that asks for a longer pause than this is asked again anyway.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// How far a step is.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,21 +115,20 @@ fn from_record<'a>(recorded: Option<Attempts>, step: Step, now: Timestamp) -> St
 
 fn from_job<'a>(input: &Input<'a>, job: &'a JobFacts, recorded: Option<Attempts>) -> StepState<'a> {
     let pod = latest_pod(input, job);
-    match &job.state {
+    // The pod's own word is enough: the Job controller takes a second or two to repeat it.
+    if let Some(report) = pod.and_then(FetcherPod::report)
+        && answers(job.step, report)
+    {
+        let at = pod.and_then(|pod| pod.ended).or(job.finished).unwrap_or(job.created);
+        return StepState::Done { job, report, at };
+    }
+    match job.state {
         JobState::Active => StepState::Running {
             job,
             pod,
             failed: recorded,
         },
-        JobState::Complete => match pod.and_then(FetcherPod::report) {
-            Some(report) if answers(job.step, report) => StepState::Done {
-                job,
-                report,
-                at: job.finished.unwrap_or(job.created),
-            },
-            _ => over_without_success(input, job, pod, recorded),
-        },
-        JobState::Failed { .. } => over_without_success(input, job, pod, recorded),
+        JobState::Complete | JobState::Failed { .. } => over_without_success(input, job, pod, recorded),
     }
 }
 
@@ -212,7 +211,7 @@ fn record(input: &Input<'_>, job: &JobFacts, failure: &Failed, at: Timestamp) ->
             offset: failure.offset,
             time: Time(at),
         }),
-        next_attempt_time: (!is_permanent).then(|| Time(next)),
+        next_attempt_time: (!is_permanent).then_some(Time(next)),
         last_job: Some(job.name.clone()),
         inputs: Some(job.inputs.clone()),
     }

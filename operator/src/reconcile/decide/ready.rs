@@ -6,14 +6,11 @@ use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
 ///
 /// `Ready` is False, never Unknown, as long as anything is missing: a waiting person asks whether a pod may
 /// mount the claim, and the answer is no. It repeats the reason and message of the first condition of the flow
-/// that is not True. `Stalled` is True when that reason is permanent.
+/// that is not True; only a claim that waits for its first consumer gives way to a fetcher that cannot become it.
+/// `Stalled` is True when that reason is permanent.
 pub fn summarize(conditions: &mut Vec<Decided>) {
     conditions.retain(|condition| !matches!(condition.kind, ConditionType::Ready | ConditionType::Stalled));
-    let blocking = ConditionType::FLOW
-        .into_iter()
-        .filter_map(|kind| conditions.iter().find(|condition| condition.kind == kind))
-        .find(|condition| condition.status != Status::True)
-        .cloned();
+    let blocking = blocking(conditions).cloned();
     let ready = match &blocking {
         None => Decided {
             kind: ConditionType::Ready,
@@ -48,4 +45,16 @@ pub fn summarize(conditions: &mut Vec<Decided>) {
     };
     conditions.insert(0, ready);
     conditions.push(stalled);
+}
+
+fn blocking(conditions: &[Decided]) -> Option<&Decided> {
+    let mut missing = ConditionType::FLOW
+        .into_iter()
+        .filter_map(|kind| conditions.iter().find(|condition| condition.kind == kind))
+        .filter(|condition| condition.status != Status::True);
+    let first = missing.next()?;
+    match missing.next() {
+        Some(next) if first.reason == Reason::WaitingForFirstConsumer && next.status == Status::False => Some(next),
+        Some(_) | None => Some(first),
+    }
 }

@@ -123,7 +123,7 @@ fn working(
     if let Some(failed) = failed {
         let number = failed.count.saturating_add(1);
         let before = failure_reason(step, failed).as_str();
-        message.push_str(&format!(", attempt {number} after {before}"));
+        message = format!("{message}, attempt {number} after {before}");
     }
     Waiting {
         status: Status::Unknown,

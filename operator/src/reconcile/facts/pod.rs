@@ -51,6 +51,8 @@ pub struct FetcherPod {
     pub ip: Option<String>,
     /// When it was created.
     pub created: Timestamp,
+    /// When its container ended.
+    pub ended: Option<Timestamp>,
 }
 
 impl FetcherPod {
@@ -66,6 +68,7 @@ impl FetcherPod {
             phase: phase(pod, container),
             ip: status.pod_ip.filter(|ip| !ip.is_empty()),
             created: pod.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+            ended: container.and_then(ended),
         })
     }
 
@@ -86,6 +89,11 @@ impl FetcherPod {
             PodPhase::Ended(PodEnd::Silent { .. }) | PodPhase::Starting(_) | PodPhase::Running => None,
         }
     }
+}
+
+fn ended(container: &ContainerStatus) -> Option<Timestamp> {
+    let terminated = container.state.as_ref()?.terminated.as_ref()?;
+    terminated.finished_at.as_ref().map(|time| time.0)
 }
 
 fn phase(pod: &Pod, container: Option<&ContainerStatus>) -> PodPhase {

@@ -87,7 +87,8 @@ fn the_schedulers_words_are_passed_on() {
     let message = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.";
     pod.status = serde_json::from_value(json!({
         "phase": "Pending",
-        "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message }],
+        "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+            "message": format!("{message} preemption: 0/2 nodes are available: 2 Preemption is not helpful.") }],
     }))
     .unwrap();
     let trouble = classify(&pod).unwrap();

@@ -16,6 +16,8 @@ enum Happening {
     PodsFail(FailureClass),
     PodsKilled,
     Collected,
+    /// The Job controller falls behind, or catches up.
+    JobControllerLags(bool),
     Time(i64),
     Revision(&'static str),
     RetryAsked(u8),
@@ -31,6 +33,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => prop::sample::select(FailureClass::ALL.to_vec()).prop_map(Happening::PodsFail),
         1 => Just(Happening::PodsKilled),
         2 => Just(Happening::Collected),
+        2 => any::<bool>().prop_map(Happening::JobControllerLags),
         3 => (1i64..900).prop_map(Happening::Time),
         1 => prop::sample::select(vec!["one", "two", "three"]).prop_map(Happening::Revision),
         1 => (0u8..4).prop_map(Happening::RetryAsked),
@@ -50,6 +53,12 @@ fn happen(cluster: &mut Simulation, happening: &Happening) {
         Happening::PodsFail(class) => cluster.fail(&failure(*class)),
         Happening::PodsKilled => cluster.kill_pods(),
         Happening::Collected => cluster.collect(),
+        Happening::JobControllerLags(lags) => {
+            cluster.is_lagging = *lags;
+            if !lags {
+                cluster.finish_jobs();
+            }
+        }
         Happening::Time(seconds) => cluster.pass(*seconds),
         Happening::Revision(revision) => cluster.change_spec(&simple_spec(revision)),
         Happening::RetryAsked(value) => cluster.cache.retry = Some(value.to_string()),

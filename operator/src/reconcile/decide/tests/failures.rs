@@ -227,6 +227,11 @@ fn a_pod_in_trouble_is_told_and_waited_for_not_counted(#[case] reason: Reason) {
         cluster.reconcile();
         assert_eq!(cluster.condition(kind), is("False", reason.as_str()));
         assert_eq!(cluster.message(kind), "this is in the way");
+        assert_eq!(
+            cluster.ready(),
+            is("False", reason.as_str()),
+            "not hidden behind the claim that waits for it"
+        );
         assert_eq!(cluster.status.attempts, None);
         assert_eq!(cluster.condition(ConditionType::Stalled), is("False", "Progressing"));
     }

@@ -65,6 +65,8 @@ pub(super) struct Simulation {
     programs: BTreeMap<String, String>,
     /// What `current` leads to, by the claim's uid.
     pub(super) content: BTreeMap<String, String>,
+    /// Whether the Job controller is slow to notice how pods end.
+    pub(super) is_lagging: bool,
     /// Pods that ran to publication.
     pub(super) publications: usize,
     uids: usize,
@@ -80,6 +82,7 @@ impl Simulation {
             image: image(),
             programs: BTreeMap::new(),
             content: BTreeMap::new(),
+            is_lagging: false,
             publications: 0,
             uids: 0,
         };
@@ -202,6 +205,7 @@ impl Simulation {
             phase: PodPhase::Starting(None),
             ip: None,
             created: self.now,
+            ended: None,
         });
         let writers = self
             .observed
@@ -296,16 +300,29 @@ impl Simulation {
                 self.publications += 1;
                 self.content.insert(claim.uid.clone(), published.digest.clone());
             }
-            let job = self.observed.jobs.iter_mut().find(|job| job.name == pod.job).unwrap();
-            job.finished = Some(self.now);
-            job.state = match &report {
+            pod.ended = Some(self.now);
+            pod.phase = PodPhase::Ended(PodEnd::Reported(Box::new(report)));
+        }
+        if !self.is_lagging {
+            self.finish_jobs();
+        }
+    }
+
+    /// The Job controller: Jobs whose pod has ended are over.
+    pub(super) fn finish_jobs(&mut self) {
+        for job in self.observed.jobs.iter_mut().filter(|job| !job.is_over()) {
+            let pod = self.observed.pods.iter().find(|pod| pod.job == job.name);
+            let Some((report, ended)) = pod.and_then(|pod| Some((pod.report()?, pod.ended?))) else {
+                continue;
+            };
+            job.finished = Some(ended);
+            job.state = match report {
                 Report::Failed(_) => JobState::Failed {
                     message: "Job has reached the specified backoff limit".to_owned(),
-                    at: self.now,
+                    at: ended,
                 },
                 Report::Planned(_) | Report::Published(_) => JobState::Complete,
             };
-            pod.phase = PodPhase::Ended(PodEnd::Reported(Box::new(report)));
         }
     }
 
@@ -331,6 +348,7 @@ impl Simulation {
     /// Lets everything go well until nothing changes any more.
     pub(super) fn settle(&mut self) {
         for _ in 0..40 {
+            self.finish_jobs();
             self.reconcile();
             self.collect();
             self.start_pods();
