@@ -9,25 +9,27 @@ use modelcache_tests::hub::{Access, GatedListing, Hub, HubConfig, Signing};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
+/// Below `--help`.
+const ADMIN_API: &str = r#"Admin API, JSON on the hub's address:
+  GET|DELETE /_admin/stats        what was asked and how many bytes were sent
+  POST       /_admin/faults       {"stage": "cdn", "path": "*.safetensors", "count": 1, "fault": {"kind": "cut", "after_bytes": 1000}}
+  GET|DELETE /_admin/faults
+  PUT        /_admin/throughput   {"bytes_per_second": 1000000}, or null for no cap
+  GET        /_admin/models       models, with the commit of each branch
+  POST       /_admin/commits      {"model": "org/name", "branch": "main", "folder": "/path"}
+  PUT        /_admin/branches     {"model": "org/name", "branch": "main", "commit": "..."}
+  PUT        /_admin/access       {"model": "org/name", "access": "private"}
+  POST       /_admin/tokens       {"token": "hf_x", "models": ["org/name"]}
+
+Kinds of fault: status, html, refuse, latency, redirect_loop, cut, stall, slow, flip, shift_range, ignore_range, gzip, expired,
+other_etag, resolve_cache, drop_page, drop_next, extra_path, hidden_hashes, move_branch.
+Stages: info, tree, resolve, cdn, other."#;
+
 /// A hub for tests: speaks the Hugging Face Hub's protocol over plain HTTP, misbehaves on demand, counts every byte.
 ///
-/// Files of 10 MiB and more, and weights of any size, are redirected to the CDN address by signed URL, as the real hub does.
-///
-/// The admin API is on the same address, in JSON:
-///   GET|DELETE /_admin/stats        what was asked and how many bytes were sent
-///   POST       /_admin/faults       {"stage": "cdn", "path": "*.safetensors", "count": 1, "fault": {"kind": "cut", "after_bytes": 1000}}
-///   GET|DELETE /_admin/faults
-///   PUT        /_admin/throughput   {"bytes_per_second": 1000000}, or null for no cap
-///   GET        /_admin/models       models, with the commit of each branch
-///   POST       /_admin/commits      {"model": "org/name", "branch": "main", "folder": "/path"}
-///   PUT        /_admin/branches     {"model": "org/name", "branch": "main", "commit": "..."}
-///   PUT        /_admin/access       {"model": "org/name", "access": "private"}
-///   POST       /_admin/tokens       {"token": "hf_x", "models": ["org/name"]}
-///
-/// Kinds of fault: status, html, refuse, latency, redirect_loop, cut, stall, slow, flip, shift_range, ignore_range, gzip, expired,
-/// other_etag, resolve_cache, drop_page, drop_next, extra_path, hidden_hashes, move_branch. Stages: info, tree, resolve, cdn, other.
+/// Files of more than 10 MiB, and weights of any size, are redirected to the CDN's address by signed URL, as the real hub does.
 #[derive(Parser, Debug)]
-#[command(version, verbatim_doc_comment)]
+#[command(version, after_long_help = ADMIN_API)]
 struct Arguments {
     /// Address of the hub.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::answer::refusal;
+use super::answer::Refusal;
 
 /// Who may read a model.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,7 +59,7 @@ impl Tokens {
     }
 
     /// Checks the request's credentials alone, before any model is looked up.
-    pub(crate) fn bearer(&self, headers: &HeaderMap) -> Result<Bearer<'_>, Response> {
+    pub(crate) fn bearer(&self, headers: &HeaderMap) -> Result<Bearer<'_>, Refusal> {
         let Some(value) = headers.get(AUTHORIZATION) else {
             return Ok(Bearer::Nobody);
         };
@@ -71,7 +70,7 @@ impl Tokens {
             .and_then(|token| self.0.get(token))
             .map(Bearer::Granted)
             .ok_or_else(|| {
-                refusal(
+                Refusal::new(
                     StatusCode::UNAUTHORIZED,
                     None,
                     "Invalid credentials in Authorization header",
@@ -88,10 +87,10 @@ pub(crate) enum Bearer<'a> {
 }
 
 impl Bearer<'_> {
-    pub(crate) fn may_see(self, model: &str, access: Access, wanted: Wanted) -> Result<Sight, Response> {
+    pub(crate) fn may_see(self, model: &str, access: Access, wanted: Wanted) -> Result<Sight, Refusal> {
         let granted = matches!(self, Self::Granted(models) if models.contains(model));
         match (access, wanted) {
-            (Access::Disabled, _) => Err(refusal(
+            (Access::Disabled, _) => Err(Refusal::new(
                 StatusCode::FORBIDDEN,
                 None,
                 "Access to this resource is disabled.",
@@ -105,30 +104,30 @@ impl Bearer<'_> {
     }
 
     /// A hub does not tell a stranger whether a repository is private or missing.
-    pub(crate) fn repository_not_found(self) -> Response {
+    pub(crate) fn repository_not_found(self) -> Refusal {
         match self {
-            Self::Nobody => refusal(
+            Self::Nobody => Refusal::new(
                 StatusCode::UNAUTHORIZED,
                 Some("RepoNotFound"),
                 "Invalid username or password.",
             ),
-            Self::Granted(_) => refusal(StatusCode::NOT_FOUND, Some("RepoNotFound"), "Repository not found"),
+            Self::Granted(_) => Refusal::new(StatusCode::NOT_FOUND, Some("RepoNotFound"), "Repository not found"),
         }
     }
 
-    fn gated(self, model: &str) -> Response {
+    fn gated(self, model: &str) -> Refusal {
         match self {
-            Self::Nobody => refusal(
+            Self::Nobody => Refusal::new(
                 StatusCode::UNAUTHORIZED,
                 Some("GatedRepo"),
-                &format!(
+                format!(
                     "Access to model {model} is restricted. You must have access to it and be authenticated to access it."
                 ),
             ),
-            Self::Granted(_) => refusal(
+            Self::Granted(_) => Refusal::new(
                 StatusCode::FORBIDDEN,
                 Some("GatedRepo"),
-                &format!("Access to model {model} is restricted and you are not in the authorized list."),
+                format!("Access to model {model} is restricted and you are not in the authorized list."),
             ),
         }
     }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::access::Access;
-use super::answer::{self, refusal};
+use super::answer::{self, Refusal};
 use super::faults::Rule;
 use super::model::{RepositoryError, folder_contents};
 use super::state::State;
@@ -70,10 +70,12 @@ fn main_branch() -> String {
 }
 
 pub(crate) async fn answer(state: &State, path: &str, request: Request) -> Response {
-    act(state, path, request).await.unwrap_or_else(|refused| refused)
+    act(state, path, request)
+        .await
+        .unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn act(state: &State, path: &str, request: Request) -> Result<Response, Response> {
+async fn act(state: &State, path: &str, request: Request) -> Result<Response, Refusal> {
     let method = request.method().clone();
     match (method, path) {
         (Method::GET, "stats") => return Ok(Json(state.stats.snapshot()).into_response()),
@@ -115,7 +117,7 @@ async fn act(state: &State, path: &str, request: Request) -> Result<Response, Re
             state.grant(&grant.token, grant.models.into_iter());
         }
         _ => {
-            return Err(refusal(
+            return Err(Refusal::new(
                 StatusCode::NOT_FOUND,
                 None,
                 "the admin API has stats, faults, throughput, models, commits, branches, access and tokens",
@@ -125,18 +127,18 @@ async fn act(state: &State, path: &str, request: Request) -> Result<Response, Re
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }
 
-async fn body<T: DeserializeOwned>(request: Request) -> Result<T, Response> {
-    let wrong = |error: &dyn std::fmt::Display| refusal(StatusCode::BAD_REQUEST, None, &error.to_string());
+async fn body<T: DeserializeOwned>(request: Request) -> Result<T, Refusal> {
+    let wrong = |error: &dyn std::fmt::Display| Refusal::new(StatusCode::BAD_REQUEST, None, error.to_string());
     let bytes = to_bytes(request.into_body(), MOST_BODY_BYTES)
         .await
         .map_err(|error| wrong(&error))?;
     serde_json::from_slice(&bytes).map_err(|error| wrong(&error))
 }
 
-fn unusable(error: &RepositoryError) -> Response {
+fn unusable(error: &RepositoryError) -> Refusal {
     let status = match error {
         RepositoryError::Read { .. } => StatusCode::BAD_REQUEST,
         RepositoryError::NoModel(_) | RepositoryError::NoCommit { .. } => StatusCode::NOT_FOUND,
     };
-    refusal(status, None, &error.to_string())
+    Refusal::new(status, None, error.to_string())
 }

@@ -15,13 +15,32 @@ pub(crate) const X_LINKED_ETAG: HeaderName = HeaderName::from_static("x-linked-e
 pub(crate) const X_XET_HASH: HeaderName = HeaderName::from_static("x-xet-hash");
 
 /// A refusal as the hub words it: a code and a message in headers, and the message in the body.
-pub(crate) fn refusal(status: StatusCode, code: Option<&'static str>, message: &str) -> Response {
-    let mut response = (status, Json(json!({ "error": message }))).into_response();
-    if let Some(code) = code {
-        set(&mut response, X_ERROR_CODE, code);
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    code: Option<&'static str>,
+    message: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, code: Option<&'static str>, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+        }
     }
-    set(&mut response, X_ERROR_MESSAGE, message);
-    response
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(json!({ "error": self.message }))).into_response();
+        if let Some(code) = self.code {
+            set(&mut response, X_ERROR_CODE, code);
+        }
+        set(&mut response, X_ERROR_MESSAGE, self.message);
+        response
+    }
 }
 
 /// A refusal as an object store words it.

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::access::{Access, GatedListing, Sight, Wanted};
-use super::answer::{X_REPO_COMMIT, refusal, set};
+use super::answer::{Refusal, X_REPO_COMMIT, set};
 use super::faults::{Effects, Fault};
 use super::model::{Commit, Storage, StoredFile, git_object_sha1};
 use super::route::query_parameter;
@@ -22,7 +22,7 @@ pub(crate) fn information(state: &State, parts: &Parts, model: &str, revision: &
     // A gated model's page is open to everybody.
     let found = match state.find(&parts.headers, model, revision, Wanted::Listing) {
         Ok(found) => found,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     let siblings: Vec<Value> = found
         .commit
@@ -61,7 +61,7 @@ pub(crate) fn references(state: &State, parts: &Parts, model: &str) -> Response 
                 .collect();
             Json(json!({ "branches": branches, "converts": [], "tags": [] })).into_response()
         }
-        Err(refused) => refused,
+        Err(refused) => refused.into_response(),
     }
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn tree(
 ) -> Response {
     let found = match state.find(&parts.headers, model, revision, Wanted::Listing) {
         Ok(found) => found,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     let query = parts.uri.query();
     let recursive = query_parameter(query, "recursive").is_some_and(|value| matches!(&*value, "true" | "True" | "1"));
@@ -95,11 +95,12 @@ pub(crate) fn tree(
         }),
     });
     if entries.is_empty() && !folder.is_empty() {
-        return refusal(
+        return Refusal::new(
             StatusCode::NOT_FOUND,
             Some("EntryNotFound"),
-            &format!("{folder} does not exist"),
-        );
+            format!("{folder} does not exist"),
+        )
+        .into_response();
     }
     for fault in effects.all() {
         if let Fault::ExtraPath { path } = fault {

@@ -1,6 +1,7 @@
 //! Models as a hub holds them: commits of files, each with the digests that listings show.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -117,7 +118,7 @@ pub(crate) struct StoredFile {
 }
 
 impl StoredFile {
-    /// The digest that the listing names and ETags carry.
+    /// The digest that the listing names and entity tags carry.
     pub(crate) fn listed_digest(&self) -> &str {
         match self.storage {
             Storage::Git => &self.git_sha1,
@@ -190,7 +191,13 @@ pub(crate) fn sha256_hex(text: &str) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a String does not fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 #[derive(Debug)]
@@ -206,7 +213,7 @@ impl Commit {
         let mut manifest = format!("{model}\n");
         for (path, content) in contents {
             let file = StoredFile::new(path.clone(), &content)?;
-            manifest.push_str(&format!("{} {} {}\n", file.git_sha1, file.size, path));
+            let _ = writeln!(manifest, "{} {} {path}", file.git_sha1, file.size);
             files.insert(path, Arc::new(file));
         }
         Ok(Self {

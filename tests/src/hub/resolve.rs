@@ -3,10 +3,10 @@
 use axum::http::StatusCode;
 use axum::http::header::{ACCEPT_RANGES, ETAG, LINK, LOCATION, VARY};
 use axum::http::request::Parts;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 use super::access::Wanted;
-use super::answer::{self, X_LINKED_ETAG, X_LINKED_SIZE, X_REPO_COMMIT, X_XET_HASH, refusal, set};
+use super::answer::{self, Refusal, X_LINKED_ETAG, X_LINKED_SIZE, X_REPO_COMMIT, X_XET_HASH, set};
 use super::body;
 use super::faults::{Effects, Fault};
 use super::listing::{host, xet_hash};
@@ -26,7 +26,7 @@ pub(crate) async fn file(
 ) -> Response {
     let found = match state.find(&parts.headers, model, revision, Wanted::File) {
         Ok(found) => found,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     let Some(file) = found.commit.files.get(path) else {
         return not_found(&found, path);
@@ -65,14 +65,14 @@ pub(crate) async fn cached(
 ) -> Response {
     let found = match state.find(&parts.headers, model, commit, Wanted::File) {
         Ok(found) => found,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     let Some(file) = found.commit.files.get(path) else {
         return not_found(&found, path);
     };
     let etag = etag(file, effects);
     if query_parameter(parts.uri.query(), "etag").as_deref() != Some(etag.as_str()) {
-        return refusal(StatusCode::BAD_REQUEST, None, "the etag parameter is missing or wrong");
+        return Refusal::new(StatusCode::BAD_REQUEST, None, "the etag parameter is missing or wrong").into_response();
     }
     let mut response = body::answer(state, parts, effects, record, file).await;
     set(&mut response, ETAG, &etag);
@@ -118,11 +118,12 @@ fn etag(file: &StoredFile, effects: &Effects) -> String {
 }
 
 fn not_found(found: &Found, path: &str) -> Response {
-    let mut response = refusal(
+    let mut response = Refusal::new(
         StatusCode::NOT_FOUND,
         Some("EntryNotFound"),
-        &format!("Entry not found: {path}"),
-    );
+        format!("Entry not found: {path}"),
+    )
+    .into_response();
     set(&mut response, X_REPO_COMMIT, &found.commit.id);
     response
 }

@@ -10,7 +10,7 @@ use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderName, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
-use super::answer::{self, refusal};
+use super::answer::{self, Refusal};
 use super::faults::{Effects, Fault, Stage};
 use super::listener::{SeverableListener, Severer};
 use super::listing;
@@ -51,9 +51,9 @@ async fn answer_hub(
     }
     let (parts, _) = request.into_parts();
     let path = parts.uri.path().to_owned();
-    let (stage, subject) = (route.stage(), route.subject(&path));
-    let effects = state.faults.strike(stage, &parts.method, subject);
-    let record = state.stats.begin(stage, &parts.method, subject, &parts.headers);
+    let (part, subject) = (route.stage(), route.subject(&path));
+    let effects = state.faults.strike(part, &parts.method, subject);
+    let record = state.stats.begin(part, &parts.method, subject, &parts.headers);
     let response = match struck(&state, &severer, &parts.uri, &effects).await {
         Some(response) => response,
         None => match &route {
@@ -70,11 +70,12 @@ async fn answer_hub(
             Route::ResolveCache { model, commit, path } => {
                 resolve::cached(&state, &parts, &effects, &record, model, commit, path).await
             }
-            Route::Admin { .. } | Route::Unknown => refusal(
+            Route::Admin { .. } | Route::Unknown => Refusal::new(
                 StatusCode::NOT_FOUND,
                 None,
                 "Sorry, we can't find the page you are looking for.",
-            ),
+            )
+            .into_response(),
         },
     };
     record.answered(response.status().as_u16());
@@ -106,7 +107,9 @@ async fn struck(state: &State, severer: &Severer, uri: &Uri, effects: &Effects) 
             Fault::Latency { milliseconds } => tokio::time::sleep(Duration::from_millis(*milliseconds)).await,
             Fault::MoveBranch { model, branch, commit } => {
                 if let Err(error) = state.move_branch(model, branch, commit) {
-                    return Some(refusal(StatusCode::INTERNAL_SERVER_ERROR, None, &error.to_string()));
+                    return Some(
+                        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, None, error.to_string()).into_response(),
+                    );
                 }
             }
             Fault::Refuse => {

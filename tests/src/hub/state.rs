@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
 use tokio_util::sync::CancellationToken;
 
 use super::HubConfig;
 use super::access::{Access, Sight, Tokens, Wanted};
-use super::answer::refusal;
+use super::answer::Refusal;
 use super::cdn::Signer;
 use super::faults::Rules;
 use super::model::{Commit, Content, Model, RepositoryError, StoredFile};
@@ -101,7 +100,7 @@ impl State {
         model: &str,
         revision: &str,
         wanted: Wanted,
-    ) -> Result<Found, Response> {
+    ) -> Result<Found, Refusal> {
         let catalogue = self.read();
         let bearer = catalogue.tokens.bearer(headers)?;
         let model = catalogue
@@ -110,10 +109,10 @@ impl State {
             .ok_or_else(|| bearer.repository_not_found())?;
         let sight = bearer.may_see(&model.id, model.access, wanted)?;
         let commit = model.commit(revision).ok_or_else(|| {
-            refusal(
+            Refusal::new(
                 StatusCode::NOT_FOUND,
                 Some("RevisionNotFound"),
-                &format!("Invalid rev id: {revision}"),
+                format!("Invalid rev id: {revision}"),
             )
         })?;
         Ok(Found {
@@ -124,7 +123,7 @@ impl State {
     }
 
     /// Branches and tags of a model.
-    pub(crate) fn references(&self, headers: &HeaderMap, model: &str) -> Result<BTreeMap<String, String>, Response> {
+    pub(crate) fn references(&self, headers: &HeaderMap, model: &str) -> Result<BTreeMap<String, String>, Refusal> {
         let catalogue = self.read();
         let bearer = catalogue.tokens.bearer(headers)?;
         let model = catalogue

@@ -1,0 +1,101 @@
+//! The fetcher or its ModelCache ends in the middle.
+
+use anyhow::{Context, ensure};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
+use kube::api::DeleteParams;
+use pretty_assertions::assert_eq;
+use serde_json::json;
+
+use crate::models::{sha256, weights};
+use crate::pods::{BUSYBOX, kill_process_of};
+use crate::waiting::{LATER, SOON, until};
+use crate::world::{World, scenario};
+
+const MEBIBYTE: u64 = 1 << 20;
+const SIZE: u64 = 64 * MEBIBYTE;
+/// Slow enough to act in the middle.
+const RATE: u64 = 6 * MEBIBYTE;
+
+/// Applies a model of [`SIZE`] and waits until about half of it was sent.
+async fn fetch_half(world: &World, name: &str, reclaim: &str) -> anyhow::Result<Pod> {
+    world.serve_weights("main", usize::try_from(SIZE)?, 7).await;
+    world.hub.throttle(Some(RATE));
+    let narrow = json!({"storage": {"reclaimPolicy": reclaim}, "fetch": {"connections": 2}});
+    world.apply(name, world.spec(narrow)).await?;
+    world.until_sent(SIZE / 2, LATER).await?;
+    world.until_running(name, "fetch", SOON).await
+}
+
+#[tokio::test]
+async fn a_fetcher_that_is_killed_goes_on_with_what_was_durable() {
+    scenario(async |world| {
+        let pod = fetch_half(world, "killed", "Delete").await?;
+        if !kill_process_of(&pod, "modelcache-fetcher")? {
+            let at_once = DeleteParams::default().grace_period(0);
+            world.api::<Pod>().delete(&pod.name_any(), &at_once).await?;
+        }
+        let sent_before = world.hub.stats().bytes_sent;
+        world.hub.throttle(None);
+        let cache = world.until_ready("killed", LATER).await?;
+        let sent = world.hub.stats().bytes_sent;
+        // Lost: what two connections had under way, and what was not yet synced to disk in the last seconds.
+        let lost = sent.saturating_sub(SIZE);
+        ensure!(
+            lost < 30 * MEBIBYTE,
+            "{sent} bytes were sent for {SIZE}, {sent_before} of them before the fetcher was killed"
+        );
+        let attempts = cache.status.context("no status")?.attempts;
+        assert_eq!(attempts, None, "success forgets the failed attempt");
+        let read = ["sha256sum", "/models/current/model.safetensors"];
+        let printed = world.run_with_claim("killed", BUSYBOX, &read).await?;
+        ensure!(
+            printed.starts_with(&sha256(&weights(usize::try_from(SIZE)?, 7))),
+            "{printed}"
+        );
+        eprintln!("killed after {sent_before} of {SIZE} bytes; {lost} bytes were fetched again");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_fetchers_pod_that_is_deleted_by_hand_is_made_anew() {
+    scenario(async |world| {
+        let pod = fetch_half(world, "evicted", "Delete").await?;
+        world
+            .api::<Pod>()
+            .delete(&pod.name_any(), &DeleteParams::default())
+            .await?;
+        world.hub.throttle(None);
+        world.until_ready("evicted", LATER).await?;
+        let sent = world.hub.stats().bytes_sent;
+        // It was asked to stop and had the time to sync what it had.
+        ensure!(sent < SIZE + 20 * MEBIBYTE, "{sent} bytes were sent for {SIZE}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cache_deleted_in_the_middle_leaves_no_job_and_does_with_the_claim_as_it_says() {
+    scenario(async |world| {
+        fetch_half(world, "going", "Delete").await?;
+        world.delete_cache("going").await?;
+        world.until_no_jobs("going").await?;
+        let claims = world.api::<PersistentVolumeClaim>();
+        until("the claim's deletion", LATER, async || {
+            Ok(claims.get_opt("going").await?.is_none().then_some(()))
+        })
+        .await?;
+
+        world.hub.reset_stats();
+        fetch_half(world, "staying", "Retain").await?;
+        world.delete_cache("staying").await?;
+        world.until_no_jobs("staying").await?;
+        let claim = claims.get("staying").await?;
+        ensure!(claim.metadata.deletion_timestamp.is_none(), "{claim:?}");
+        Ok(())
+    })
+    .await;
+}

@@ -1,0 +1,47 @@
+//! Models that the hub of a test serves.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+use crate::world::World;
+
+/// A model of a few files, quick to fetch.
+pub(crate) const SMALL: &str = "org/small";
+
+impl World {
+    /// Serves a small model: configuration and 3 MiB of weights. Returns the commit.
+    pub(crate) async fn serve_small(&self) -> String {
+        self.serve_weights("main", 3 << 20, 1).await
+    }
+
+    /// Serves weights of a size, which a seed sets apart, with a configuration on a branch. Returns the commit.
+    pub(crate) async fn serve_weights(&self, branch: &str, size: usize, seed: u64) -> String {
+        let config = format!("{{\"seed\": {seed}}}").into_bytes();
+        let files = [("config.json", config), ("model.safetensors", weights(size, seed))];
+        self.hub.commit_bytes(SMALL, branch, files).await.unwrap()
+    }
+}
+
+/// Bytes that look random and are not: xorshift64*.
+pub(crate) fn weights(size: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        bytes.extend(state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("writing to a String does not fail");
+            text
+        })
+}

@@ -1,0 +1,187 @@
+//! From apply to Ready, and to a pod that loads the model.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use modelcache_crds::conditions::ConditionType;
+use modelcache_tests::hub::{Access, Stage};
+use pretty_assertions::assert_eq;
+use serde_json::json;
+
+use crate::models::{SMALL, sha256, weights};
+use crate::pods::{BUSYBOX, CONSUMER, kubectl};
+use crate::waiting::{SOON, condition};
+use crate::world::scenario;
+
+const REAL: &str = "sentence-transformers/all-MiniLM-L6-v2";
+
+const LOAD: &str = r#"
+import os
+from safetensors.numpy import load_file
+from transformers import AutoConfig, AutoTokenizer
+path = "/models/" + os.environ.get("MODEL_PATH", "current")
+tensors = load_file(os.path.join(path, "model.safetensors"))
+config = AutoConfig.from_pretrained(path)
+tokens = AutoTokenizer.from_pretrained(path)("Every byte is proven.")["input_ids"]
+print(len(tensors), sum(t.size for t in tensors.values()), config.model_type, len(tokens))
+"#;
+
+#[tokio::test]
+async fn a_model_becomes_ready_and_a_pod_loads_its_weights_offline() {
+    scenario(async |world| {
+        world.hub.commit_folder(REAL, "main", real_model()?).await?;
+        let source = json!({"source": {"huggingFace": {"repo": REAL}}, "files": {"exclude": []}});
+        world.apply("minilm", world.spec(source)).await?;
+        kubectl(&[
+            "-n",
+            &world.namespace,
+            "wait",
+            "--for=condition=Ready",
+            "mc/minilm",
+            "--timeout=120s",
+        ])
+        .await?;
+
+        let cache = world.caches().get("minilm").await?;
+        let status = cache.status.as_ref().context("no status")?;
+        assert_eq!(status.conditions.len(), ConditionType::ALL.len());
+        for found in &status.conditions {
+            let wanted = if found.type_ == "Stalled" { "False" } else { "True" };
+            assert_eq!(found.status, wanted, "{found:?}");
+            assert_eq!(found.observed_generation, cache.metadata.generation);
+        }
+        let resolved = status.resolved.as_ref().context("nothing resolved")?;
+        assert_eq!(status.published_digest.as_ref(), Some(&resolved.digest));
+        assert_eq!(status.path.as_deref(), Some("current"));
+        let served = world.hub.stats();
+        assert_eq!(served.credentials_at_cdn, 0);
+        assert_eq!(
+            i64::try_from(served.bytes_sent)?,
+            resolved.bytes,
+            "nothing is fetched twice"
+        );
+        for reason in ["Resolved", "FetchStarted", "Ready"] {
+            world.until_event("minilm", "Normal", reason, &[]).await?;
+        }
+
+        let columns = kubectl(&["-n", &world.namespace, "get", "mc"]).await?;
+        let (header, line) = columns.split_once('\n').context("one line only")?;
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(
+            words(header),
+            ["NAME", "READY", "STATUS", "SOURCE", "SIZE", "PROGRESS", "SPEED", "AGE"]
+        );
+        assert_eq!(words(line)[..4], ["minilm", "True", "Ready", REAL]);
+        ensure!(line.contains(&resolved.size) && line.contains("100%"), "{line}");
+
+        let claim = status.claim_name.as_deref().context("no claim")?;
+        let printed = world.run_with_claim(claim, CONSUMER, &["python3", "-c", LOAD]).await?;
+        assert_eq!(words(&printed)[..3], ["103", "22713216", "bert"]);
+        world.until_no_jobs("minilm").await
+    })
+    .await;
+}
+
+/// The folder of the real model, fetched by `tests/model` where it is missing.
+fn real_model() -> anyhow::Result<String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("model");
+    let output = Command::new(script).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+#[tokio::test]
+async fn an_existing_claim_is_used_in_its_folder_and_is_kept() {
+    scenario(async |world| {
+        world.serve_small().await;
+        world.apply_claim("shared", "64Mi").await?;
+        let existing =
+            json!({"storage": {"reclaimPolicy": null, "existingClaim": {"claimName": "shared", "subPath": "a/b"}}});
+        world.apply("guest", world.spec(existing)).await?;
+        let cache = world.until_ready("guest", SOON).await?;
+        let status = cache.status.context("no status")?;
+        assert_eq!(status.claim_name.as_deref(), Some("shared"));
+        assert_eq!(status.path.as_deref(), Some("a/b/current"));
+        let read = ["sha256sum", "/models/a/b/current/model.safetensors"];
+        let printed = world.run_with_claim("shared", BUSYBOX, &read).await?;
+        ensure!(printed.starts_with(&sha256(&weights(3 << 20, 1))), "{printed}");
+
+        world.delete_cache("guest").await?;
+        world.until_no_jobs("guest").await?;
+        let claim = world.api::<PersistentVolumeClaim>().get("shared").await?;
+        ensure!(claim.metadata.deletion_timestamp.is_none() && claim.metadata.owner_references.is_none());
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn include_and_exclude_choose_the_files_of_a_folder_that_holds_nothing_else() {
+    scenario(async |world| {
+        let files = [
+            "model.safetensors",
+            "config.json",
+            "README.md",
+            "onnx/model.onnx",
+            "extra/notes.json",
+        ];
+        let files = files.map(|name| (name, name.as_bytes().to_vec()));
+        world.hub.commit_bytes(SMALL, "main", files).await?;
+        let chosen = json!({"files": {"include": ["*.safetensors", "*.json"], "exclude": ["extra/"]}});
+        world.apply("chosen", world.spec(chosen)).await?;
+        let cache = world.until_ready("chosen", SOON).await?;
+        let status = cache.status.context("no status")?;
+        assert_eq!(status.resolved.map(|resolved| resolved.files), Some(2));
+        let list = ["sh", "-c", "cd /models/current/ && find . -type f | sort"];
+        let printed = world.run_with_claim("chosen", BUSYBOX, &list).await?;
+        assert_eq!(printed, "./config.json\n./model.safetensors\n");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_opens_a_private_model_and_goes_to_no_other_host() {
+    scenario(async |world| {
+        world.serve_small().await;
+        world.hub.set_access(SMALL, Access::Private)?;
+        world.hub.grant("hf_friend", &[SMALL]);
+        // As people write it into a file.
+        world.apply_secret("hf", "token", "hf_friend\n").await?;
+        let token = json!({"source": {"huggingFace": {"tokenSecretRef": {"name": "hf"}}}});
+        world.apply("private", world.spec(token)).await?;
+        world.until_ready("private", SOON).await?;
+        let stats = world.hub.stats();
+        assert_eq!(stats.credentials_at_cdn, 0);
+        for request in &stats.log {
+            assert_eq!(request.credentials, request.stage != Stage::Cdn, "{request:?}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_kept_claim_is_taken_up_again_and_nothing_is_fetched_twice() {
+    scenario(async |world| {
+        world.serve_small().await;
+        let keep = json!({"storage": {"reclaimPolicy": "Retain"}});
+        world.apply("kept", world.spec(keep.clone())).await?;
+        world.until_ready("kept", SOON).await?;
+        let claim = world.api::<PersistentVolumeClaim>().get("kept").await?.metadata.uid;
+        world.delete_cache("kept").await?;
+        world.until_no_jobs("kept").await?;
+        world.hub.reset_stats();
+
+        world.apply("kept", world.spec(keep)).await?;
+        let cache = world.until_ready("kept", SOON).await?;
+        assert_eq!(cache.status.as_ref().and_then(|status| status.claim_uid.clone()), claim);
+        assert_eq!(world.hub.stats().bytes_sent, 0);
+        let message = condition(&cache, ConditionType::StorageReady).map(|found| found.reason.clone());
+        assert_eq!(message.as_deref(), Some("ClaimBound"));
+        Ok(())
+    })
+    .await;
+}
