@@ -21,7 +21,11 @@ pub struct SourceError {
 impl SourceError {
     /// An error of a class.
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), retry_after: None }
+        Self {
+            class,
+            message: message.into(),
+            retry_after: None,
+        }
     }
 
     /// The same with the pause the source asked for.
@@ -77,7 +81,9 @@ pub enum FetchError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// A file's bytes are not the listed ones, also when fetched again.
-    #[error("{file}: the bytes of the source hash to {actual}, but it lists {expected}, also when fetched again; the source or a cache before it is damaged: use another endpoint, or report it")]
+    #[error(
+        "{file}: the bytes of the source hash to {actual}, but it lists {expected}, also when fetched again; the source or a cache before it is damaged: use another endpoint, or report it"
+    )]
     DigestMismatch {
         /// The file.
         file: FilePath,
@@ -102,6 +108,32 @@ pub enum FetchError {
         /// Number of listed files.
         listed: usize,
     },
+    /// Nothing to verify.
+    #[error("nothing is published in {root}; check the folder, or fetch into it first")]
+    NothingPublished {
+        /// The folder.
+        root: String,
+    },
+    /// Published files are not what was proven when they were published.
+    #[error(
+        "{damaged} of {files} published files are damaged, the first is {first}; fetch the model again to repair it"
+    )]
+    Damaged {
+        /// Number of damaged files.
+        damaged: usize,
+        /// Number of files verified.
+        files: usize,
+        /// One of the damaged.
+        first: FilePath,
+    },
+    /// The address of `/progress` cannot be used.
+    #[error("cannot listen on {address}: {source}; give another address with --listen")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// The system's answer.
+        source: std::io::Error,
+    },
     /// Something asked us to stop.
     #[error("asked to stop; what is on disk is kept, run again to continue")]
     Interrupted,
@@ -117,7 +149,8 @@ impl FetchError {
         match self {
             Self::Source { source, .. } => source.class,
             Self::Storage(error) => error.class(),
-            Self::DigestMismatch { .. } => FailureClass::DigestMismatch,
+            Self::DigestMismatch { .. } | Self::Damaged { .. } => FailureClass::DigestMismatch,
+            Self::NothingPublished { .. } | Self::Listen { .. } => FailureClass::Usage,
             Self::SourceChanged { .. } => FailureClass::SourceChanged,
             Self::NoFilesMatch { .. } => FailureClass::NoFilesMatch,
             Self::Interrupted => FailureClass::Interrupted,
@@ -130,10 +163,12 @@ impl FetchError {
     pub fn to_report(&self) -> Failed {
         let (file, offset, retry_after) = match self {
             Self::Source { file, offset, source } => (file.as_ref(), *offset, source.retry_after),
-            Self::DigestMismatch { file, .. } => (Some(file), None, None),
+            Self::DigestMismatch { file, .. } | Self::Damaged { first: file, .. } => (Some(file), None, None),
             Self::Storage(_)
             | Self::SourceChanged { .. }
             | Self::NoFilesMatch { .. }
+            | Self::NothingPublished { .. }
+            | Self::Listen { .. }
             | Self::Interrupted
             | Self::Internal(_) => (None, None, None),
         };
@@ -149,6 +184,10 @@ impl FetchError {
 
 impl From<SourceError> for FetchError {
     fn from(source: SourceError) -> Self {
-        Self::Source { file: None, offset: None, source }
+        Self::Source {
+            file: None,
+            offset: None,
+            source,
+        }
     }
 }

@@ -3,16 +3,24 @@
 //!
 //! Sources list and locate; one engine moves bytes and knows no source. Nothing here talks to Kubernetes.
 
+pub mod args;
+mod bar;
+pub mod commands;
 pub mod digest;
 pub mod engine;
 pub mod error;
+pub mod http;
 mod journal;
 pub mod manifest;
 pub mod path;
+pub mod pattern;
 pub mod progress;
 pub mod range;
+mod rate;
 pub mod redact;
+mod report;
 pub mod retry;
+mod serve;
 pub mod source;
 pub mod store;
 pub mod verify;

@@ -1,5 +1,8 @@
 //! A source lists the files of a revision and says where the bytes of each are now. It moves no bytes.
 
+mod check;
+pub mod hugging_face;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use reqwest::header::HeaderMap;
@@ -8,6 +11,8 @@ use crate::digest::ContentDigest;
 use crate::error::SourceError;
 use crate::path::FilePath;
 use crate::redact::SecretUrl;
+
+pub use self::check::check_listing;
 
 /// A place that holds a model.
 #[async_trait]

@@ -1,0 +1,292 @@
+//! The command line; every option can be given as an environment variable too.
+#![expect(clippy::doc_markdown, reason = "clap shows these comments as plain text")]
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use modelcache_crds::report::FailureClass;
+
+use crate::pattern::Pattern;
+use crate::source::hugging_face::{Endpoint, ModelAddress};
+
+/// Names the termination message's file; also looked for when the command line cannot be read.
+const TERMINATION_LOG: &str = "MODELCACHE_TERMINATION_LOG";
+
+/// Fetches a model in parallel byte ranges, proves every byte and publishes it atomically.
+///
+/// A revision is resolved once to a commit; each file is hashed against the digest the hub lists; what is on disk
+/// already is not fetched again, also after a crash; and DIR/current names a revision only once all of it is proven.
+#[derive(Parser, Debug)]
+#[command(name = "modelcache-fetcher", version, after_long_help = after_long_help(), arg_required_else_help = true)]
+pub struct Args {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// What all commands know
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// List what fetch would fetch: files, sizes, digests
+    Plan {
+        /// What to list
+        #[command(flatten)]
+        source: SourceArgs,
+    },
+    /// Fetch a model into a folder, prove and publish it
+    ///
+    /// The files are in DIR/current, a link to DIR/revisions/<ID>. Run again after an interruption, it goes on where
+    /// it was; run again after a success, it makes sure of the revision and fetches nothing.
+    Fetch(FetchArgs),
+    /// Hash again what is published in a folder, and name damaged files
+    Verify {
+        /// The folder that was fetched into
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+
+        /// Verify one revision, by the name of its folder below DIR/revisions; left out, the current one
+        #[arg(long, value_name = "ID", conflicts_with = "all")]
+        revision_dir: Option<String>,
+
+        /// Verify every published revision
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+/// Options of fetch.
+#[derive(Group, Debug)]
+pub struct FetchArgs {
+    /// What to fetch
+    #[command(flatten)]
+    pub source: SourceArgs,
+
+    /// Folder to publish in; made when it is not there
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+
+    /// Requests at the same time, over all files
+    #[arg(long, env = "MODELCACHE_CONNECTIONS", value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub connections: u16,
+
+    /// Files fetched at the same time
+    #[arg(long, env = "MODELCACHE_PARALLEL_FILES", value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=32))]
+    pub parallel_files: u16,
+
+    /// Seconds without a byte after which a connection is given up and the rest of its range asked for anew
+    #[arg(long, env = "MODELCACHE_STALL_TIMEOUT", value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub stall_timeout: u16,
+
+    /// Refuse to fetch anything but the content with this manifest digest, as `plan` tells it
+    #[arg(long, env = "MODELCACHE_EXPECT_DIGEST", value_name = "sha256:HEX", value_parser = manifest_digest)]
+    pub expect_digest: Option<String>,
+}
+
+/// Where a model comes from, and which of its files are wanted.
+#[derive(Group, Debug)]
+pub struct SourceArgs {
+    /// The model: hf://org/name[@revision], or org/name[@revision]
+    ///
+    /// The revision is a branch, a tag or a commit; left out, main.
+    #[arg(value_name = "SOURCE")]
+    pub source: ModelAddress,
+
+    /// Base URL of the hub, or of a server that speaks its protocol
+    #[arg(
+        long,
+        env = "HF_ENDPOINT",
+        value_name = "URL",
+        default_value = "https://huggingface.co"
+    )]
+    pub endpoint: Endpoint,
+
+    /// File that holds an access token
+    ///
+    /// Left out: HF_TOKEN, then the file HF_TOKEN_PATH names, then (for huggingface.co only, and not with
+    /// HF_HUB_DISABLE_IMPLICIT_TOKEN=1) the token stored by `hf auth login`. It is sent to the endpoint's host only.
+    #[arg(long, env = "MODELCACHE_TOKEN_FILE", value_name = "PATH")]
+    pub token_file: Option<PathBuf>,
+
+    /// Fetch only files whose path matches; may be given several times
+    ///
+    /// Patterns are fnmatch's, on the whole path: `*` also crosses `/`, case counts, `dir/` means all below.
+    #[arg(long, env = "MODELCACHE_INCLUDE", value_name = "PATTERN", value_delimiter = ',')]
+    pub include: Vec<Pattern>,
+
+    /// Leave out files whose path matches; may be given several times, and replaces the default list
+    ///
+    /// The default list leaves out weights that are also there as safetensors, other runtimes' formats, and states
+    /// of training runs. It applies when neither --include nor --exclude is given. See docs/files.md.
+    #[arg(long, env = "MODELCACHE_EXCLUDE", value_name = "PATTERN", value_delimiter = ',')]
+    pub exclude: Vec<Pattern>,
+
+    /// Do not leave out anything by default
+    #[arg(long, env = "MODELCACHE_NO_DEFAULT_EXCLUDE")]
+    pub no_default_exclude: bool,
+}
+
+impl SourceArgs {
+    /// The exclude list in force; `None` means the default one.
+    pub(crate) fn exclude(&self) -> Option<&[Pattern]> {
+        (self.no_default_exclude || !self.exclude.is_empty()).then_some(self.exclude.as_slice())
+    }
+}
+
+/// How a run tells of itself.
+#[derive(Group, Debug)]
+pub struct Output {
+    /// Print the result as JSON on standard output: the full list for plan, the report for fetch and verify
+    #[arg(long, global = true, env = "MODELCACHE_JSON")]
+    pub json: bool,
+
+    /// Show no progress
+    #[arg(short, long, global = true, env = "MODELCACHE_QUIET")]
+    pub quiet: bool,
+
+    /// Address to serve /progress, /metrics and /healthz on, for example 0.0.0.0:8080; left out, none
+    #[arg(long, global = true, env = "MODELCACHE_LISTEN", value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+
+    /// File to write the report to when the run ends, for example /dev/termination-log; left out, none
+    #[arg(long, global = true, env = TERMINATION_LOG, value_name = "PATH")]
+    pub termination_log: Option<PathBuf>,
+
+    /// How log lines are written, to standard error; RUST_LOG says which
+    #[arg(
+        long,
+        global = true,
+        env = "MODELCACHE_LOG_FORMAT",
+        value_name = "FORMAT",
+        value_enum,
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn manifest_digest(text: &str) -> Result<String, String> {
+    let hex = text.strip_prefix("sha256:").unwrap_or_default();
+    if hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return Ok(text.to_owned());
+    }
+    Err("expected sha256: and 64 hex digits, as plan prints them".to_owned())
+}
+
+fn after_long_help() -> String {
+    let mut text = String::from(
+        "Examples:\n  \
+         modelcache-fetcher plan org/name\n  \
+         modelcache-fetcher fetch hf://org/name@v1.0 ./models --include '*.safetensors' --include '*.json'\n  \
+         HF_TOKEN=hf_... modelcache-fetcher fetch org/gated-model /models\n  \
+         modelcache-fetcher verify /models\n\n\
+         Exit codes:\n    0  success\n",
+    );
+    let by_fetcher = |class: &&FailureClass| !matches!(class, FailureClass::Killed | FailureClass::OutOfMemory);
+    for class in FailureClass::ALL.iter().filter(by_fetcher) {
+        let again = if class.is_permanent() {
+            ""
+        } else {
+            " (trying again can help)"
+        };
+        let _ = writeln!(text, "  {:>3}  {}{again}", class.exit_code(), meaning(*class));
+    }
+    text + "  137  killed, or out of memory\n"
+}
+
+fn meaning(class: FailureClass) -> &'static str {
+    match class {
+        FailureClass::Internal => "a defect of this program",
+        FailureClass::Usage => "the command line is wrong",
+        FailureClass::RepositoryNotFound => "no such repository, or a private one",
+        FailureClass::RevisionNotFound => "no such branch, tag or commit",
+        FailureClass::FileNotFound => "a listed file is not there",
+        FailureClass::AuthenticationFailed => "the token is wrong, expired or unreadable",
+        FailureClass::AccessDenied => "gated, disabled, or not allowed with this token",
+        FailureClass::NoFilesMatch => "include and exclude leave no file",
+        FailureClass::InvalidListing => "the listing holds what must not be written",
+        FailureClass::SourceChanged => "the source lists other content than was planned",
+        FailureClass::SourceUnreachable => "no connection: DNS, refused, TLS, timeout",
+        FailureClass::RateLimited => "the source asks for fewer requests",
+        FailureClass::SourceError => "the source answers with an error, or against its protocol",
+        FailureClass::DiskFull => "the volume is full",
+        FailureClass::StorageReadOnly => "the volume may not be written",
+        FailureClass::StorageError => "the volume failed to read or write",
+        FailureClass::StorageBusy => "another fetcher is at work in the folder",
+        FailureClass::DigestMismatch => "bytes are not the listed ones; or verify found damage",
+        FailureClass::Interrupted => "asked to stop",
+        FailureClass::OutOfMemory | FailureClass::Killed => "killed",
+    }
+}
+
+/// The termination message's file, from a command line that may be wrong in other places.
+pub(crate) fn termination_log(mut args: impl Iterator<Item = OsString>) -> Option<PathBuf> {
+    let flag = OsStr::new("--termination-log");
+    while let Some(arg) = args.next() {
+        if arg == flag {
+            return args.next().map(PathBuf::from);
+        }
+        if let Some(path) = arg.to_str().and_then(|arg| arg.strip_prefix("--termination-log=")) {
+            return Some(PathBuf::from(path));
+        }
+    }
+    std::env::var_os(TERMINATION_LOG).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_exit_code_is_in_the_long_help() {
+        let help = Args::command().render_long_help().to_string();
+        for class in FailureClass::ALL {
+            assert!(help.contains(&format!(" {}  ", class.exit_code())), "{class}");
+        }
+    }
+
+    #[rstest]
+    #[case(&["plan", "a/b"], None)]
+    #[case(&["plan", "a/b", "--no-default-exclude"], Some(0))]
+    #[case(&["plan", "a/b", "--exclude", "*.bin", "--exclude", "*.h5"], Some(2))]
+    fn exclude_lists(#[case] args: &[&str], #[case] excludes: Option<usize>) {
+        let args = Args::parse_from(["modelcache-fetcher"].iter().chain(args));
+        let Command::Plan { source } = args.command else {
+            panic!()
+        };
+        assert_eq!(source.exclude().map(<[Pattern]>::len), excludes);
+    }
+
+    #[rstest]
+    #[case(&["fetch", "--termination-log", "/a"], Some("/a"))]
+    #[case(&["fetch", "--termination-log=/a", "--nonsense"], Some("/a"))]
+    #[case(&["fetch"], None)]
+    fn the_termination_log_is_found_on_a_wrong_command_line(#[case] args: &[&str], #[case] found: Option<&str>) {
+        assert_eq!(
+            termination_log(args.iter().map(OsString::from)),
+            found.map(PathBuf::from)
+        );
+    }
+}

@@ -1,0 +1,235 @@
+//! One run of the program: its surroundings are set up here, each command does its own part, and its end is told.
+
+mod fetch;
+mod plan;
+mod verify;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use modelcache_crds::report::{Failed, FailureClass, Report};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Args, Command, LogFormat, Output, SourceArgs, termination_log};
+use crate::bar::Display;
+use crate::error::FetchError;
+use crate::manifest::manifest_digest;
+use crate::pattern::{LeftOut, select};
+use crate::progress::{Progress, Snapshot};
+use crate::rate::{Counter, Meter};
+use crate::report::{exit_code, print_json, write_termination_message};
+use crate::source::hugging_face::{API_RETRY, HuggingFace, find_token};
+use crate::source::{Listing, RemoteFile, Source, check_listing};
+use crate::{http, serve};
+
+/// What every command works with.
+struct Run {
+    progress: Progress,
+    stop: CancellationToken,
+    json: bool,
+}
+
+/// Runs the program with the process's own arguments and environment.
+pub async fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return refuse(&error),
+    };
+    let Args { command, output } = args;
+    let display = Display::new(output.quiet, output.log_format == LogFormat::Text);
+    log_to(&display, output.log_format);
+    let run = Run {
+        progress: Progress::default(),
+        stop: stop_on_signals(),
+        json: output.json,
+    };
+    let result = watched(&run, &command, &output, &display).await;
+    display.clear();
+    let report = result.unwrap_or_else(|error| Report::Failed(error.to_report()));
+    tell(&report, &output);
+    ExitCode::from(exit_code(&report))
+}
+
+/// Runs the command while its progress is served and shown.
+async fn watched(run: &Run, command: &Command, output: &Output, display: &Display) -> Result<Report, FetchError> {
+    let meter = Meter::new(run.progress.clone());
+    if let Some(address) = output.listen {
+        serve::serve(address, meter.clone()).await?;
+    }
+    let show = async {
+        match command {
+            Command::Verify { .. } => {
+                let done: Counter = |counters| counters.bytes_verified;
+                meter.run(done, display.show("verifying", done)).await;
+            }
+            Command::Plan { .. } | Command::Fetch(_) => {
+                let show = display.show("fetching", Snapshot::bytes_fetched);
+                meter.run(|counters| counters.bytes_received, show).await;
+            }
+        }
+    };
+    let work = async {
+        match command {
+            Command::Plan { source } => plan::plan(run, source).await,
+            Command::Fetch(args) => fetch::fetch(run, args).await,
+            Command::Verify {
+                folder,
+                revision_dir,
+                all,
+            } => verify::verify(run, folder, revision_dir.as_deref(), *all).await,
+        }
+    };
+    tokio::select! {
+        result = work => result,
+        () = show => Err(FetchError::Internal("the meter stopped".to_owned())),
+    }
+}
+
+/// A model at its source, listed and selected.
+struct Selected {
+    source: Arc<dyn Source>,
+    /// What is told of where the bytes came from.
+    origin: String,
+    revision: String,
+    files: Vec<RemoteFile>,
+    left_out: Vec<LeftOut>,
+    digest: String,
+    bytes: u64,
+}
+
+async fn list(run: &Run, args: &SourceArgs) -> Result<Selected, FetchError> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let token = find_token(args.token_file.as_deref(), &args.endpoint, &variable)?;
+    let client = http::api_client()?;
+    let source = HuggingFace::new(
+        args.endpoint.clone(),
+        args.source.clone(),
+        token.as_ref(),
+        client,
+        API_RETRY,
+    )?;
+    let listing = tokio::select! {
+        listing = source.list() => listing?,
+        () = run.stop.cancelled() => return Err(FetchError::Interrupted),
+    };
+    let Listing { revision, files } = listing;
+    let listed = files.len();
+    let selection = select(files, &args.include, args.exclude());
+    if selection.selected.is_empty() {
+        return Err(FetchError::NoFilesMatch { listed });
+    }
+    check_listing(&selection.selected)?;
+    let bytes = selection.selected.iter().map(|file| file.size).sum();
+    let digest = manifest_digest(&selection.selected);
+    tracing::info!(
+        revision,
+        digest,
+        files = selection.selected.len(),
+        listed,
+        bytes,
+        "listed"
+    );
+    Ok(Selected {
+        source: Arc::new(source),
+        origin: format!("{}/{}@{revision}", args.endpoint, args.source.repo),
+        revision,
+        files: selection.selected,
+        left_out: selection.left_out,
+        digest,
+        bytes,
+    })
+}
+
+fn signed(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}
+
+/// Writes to standard output; a reader that went away is no failure of ours.
+fn print(text: &str) {
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+}
+
+fn stop_on_signals() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let signals =
+        signal(SignalKind::terminate()).and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)));
+    match signals {
+        Ok((mut terminate, mut interrupt)) => {
+            let token = stop.clone();
+            tokio::spawn(async move {
+                for again in [false, true] {
+                    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+                    if again {
+                        // What is durable stays so; whoever asks twice does not want to wait for the rest.
+                        std::process::exit(FailureClass::Interrupted.exit_code().into());
+                    }
+                    tracing::info!("asked to stop; ending in order, a second signal ends at once");
+                    token.cancel();
+                }
+            });
+        }
+        Err(error) => tracing::warn!(error = %error, "cannot watch for signals; being stopped will end this at once"),
+    }
+    stop
+}
+
+fn log_to(display: &Display, format: LogFormat) {
+    // With a bar, or when told to be quiet, people see what went wrong only.
+    let level = match display {
+        Display::Log => "modelcache_fetcher=info,warn",
+        Display::Bar(_) | Display::Quiet => "warn",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(display.clone());
+    match format {
+        LogFormat::Text => lines
+            .with_target(false)
+            .with_ansi(matches!(display, Display::Bar(_)))
+            .init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+}
+
+/// Tells how a run ended to everyone who asked.
+fn tell(report: &Report, output: &Output) {
+    if let Some(path) = &output.termination_log {
+        write_termination_message(path, report);
+    }
+    let Report::Failed(failed) = report else { return };
+    if output.json {
+        let _ = print_json(report);
+    }
+    if output.log_format == LogFormat::Json {
+        tracing::error!(class = %failed.class, file = failed.file, offset = failed.offset, "{}", failed.message);
+    } else {
+        let _ = writeln!(io::stderr().lock(), "error: {}", failed.message);
+    }
+}
+
+/// Help and version are answers; everything else clap says is told like any other failure.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return ExitCode::SUCCESS;
+    }
+    if let Some(path) = termination_log(std::env::args_os().skip(1)) {
+        let text = error.to_string();
+        let sentence = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let report = Report::Failed(Failed {
+            class: FailureClass::Usage,
+            message: sentence.to_owned(),
+            file: None,
+            offset: None,
+            retry_after_seconds: None,
+        });
+        write_termination_message(&path, &report);
+    }
+    ExitCode::from(FailureClass::Usage.exit_code())
+}

@@ -1,0 +1,111 @@
+//! `plan`: what a fetch would fetch.
+
+use std::fmt::Write;
+
+use modelcache_crds::report::{Planned, Report};
+use serde::Serialize;
+
+use super::{Run, Selected, list, print, signed};
+use crate::args::SourceArgs;
+use crate::bar::bytes;
+use crate::error::FetchError;
+use crate::pattern::Reason;
+use crate::report::print_json;
+use crate::source::RemoteFile;
+
+pub(super) async fn plan(run: &Run, args: &SourceArgs) -> Result<Report, FetchError> {
+    let selected = list(run, args).await?;
+    if run.json {
+        let _ = print_json(&FullList::new(&selected));
+    } else {
+        print(&table(&selected));
+    }
+    Ok(Report::Planned(Planned {
+        digest: selected.digest,
+        files: signed(selected.files.len()),
+        bytes: signed(selected.bytes),
+        revision: selected.revision,
+    }))
+}
+
+/// Everything that is known of a plan, for programs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FullList<'a> {
+    revision: &'a str,
+    digest: &'a str,
+    bytes: u64,
+    files: Vec<ListedFile<'a>>,
+    left_out: Vec<ListedFile<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedFile<'a> {
+    path: &'a str,
+    size: u64,
+    digest: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl<'a> FullList<'a> {
+    fn new(selected: &'a Selected) -> Self {
+        let listed = |file: &'a RemoteFile, reason| ListedFile {
+            path: file.path.as_str(),
+            size: file.size,
+            digest: file.digest.to_string(),
+            reason,
+        };
+        Self {
+            revision: &selected.revision,
+            digest: &selected.digest,
+            bytes: selected.bytes,
+            files: selected.files.iter().map(|file| listed(file, None)).collect(),
+            left_out: selected
+                .left_out
+                .iter()
+                .map(|out| listed(&out.file, Some(told(&out.reason))))
+                .collect(),
+        }
+    }
+}
+
+fn told(reason: &Reason) -> String {
+    match reason {
+        Reason::NotIncluded => "no include pattern matches".to_owned(),
+        Reason::Excluded(pattern) => format!("excluded by {pattern}"),
+        Reason::Default(why) => format!("left out by default: {why}"),
+    }
+}
+
+/// The same for people: sizes lined up, digests cut to what identifies.
+fn table(selected: &Selected) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "source    {}", selected.origin);
+    let _ = writeln!(text, "revision  {}", selected.revision);
+    let _ = writeln!(text, "digest    {}\n", selected.digest);
+    let _ = writeln!(text, "{:>9}  {:<21}  FILE", "SIZE", "DIGEST");
+    for file in &selected.files {
+        let digest: String = file.digest.to_string().chars().take(21).collect();
+        let _ = writeln!(text, "{:>9}  {digest:<21}  {}", bytes(file.size), file.path);
+    }
+    for out in &selected.left_out {
+        let _ = writeln!(
+            text,
+            "{:>9}  {:<21}  {} ({})",
+            "-",
+            "",
+            out.file.path,
+            told(&out.reason)
+        );
+    }
+    let _ = write!(text, "\n{} files, {}", selected.files.len(), bytes(selected.bytes));
+    if !selected.left_out.is_empty() {
+        let left_out = selected.left_out.iter().map(|out| out.file.size).sum();
+        let _ = write!(text, "; {} left out, {}", selected.left_out.len(), bytes(left_out));
+    }
+    text.push('\n');
+    text
+}

@@ -1,0 +1,107 @@
+//! `verify`: hashes again what is published.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Instant;
+
+use modelcache_crds::names::CURRENT;
+use modelcache_crds::report::{Published, Report};
+
+use super::{Run, print, signed};
+use crate::bar::bytes;
+use crate::error::FetchError;
+use crate::report::print_json;
+use crate::store::{self, StoredManifest};
+use crate::verify::{Damage, DamageKind};
+
+pub(super) async fn verify(run: &Run, root: &Path, id: Option<&str>, all: bool) -> Result<Report, FetchError> {
+    let start = Instant::now();
+    let mut damages = Vec::new();
+    let mut files = 0;
+    let mut last = None;
+    for manifest in chosen(root, id, all)? {
+        let found = crate::verify::verify(root, &manifest, &run.progress, run.stop.clone()).await?;
+        if !run.json {
+            print(&told(&manifest, &found));
+        }
+        files += manifest.files.len();
+        damages.extend(found);
+        last = Some(manifest);
+    }
+    if let Some(first) = damages.first() {
+        return Err(FetchError::Damaged {
+            damaged: damages.len(),
+            files,
+            first: first.file.clone(),
+        });
+    }
+    let Some(manifest) = last else {
+        return Err(nothing(root));
+    };
+    let total = manifest.files.iter().map(|file| file.size).sum::<u64>();
+    let report = Report::Published(Published {
+        files: signed(manifest.files.len()),
+        bytes: signed(total),
+        bytes_fetched: 0,
+        bytes_reused: signed(total),
+        duration_milliseconds: signed(start.elapsed().as_millis()),
+        path: if id.is_none() && !all {
+            CURRENT.to_owned()
+        } else {
+            manifest.folder().display().to_string()
+        },
+        revision: manifest.revision,
+        digest: manifest.digest,
+    });
+    if run.json {
+        let _ = print_json(&report);
+    }
+    Ok(report)
+}
+
+/// The manifests of the revisions to verify.
+fn chosen(root: &Path, id: Option<&str>, all: bool) -> Result<Vec<StoredManifest>, FetchError> {
+    let manifests = match id {
+        None if !all => store::current(root)?.into_iter().collect(),
+        _ => store::published(root)?,
+    };
+    let chosen: Vec<_> = manifests
+        .into_iter()
+        .filter(|manifest| id.is_none_or(|id| manifest.id == id))
+        .collect();
+    if chosen.is_empty() {
+        Err(nothing(root))
+    } else {
+        Ok(chosen)
+    }
+}
+
+fn nothing(root: &Path) -> FetchError {
+    FetchError::NothingPublished {
+        root: root.display().to_string(),
+    }
+}
+
+/// What was found in one revision, a line for each damaged file.
+fn told(manifest: &StoredManifest, damages: &[Damage]) -> String {
+    let total = manifest.files.iter().map(|file| file.size).sum();
+    let mut text = String::new();
+    for damage in damages {
+        let what = match &damage.kind {
+            DamageKind::Missing => "missing".to_owned(),
+            DamageKind::WrongSize { expected, actual } => format!("has {actual} bytes, should have {expected}"),
+            DamageKind::WrongDigest { expected, actual } => format!("hashes to {actual}, should to {expected}"),
+        };
+        let _ = writeln!(text, "damaged  {}/{}: {what}", manifest.folder().display(), damage.file);
+    }
+    if damages.is_empty() {
+        let _ = writeln!(
+            text,
+            "sound    {}: {} files, {}",
+            manifest.folder().display(),
+            manifest.files.len(),
+            bytes(total)
+        );
+    }
+    text
+}

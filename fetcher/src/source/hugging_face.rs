@@ -1,0 +1,309 @@
+//! The Hugging Face Hub, and every server that speaks its protocol: a revision is resolved to a commit, the commit
+//! listed, and each file located by following redirects on the hub's own host. The token goes to that host only.
+
+mod address;
+mod answers;
+mod listing;
+mod locate;
+mod token;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use modelcache_crds::report::FailureClass;
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Response, StatusCode};
+use secrecy::SecretString;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+pub use self::address::{Endpoint, InvalidAddress, InvalidEndpoint, ModelAddress, RepoId, Revision};
+use self::answers::Asked;
+use self::locate::Hop;
+pub use self::token::find_token;
+use super::{Listing, Location, RemoteFile, Source};
+use crate::error::SourceError;
+use crate::http::describe;
+use crate::redact::SecretUrl;
+use crate::retry::{Backoff, Policy};
+
+/// As the hub's own client: more hops are a loop.
+const MAX_HOPS: usize = 20;
+
+/// A page holds a thousand files; a listing with more pages than this does not end.
+const MAX_PAGES: usize = 10_000;
+
+/// The hub asks to stay well below this in one repository, and a listing must fit into memory.
+const MAX_FILES: usize = 100_000;
+
+/// A page of a thousand entries is below one MiB.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
+
+/// Five tries, as the hub's own client; a pause of more than a minute is left to whoever started us.
+pub const API_RETRY: Policy = Policy {
+    base: Duration::from_millis(500),
+    cap: Duration::from_secs(8),
+    retry_after_cap: Duration::from_mins(1),
+    attempts: 5,
+};
+
+/// One model of a hub.
+#[derive(Clone, Debug)]
+pub struct HuggingFace {
+    endpoint: Endpoint,
+    address: ModelAddress,
+    authorization: Option<HeaderValue>,
+    client: reqwest::Client,
+    retry: Policy,
+}
+
+impl HuggingFace {
+    /// A model at an endpoint. The client must not follow redirects.
+    pub fn new(
+        endpoint: Endpoint,
+        address: ModelAddress,
+        token: Option<&SecretString>,
+        client: reqwest::Client,
+        retry: Policy,
+    ) -> Result<Self, SourceError> {
+        Ok(Self {
+            endpoint,
+            address,
+            authorization: token.map(token::authorization).transpose()?,
+            client,
+            retry,
+        })
+    }
+
+    /// Tries until it succeeds, fails for good, or the policy gives up.
+    async fn persist<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, SourceError>
+    where
+        F: Future<Output = Result<T, SourceError>>,
+    {
+        let mut backoff = Backoff::new(self.retry, rand::random());
+        loop {
+            let error = match attempt().await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            let is_hopeless = error.class.is_permanent() || error.class == FailureClass::Internal;
+            let is_too_long = error
+                .retry_after
+                .is_some_and(|pause| pause > self.retry.retry_after_cap);
+            if is_hopeless || is_too_long {
+                return Err(error);
+            }
+            let Some(pause) = backoff.failed(error.retry_after) else {
+                return Err(error);
+            };
+            tracing::warn!(error = %error, class = %error.class, pause = ?pause, "the hub failed; trying again");
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Sends a request to the endpoint's own host, with the token.
+    async fn send(&self, method: Method, url: &Url) -> Result<Response, SourceError> {
+        let mut request = self.client.request(method, url.clone()).headers(self.headers());
+        // With an encoding, lengths and tags would be those of the encoded body.
+        request = request.header(ACCEPT_ENCODING, "identity");
+        request
+            .send()
+            .await
+            .map_err(|error| describe(&error, &SecretUrl::new(url.clone())))
+    }
+
+    /// What may be sent to the endpoint's own host, and to no other.
+    fn headers(&self) -> HeaderMap {
+        self.authorization
+            .iter()
+            .map(|value| (AUTHORIZATION, value.clone()))
+            .collect()
+    }
+
+    /// A JSON document of the API.
+    async fn json<T: DeserializeOwned>(&self, url: &Url) -> Result<(HeaderMap, T), SourceError> {
+        let mut url = url.clone();
+        for _ in 0..MAX_HOPS {
+            let mut response = self.send(Method::GET, &url).await?;
+            let (status, headers) = (response.status(), response.headers().clone());
+            if is_redirect(status) {
+                // A renamed repository is redirected on the same host.
+                match locate::hop(&url, &headers)? {
+                    Hop::Same(next) => url = next,
+                    Hop::Other(next) => return Err(self.leads_elsewhere(&next)),
+                }
+                continue;
+            }
+            let shown = SecretUrl::new(url);
+            let body = read_body(&mut response, &shown).await?;
+            if !status.is_success() {
+                return Err(self.refusal(status, &headers, &body, self.address.revision.as_str(), None, &shown));
+            }
+            let value = parse_json(&headers, &body, &shown)?;
+            return Ok((headers, value));
+        }
+        Err(redirect_loop(&url))
+    }
+
+    fn leads_elsewhere(&self, next: &Url) -> SourceError {
+        let host = next.origin().ascii_serialization();
+        SourceError::new(
+            FailureClass::SourceError,
+            format!(
+                "{} is a broken mirror: it redirects its API to {host}; set the endpoint (source.huggingFace.endpoint, \
+                 HF_ENDPOINT) to that host, or to another mirror",
+                self.endpoint
+            ),
+        )
+    }
+
+    fn refusal(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        revision: &str,
+        file: Option<&RemoteFile>,
+        url: &SecretUrl,
+    ) -> SourceError {
+        let asked = Asked {
+            endpoint: &self.endpoint,
+            repo: &self.address.repo,
+            revision,
+            file: file.map(|file| &file.path),
+            with_token: self.authorization.is_some(),
+            url,
+        };
+        answers::refusal(status, headers, body, &asked, Timestamp::now())
+    }
+
+    async fn tree(&self, commit: &str) -> Result<Vec<RemoteFile>, SourceError> {
+        let page = self.endpoint.page(&self.address.repo);
+        let mut files = Vec::new();
+        let mut seen = HashSet::new();
+        let mut next = Some(self.endpoint.tree(&self.address.repo, commit));
+        while let Some(url) = next {
+            if !seen.insert(url.clone()) || seen.len() > MAX_PAGES {
+                return Err(endless("its pages do not end"));
+            }
+            let (headers, entries) = self.persist(|| self.json::<Vec<listing::Entry>>(&url)).await?;
+            for entry in entries {
+                files.extend(listing::remote_file(&entry, &self.address.repo, &page)?);
+            }
+            if files.len() > MAX_FILES {
+                return Err(endless(&format!("it holds more than {MAX_FILES} files")));
+            }
+            next = listing::next_page(&headers, &url)?;
+        }
+        Ok(files)
+    }
+
+    async fn locate_once(&self, commit: &str, file: &RemoteFile) -> Result<Location, SourceError> {
+        let mut url = self.endpoint.file(&self.address.repo, commit, &file.path);
+        for _ in 0..MAX_HOPS {
+            let response = self.send(Method::HEAD, &url).await?;
+            let (status, headers) = (response.status(), response.headers());
+            if is_redirect(status) {
+                locate::check(headers, true, commit, file)?;
+                match locate::hop(&url, headers)? {
+                    Hop::Same(next) => url = next,
+                    Hop::Other(next) => {
+                        return Ok(Location {
+                            expires: locate::expiry(&next),
+                            url: SecretUrl::new(next),
+                            headers: HeaderMap::new(),
+                        });
+                    }
+                }
+                continue;
+            }
+            let shown = SecretUrl::new(url);
+            if !status.is_success() {
+                return Err(self.refusal(status, headers, &[], commit, Some(file), &shown));
+            }
+            locate::check(headers, false, commit, file)?;
+            return Ok(Location {
+                expires: locate::expiry(shown.expose()),
+                url: shown,
+                headers: self.headers(),
+            });
+        }
+        Err(redirect_loop(&url))
+    }
+}
+
+#[async_trait]
+impl Source for HuggingFace {
+    async fn list(&self) -> Result<Listing, SourceError> {
+        let url = self.endpoint.revision(&self.address.repo, &self.address.revision);
+        let (_, info) = self.persist(|| self.json(&url)).await?;
+        let revision = listing::commit(info)?;
+        let files = self.tree(&revision).await?;
+        Ok(Listing { revision, files })
+    }
+
+    async fn locate(&self, revision: &str, file: &RemoteFile) -> Result<Location, SourceError> {
+        self.persist(|| self.locate_once(revision, file)).await
+    }
+}
+
+/// Not all of 3xx: `304` redirects nowhere.
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+async fn read_body(response: &mut Response, url: &SecretUrl) -> Result<Vec<u8>, SourceError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| describe(&error, url))? {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(SourceError::new(
+                FailureClass::SourceError,
+                format!(
+                    "{url} answered more than {} MiB; that is no hub's answer",
+                    MAX_ANSWER_BYTES >> 20
+                ),
+            ));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn parse_json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8], url: &SecretUrl) -> Result<T, SourceError> {
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let wrong = |what: &str| SourceError::new(FailureClass::SourceError, format!("{url} answered {what}"));
+    if content_type.starts_with("text/html") || body.trim_ascii_start().starts_with(b"<") {
+        return Err(wrong(
+            "a web page where JSON belongs; the endpoint is no hub, or a proxy or login page is in between",
+        ));
+    }
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        serde_json::error::Category::Eof => wrong("only a part of a JSON document; trying again may help"),
+        // The parser's own words may quote the document.
+        _ => wrong(&format!(
+            "what no hub answers (line {}, column {}); check the endpoint",
+            error.line(),
+            error.column()
+        )),
+    })
+}
+
+fn redirect_loop(url: &Url) -> SourceError {
+    let url = SecretUrl::new(url.clone());
+    SourceError::new(
+        FailureClass::SourceError,
+        format!("more than {MAX_HOPS} redirects, the last to {url}; the hub or mirror is broken"),
+    )
+}
+
+fn endless(why: &str) -> SourceError {
+    SourceError::new(
+        FailureClass::InvalidListing,
+        format!("the listing is refused: {why}; the endpoint is no hub, or is broken"),
+    )
+}

@@ -1,0 +1,244 @@
+//! What the hub says of a revision and its files, parsed. Pure.
+
+use modelcache_crds::report::FailureClass;
+use reqwest::header::{HeaderMap, LINK};
+use serde::Deserialize;
+use url::Url;
+
+use super::address::RepoId;
+use crate::digest::ContentDigest;
+use crate::error::SourceError;
+use crate::path::FilePath;
+use crate::source::RemoteFile;
+
+/// Answer to the request for a revision; the rest of it is not read.
+#[derive(Deserialize, Debug)]
+pub(super) struct RevisionInfo {
+    sha: String,
+}
+
+/// An entry of the tree.
+#[derive(Deserialize, Debug)]
+pub(super) struct Entry {
+    #[serde(rename = "type")]
+    kind: String,
+    path: String,
+    #[serde(default)]
+    size: u64,
+    #[serde(default)]
+    oid: Option<String>,
+    #[serde(default)]
+    lfs: Option<Lfs>,
+}
+
+/// What the hub adds for files whose content is not in git itself.
+#[derive(Deserialize, Debug)]
+struct Lfs {
+    oid: String,
+    size: u64,
+}
+
+/// The commit a revision stands for: from here on, only it is asked for.
+pub(super) fn commit(info: RevisionInfo) -> Result<String, SourceError> {
+    let is_commit = info.sha.len() == 40 && info.sha.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if is_commit {
+        return Ok(info.sha);
+    }
+    Err(SourceError::new(
+        FailureClass::SourceError,
+        format!(
+            "the hub resolves the revision to {:?}, which is no commit; the endpoint is no hub, or is broken",
+            info.sha.chars().take(64).collect::<String>()
+        ),
+    ))
+}
+
+/// The file an entry stands for; `None` for a folder.
+pub(super) fn remote_file(entry: &Entry, repo: &RepoId, page: &Url) -> Result<Option<RemoteFile>, SourceError> {
+    if entry.kind != "file" {
+        return Ok(None);
+    }
+    let path = FilePath::parse(&entry.path).map_err(|error| {
+        SourceError::new(
+            FailureClass::InvalidListing,
+            format!(
+                "the listing of {repo} holds the path {:?}, which must not be written: {error}",
+                entry.path
+            ),
+        )
+    })?;
+    let (size, oid, digest) = if let Some(lfs) = &entry.lfs {
+        let hex = lfs.oid.strip_prefix("sha256:").unwrap_or(&lfs.oid);
+        (lfs.size, hex, ContentDigest::sha256_from_hex(hex))
+    } else {
+        let hex = entry.oid.as_deref().unwrap_or_default();
+        (entry.size, hex, ContentDigest::git_sha1_from_hex(hex))
+    };
+    match digest {
+        Ok(digest) => Ok(Some(RemoteFile { path, size, digest })),
+        // The hub masks digests from those who have not been granted access.
+        Err(_) if !oid.is_empty() && oid.bytes().all(|b| b == b'*') => Err(SourceError::new(
+            FailureClass::AccessDenied,
+            format!(
+                "{repo} is gated, and the hub hides the digests of its files: accept its terms at {page}, and give a \
+                 token of that account (tokenSecretRef, HF_TOKEN)"
+            ),
+        )),
+        Err(_) => Err(SourceError::new(
+            FailureClass::InvalidListing,
+            format!("the listing of {repo} gives no usable digest for {path}; without one its bytes cannot be proven"),
+        )),
+    }
+}
+
+/// The next page of a listing. The hub names it whole; on another host it is refused, for the token goes with it.
+pub(super) fn next_page(headers: &HeaderMap, current: &Url) -> Result<Option<Url>, SourceError> {
+    let Some(target) = headers
+        .get_all(LINK)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .find_map(target_of_next)
+    else {
+        return Ok(None);
+    };
+    let next = current
+        .join(target)
+        .ok()
+        .filter(|next| next.origin() == current.origin());
+    next.map(Some).ok_or_else(|| {
+        SourceError::new(
+            FailureClass::SourceError,
+            format!(
+                "the listing goes on at another host than {}; the endpoint is a broken mirror: use another one",
+                current.host_str().unwrap_or_default()
+            ),
+        )
+    })
+}
+
+/// The address in `Link: <address>; rel="next"`, which may list other relations too.
+fn target_of_next(value: &str) -> Option<&str> {
+    let mut rest = value;
+    loop {
+        let (_, after) = rest.split_once('<')?;
+        let (target, after) = after.split_once('>')?;
+        // Up to the next address; a comma may also stand inside an address, never before its bracket.
+        let (parameters, next) = after.split_at(after.find('<').unwrap_or(after.len()));
+        let is_next = parameters.split([';', ',']).any(|parameter| {
+            let (name, value) = parameter.split_once('=').unwrap_or_default();
+            let relations = value.trim().trim_matches('"');
+            name.trim().eq_ignore_ascii_case("rel")
+                && relations
+                    .split_ascii_whitespace()
+                    .any(|r| r.eq_ignore_ascii_case("next"))
+        });
+        if is_next {
+            return Some(target);
+        }
+        rest = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::source::hugging_face::ModelAddress;
+
+    const SHA256: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
+    const SHA1: &str = "b45ef6fec89518d314f546fd6c3025367b721684";
+
+    fn parse(json: &str) -> Result<Option<RemoteFile>, SourceError> {
+        let address: ModelAddress = "org/name".parse().unwrap();
+        let page = "https://hub/org/name".parse().unwrap();
+        remote_file(&serde_json::from_str(json).unwrap(), &address.repo, &page)
+    }
+
+    #[test]
+    fn a_file_of_lfs_is_proven_by_sha256_and_has_the_size_of_its_content() {
+        let json = format!(
+            r#"{{"type":"file","oid":"{SHA1}","size":135,"path":"a/m.safetensors",
+                "lfs":{{"oid":"{SHA256}","size":90868376,"pointerSize":135}},"xetHash":"x"}}"#
+        );
+        let file = parse(&json).unwrap().unwrap();
+        assert_eq!((file.path.as_str(), file.size), ("a/m.safetensors", 90_868_376));
+        assert_eq!(file.digest.to_string(), format!("sha256:{SHA256}"));
+    }
+
+    #[test]
+    fn another_file_is_proven_as_git_names_it() {
+        let json = format!(r#"{{"type":"file","oid":"{SHA1}","size":13,"path":"config.json","lfs":null}}"#);
+        assert_eq!(
+            parse(&json).unwrap().unwrap().digest.to_string(),
+            format!("git-sha1:{SHA1}")
+        );
+    }
+
+    #[test]
+    fn a_folder_is_no_file() {
+        let json = format!(r#"{{"type":"directory","oid":"{SHA1}","size":0,"path":"sub"}}"#);
+        assert_eq!(parse(&json).unwrap(), None);
+    }
+
+    #[rstest]
+    #[case::masked(r#"{"type":"file","size":1,"path":"a","lfs":{"oid":"****************************************************************","size":1}}"#, FailureClass::AccessDenied, "https://hub/org/name")]
+    #[case::no_digest(
+        r#"{"type":"file","size":1,"path":"a"}"#,
+        FailureClass::InvalidListing,
+        "no usable digest for a"
+    )]
+    #[case::short_digest(
+        r#"{"type":"file","size":1,"path":"a","oid":"abc"}"#,
+        FailureClass::InvalidListing,
+        "no usable digest for a"
+    )]
+    #[case::upwards(
+        r#"{"type":"file","size":1,"path":"../a","oid":"abc"}"#,
+        FailureClass::InvalidListing,
+        "\"../a\""
+    )]
+    #[case::absolute(
+        r#"{"type":"file","size":1,"path":"/etc/passwd","oid":"abc"}"#,
+        FailureClass::InvalidListing,
+        "/etc/passwd"
+    )]
+    fn a_hostile_or_useless_entry_is_refused(#[case] json: &str, #[case] class: FailureClass, #[case] told: &str) {
+        let error = parse(json).unwrap_err();
+        assert_eq!(error.class, class);
+        assert!(error.message.contains(told), "{error}");
+    }
+
+    #[rstest]
+    #[case(SHA1, true)]
+    #[case("main", false)]
+    #[case(SHA256, false)]
+    #[case("../../x", false)]
+    fn only_a_commit_is_taken_for_one(#[case] sha: &str, #[case] taken: bool) {
+        assert_eq!(commit(RevisionInfo { sha: sha.to_owned() }).is_ok(), taken);
+    }
+
+    #[rstest]
+    #[case(
+        r#"<https://hub/x?cursor=a%3D&limit=1>; rel="next""#,
+        Ok(Some("https://hub/x?cursor=a%3D&limit=1"))
+    )]
+    #[case("</x?cursor=a>; rel=next", Ok(Some("https://hub/x?cursor=a")))]
+    #[case(
+        r#"<https://hub/token>; rel="xet-auth", <https://hub/a,b>; title="t"; rel="prev next""#,
+        Ok(Some("https://hub/a,b"))
+    )]
+    #[case(r#"<https://hub/token>; rel="xet-auth""#, Ok(None))]
+    #[case("nonsense", Ok(None))]
+    #[case(r#"<https://other/x>; rel="next""#, Err(()))]
+    #[case(r#"<http://hub/x>; rel="next""#, Err(()))]
+    fn the_next_page(#[case] link: &'static str, #[case] expected: Result<Option<&str>, ()>) {
+        let headers = HeaderMap::from_iter([(LINK, HeaderValue::from_static(link))]);
+        let next = next_page(&headers, &"https://hub/api".parse().unwrap());
+        assert_eq!(
+            next.map(|url| url.map(String::from)).map_err(|_| ()),
+            expected.map(|url| url.map(str::to_owned))
+        );
+    }
+}
