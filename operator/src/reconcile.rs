@@ -14,7 +14,7 @@ mod written;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::{Timestamp, Unit};
+use jiff::Timestamp;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
@@ -87,9 +87,8 @@ async fn step(reconciler: &Reconciler, cache: &ModelCache) -> Result<Action, Err
     }
     let context = &reconciler.context;
     let previous = reconciler.written.latest(cache);
-    let now = Timestamp::now()
-        .round(Unit::Second)
-        .unwrap_or_else(|_| Timestamp::now());
+    // Status has whole seconds.
+    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
 
     let (decision, applied) = match validate::validate(cache) {
         Err(invalid) => (decide::refuse(&invalid, &previous), Ok(())),

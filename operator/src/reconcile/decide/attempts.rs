@@ -15,7 +15,7 @@ use crate::backoff;
 use crate::reconcile::facts::{FetcherPod, JobFacts, JobState, PodEnd, PodPhase, Step};
 
 /// The Job's watch may be ahead of its pod's: the report is looked for this long before it counts as lost.
-const REPORT_GRACE: SignedDuration = SignedDuration::from_secs(10);
+const REPORT_GRACE: SignedDuration = SignedDuration::from_secs(5);
 
 /// A source that asks for a longer pause than this is asked again anyway.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);

@@ -34,8 +34,8 @@ pub(super) fn waiting(input: &Input<'_>, step: Step, state: &StepState<'_>) -> W
             ..working(input, step, failed.as_ref(), None, RESYNC)
         },
         StepState::AwaitingReport { failed } => Waiting {
-            attempts: failed.clone(),
-            ..working(input, step, failed.as_ref(), None, Duration::from_secs(1))
+            message: "the fetcher has ended, its report is looked for".to_owned(),
+            ..working(input, step, failed.as_ref(), Some(()), Duration::from_secs(1))
         },
         StepState::Running { job, pod, failed } => running(input, job, *pod, failed.as_ref()),
         StepState::Pausing { failed, next } => Waiting {

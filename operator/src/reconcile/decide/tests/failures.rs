@@ -137,7 +137,7 @@ fn a_pod_that_vanished_is_looked_for_and_then_counts_as_killed() {
     cluster.kill_pods();
     cluster.reconcile();
     assert_eq!(cluster.status.attempts, None, "its report may still come");
-    cluster.pass(11);
+    cluster.pass(5);
     cluster.reconcile();
     assert_eq!(cluster.status.attempts.as_ref().unwrap().count, 1);
     cluster.settle();
