@@ -40,8 +40,17 @@ impl ContentDigest {
             Self::Sha256(bytes) => bytes,
             Self::GitSha1(bytes) => bytes,
         };
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(bytes)
     }
+}
+
+/// Bytes as lower-case hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
 fn decode_hex<const N: usize>(hex: &str) -> Result<[u8; N], InvalidDigest> {

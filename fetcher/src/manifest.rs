@@ -3,6 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::digest::hex;
 use crate::source::RemoteFile;
 
 /// Digest of the canonical manifest, `sha256:<hex>`.
@@ -17,6 +18,5 @@ pub fn manifest_digest(files: &[RemoteFile]) -> String {
     for file in sorted {
         hasher.update(format!("{} {} {}\n", file.digest, file.size, file.path));
     }
-    let hex: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    format!("sha256:{}", hex(&hasher.finalize()))
 }

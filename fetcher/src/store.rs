@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::disk::clone_file;
-pub(crate) use self::disk::{create_folders, make_read_only, open_plain, size_of_plain_file};
+pub(crate) use self::disk::{create_folders, open_plain, size_of_plain_file};
 use self::lock::Lock;
 pub use self::manifest::{StoredFile, StoredManifest, current, published};
 use crate::digest::ContentDigest;

@@ -94,7 +94,7 @@ async fn fetch(run: &Run, piece: &Piece, file: &ActiveFile) -> Result<Done, Fetc
             Err(Trouble::Relocate(error) | Trouble::Again(error)) => error,
         };
         let Some(pause) = backoff.failed(error.retry_after) else {
-            return Err(failed(given_up(run, error)));
+            return Err(failed(given_up(run, &error)));
         };
         tracing::debug!(file = %file.remote.path, offset = gathering.position(), error = %error, ?pause, "trying again");
         run.progress.retried();
@@ -103,12 +103,10 @@ async fn fetch(run: &Run, piece: &Piece, file: &ActiveFile) -> Result<Done, Fetc
     Ok(Done::Written)
 }
 
-fn given_up(run: &Run, error: SourceError) -> SourceError {
-    let message = format!(
-        "{} (gave up after {} tries without a byte gained)",
-        error.message, run.settings.retry.attempts
-    );
-    SourceError { message, ..error }
+fn given_up(run: &Run, error: &SourceError) -> SourceError {
+    let tries = run.settings.retry.attempts;
+    let message = format!("{} (gave up after {tries} tries without a byte gained)", error.message);
+    SourceError::new(error.class, message).with_retry_after(error.retry_after)
 }
 
 /// The bytes of a piece, gathering to blocks.
@@ -135,7 +133,7 @@ impl Gathering<'_> {
             mut skip,
             length: mut left,
         } = answer;
-        let again = |error| Trouble::Again(request::at(from.expose(), error));
+        let again = |error| Trouble::Again(request::at(from.expose(), &error));
         let stall = self.run.settings.stall_timeout;
         while left > 0 {
             let mut chunk = match timeout(stall, response.chunk()).await {

@@ -11,7 +11,7 @@ use crate::error::SourceError;
 use crate::source::{Location, RemoteFile, Source};
 
 /// An address that expires sooner than this is not used for another request.
-const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
+const EXPIRY_MARGIN: Duration = Duration::from_mins(1);
 
 /// A location and its number, to give back when it fails.
 #[derive(Debug)]

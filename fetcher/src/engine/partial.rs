@@ -17,7 +17,7 @@ use crate::digest::{ContentDigest, Hasher};
 use crate::error::{FetchError, StorageError};
 use crate::journal::{Checkpoint, Journal, Key, Recovered};
 use crate::source::RemoteFile;
-use crate::store::{Store, make_read_only};
+use crate::store::Store;
 use crate::verify::forget;
 
 /// The bytes of one content, gathering.
@@ -271,7 +271,6 @@ impl Partial {
     /// Makes a proven file durable and moves it to where proven files wait.
     pub(super) fn stage(self, to: &Path) -> Result<(), StorageError> {
         let label = Path::new(&self.label);
-        make_read_only(&self.file).map_err(StorageError::at("change the mode of", label))?;
         self.file.sync_all().map_err(StorageError::at("sync", label))?;
         forget(&self.file, 0, 0);
         if let Some(folder) = to.parent() {
@@ -329,7 +328,7 @@ mod tests {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let store = Store::open(folder.path()).unwrap();
-            let content: Vec<u8> = (0..9 * BLOCK + 100).map(|at| (at % 251) as u8).collect();
+            let content: Vec<u8> = (0..9 * BLOCK + 100).map(|at| u8::try_from(at % 251).unwrap()).collect();
             let remote = RemoteFile {
                 path: FilePath::parse("weights").unwrap(),
                 size: content.len() as u64,
@@ -351,7 +350,9 @@ mod tests {
         fn write(&self, partial: &mut Partial, blocks: &[u64]) {
             for block in blocks {
                 let start = block * BLOCK;
-                let bytes = &self.content[start as usize..(start + partial.block_length(*block)) as usize];
+                let end = start + partial.block_length(*block);
+                let at = |offset| usize::try_from(offset).unwrap();
+                let bytes = &self.content[at(start)..at(end)];
                 partial.file().write_all_at(bytes, start).unwrap();
                 partial.received(Written {
                     block: *block,
@@ -445,15 +446,13 @@ mod tests {
     }
 
     #[test]
-    fn a_staged_file_is_read_only_and_under_its_own_name() {
-        use std::os::unix::fs::PermissionsExt;
+    fn a_staged_file_is_whole_and_under_its_own_name() {
         let fixture = Fixture::new();
         let mut partial = fixture.open();
         fixture.write(&mut partial, &(0..10).collect::<Vec<_>>());
         let to = fixture.store.staged("id", &FilePath::parse("sub/weights").unwrap());
         partial.stage(&to).unwrap();
         assert_eq!(fs::read(&to).unwrap(), fixture.content);
-        assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o444);
         assert!(!fixture.store.partial(&fixture.remote.digest).exists());
     }
 }

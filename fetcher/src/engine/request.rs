@@ -68,14 +68,14 @@ pub(super) async fn ask(run: &Run, file: &ActiveFile, range: Range<u64>, sequent
             Decision::Whole => return Err(Trouble::RangesIgnored),
             Decision::Redirect => {
                 (url, headers) =
-                    follow(&url, response.headers(), headers).map_err(|error| Trouble::Again(at(&url, error)))?;
+                    follow(&url, response.headers(), headers).map_err(|error| Trouble::Again(at(&url, &error)))?;
             }
             Decision::Relocate(error) => {
                 discard(file, &located).await;
-                return Err(Trouble::Relocate(at(&url, error)));
+                return Err(Trouble::Relocate(at(&url, &error)));
             }
             Decision::Retry(error) => {
-                let error = at(&url, error);
+                let error = at(&url, &error);
                 // What one connection is told to wait, all wait, rather than be told so in turn.
                 if let Some(pause) = error.retry_after {
                     run.pauses.pause(&url, pause.min(run.settings.retry.retry_after_cap));
@@ -87,7 +87,7 @@ pub(super) async fn ask(run: &Run, file: &ActiveFile, range: Range<u64>, sequent
     discard(file, &located).await;
     Err(Trouble::Again(at(
         &url,
-        against_protocol(format!("redirects more than {MAX_HOPS} times")),
+        &against_protocol(format!("redirects more than {MAX_HOPS} times")),
     )))
 }
 
@@ -104,8 +104,8 @@ async fn send(run: &Run, url: &Url, headers: &HeaderMap, range: &Range<u64>) -> 
         // Compressed bytes are not the ones that were hashed and counted.
         .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     match timeout(run.settings.stall_timeout, request.send()).await {
-        Err(_) => Err(Trouble::Again(at(url, stalled(run.settings.stall_timeout)))),
-        Ok(Err(error)) => Err(Trouble::Again(at(url, network(error)))),
+        Err(_) => Err(Trouble::Again(at(url, &stalled(run.settings.stall_timeout)))),
+        Ok(Err(error)) => Err(Trouble::Again(at(url, &network(error)))),
         Ok(Ok(response)) => Ok(response),
     }
 }
@@ -141,9 +141,7 @@ pub(super) fn against_protocol(message: String) -> SourceError {
 }
 
 /// Names the address an error is about, without its secrets.
-pub(super) fn at(url: &Url, error: SourceError) -> SourceError {
-    SourceError {
-        message: format!("{}: {}", SecretUrl::new(url.clone()), error.message),
-        ..error
-    }
+pub(super) fn at(url: &Url, error: &SourceError) -> SourceError {
+    let message = format!("{}: {}", SecretUrl::new(url.clone()), error.message);
+    SourceError::new(error.class, message).with_retry_after(error.retry_after)
 }

@@ -294,7 +294,7 @@ mod tests {
             }
             let mut under_way: Vec<Piece> = Vec::new();
             let frontier = |missing: &BTreeSet<(u64, u64)>, under_way: &[Piece], file: u64| {
-                let first = missing.range((file, 0)..(file + 1, 0)).next().map_or(sizes[file as usize].0, |(_, b)| *b);
+                let first = missing.range((file, 0)..(file + 1, 0)).next().map_or(sizes[usize::try_from(file).unwrap()].0, |(_, b)| *b);
                 let asked = under_way.iter().filter(|p| p.file == file).map(|p| p.blocks.start).min();
                 first.min(asked.unwrap_or(u64::MAX))
             };

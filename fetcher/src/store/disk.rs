@@ -28,12 +28,7 @@ pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
 /// The size of a regular file; `None` when nothing, a folder or a link is there.
 pub(crate) fn size_of_plain_file(path: &Path) -> Option<u64> {
     let metadata = fs::symlink_metadata(path).ok()?;
-    metadata.is_file().then(|| metadata.len())
-}
-
-/// Lets everyone read a proven file and nobody change it.
-pub(crate) fn make_read_only(file: &File) -> io::Result<()> {
-    file.set_permissions(Permissions::from_mode(0o444))
+    metadata.is_file().then_some(metadata.len())
 }
 
 /// Gives a proven file a second name, or a second copy where the file system has no such thing. The copy is made
@@ -53,8 +48,7 @@ pub(crate) fn clone_file(from: &Path, to: &Path, temporary: &Path) -> Result<(),
     let mut source = open_plain(from).map_err(StorageError::at("open", from))?;
     let mut copy = File::create(temporary).map_err(StorageError::at("create", temporary))?;
     io::copy(&mut source, &mut copy)
-        .and_then(|_| make_read_only(&copy))
-        .and_then(|()| copy.sync_all())
+        .and_then(|_| copy.sync_all())
         .map_err(StorageError::at("copy", to))?;
     fs::rename(temporary, to).map_err(StorageError::at("rename", temporary))
 }
@@ -64,6 +58,19 @@ pub(super) fn sync_folder(path: &Path) -> Result<(), StorageError> {
     File::open(path)
         .and_then(|folder| folder.sync_all())
         .map_err(StorageError::at("sync folder", path))
+}
+
+/// Lets everyone read a published file and nobody change it. Not before it is published: a file under way must stay
+/// open to the next run. One that has its mode already may be somebody else's.
+pub(super) fn make_read_only(path: &Path) -> Result<(), StorageError> {
+    let mode = fs::symlink_metadata(path)
+        .map_err(StorageError::at("read", path))?
+        .permissions()
+        .mode();
+    if mode & 0o7777 == 0o444 {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(0o444)).map_err(StorageError::at("change the mode of", path))
 }
 
 /// Lets others read a published folder and find what is in it. Keeps the bit that hands its group down.

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::disk::{create_folders, make_searchable, remove_tree, size_of_plain_file, sync_folder, write_whole};
+use super::disk::{
+    create_folders, make_read_only, make_searchable, remove_tree, size_of_plain_file, sync_folder, write_whole,
+};
 use super::manifest::manifest_path;
 use super::{CURRENT, PublishedPath, REVISIONS, Store, StoredManifest};
 use crate::error::StorageError;
@@ -45,7 +47,7 @@ fn require_complete(folder: &Path, manifest: &StoredManifest) -> Result<(), Stor
     Ok(())
 }
 
-/// Removes what is not of the manifest, opens the folders to readers and makes every name durable.
+/// Removes what is not of the manifest, opens the rest to readers and makes every name durable.
 fn settle(folder: &Path, manifest: &StoredManifest) -> Result<(), StorageError> {
     let files: BTreeSet<PathBuf> = manifest
         .files
@@ -59,7 +61,9 @@ fn settle(folder: &Path, manifest: &StoredManifest) -> Result<(), StorageError> 
             let path = entry.path();
             if entry.file_type().map_err(StorageError::at("read", &path))?.is_dir() {
                 pending.push(path);
-            } else if !files.contains(&path) {
+            } else if files.contains(&path) {
+                make_read_only(&path)?;
+            } else {
                 fs::remove_file(&path).map_err(StorageError::at("remove", &path))?;
             }
         }

@@ -21,7 +21,6 @@ fn stage(store: &Store, id: &str, file: &RemoteFile, content: &[u8]) {
     let path = store.staged(id, &file.path);
     create_folders(path.parent().unwrap()).unwrap();
     fs::write(&path, content).unwrap();
-    make_read_only(&fs::File::open(path).unwrap()).unwrap();
 }
 
 fn staged(store: &Store, revision: &str, contents: &[(&str, &[u8])]) -> Vec<RemoteFile> {
@@ -156,21 +155,25 @@ fn open_the_folder_given() {
     };
     let error = Store::open(Path::new(&root)).unwrap_err();
     assert_eq!(error.class(), FailureClass::StorageBusy);
-    println!("busy: {error}");
+    fs::write(
+        std::env::var_os("MODELCACHE_TEST_LOCK_ANSWER").unwrap(),
+        error.to_string(),
+    )
+    .unwrap();
 }
 
 #[test]
 fn a_second_fetcher_is_told_that_the_folder_is_busy() {
     let folder = tempfile::tempdir().unwrap();
     let _store = Store::open(folder.path()).unwrap();
+    let answer = folder.path().join("answer");
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "store::tests::open_the_folder_given", "--nocapture"])
+        .args(["--exact", "store::tests::open_the_folder_given"])
         .env("MODELCACHE_TEST_LOCK_ROOT", folder.path())
+        .env("MODELCACHE_TEST_LOCK_ANSWER", &answer)
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("another fetcher is at work"),
-        "{text}"
-    );
+    assert!(output.status.success());
+    let told = fs::read_to_string(answer).unwrap();
+    assert!(told.contains("another fetcher is at work"), "{told}");
 }

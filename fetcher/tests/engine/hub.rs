@@ -281,6 +281,7 @@ fn respond(
     .unwrap()
 }
 
+#[derive(Clone, Copy)]
 enum End {
     Proper,
     Cut,
@@ -291,13 +292,16 @@ enum End {
 type Chunks = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 /// A body in chunks, each counted when it is taken.
-fn body(content: Bytes, served: Arc<AtomicU64>, end: End) -> Body {
+fn body(mut content: Bytes, served: Arc<AtomicU64>, end: End) -> Body {
     let (chunk, pause) = match end {
         End::Trickle(bytes, pause) => (usize::try_from(bytes).unwrap(), pause),
         _ => (1000, Duration::ZERO),
     };
-    let chunks: Vec<Bytes> = content.chunks(chunk).map(Bytes::copy_from_slice).collect();
-    let chunks = stream::iter(chunks).then(move |chunk| {
+    let mut split = Vec::new();
+    while !content.is_empty() {
+        split.push(content.split_to(chunk.min(content.len())));
+    }
+    let chunks = stream::iter(split).then(move |chunk| {
         let served = Arc::clone(&served);
         async move {
             if !pause.is_zero() {

@@ -1,5 +1,10 @@
 //! The engine against a server on loopback that can misbehave in every way a test asks for.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests panic as tests do; clippy.toml allows it in tests alone"
+)]
+
 mod faults;
 mod hub;
 mod integrity;

@@ -157,7 +157,9 @@ async fn durable_bytes_that_were_damaged_since_are_found_by_the_digest() {
         let path = entry.unwrap().path();
         if path.extension().is_none() {
             let mut damaged = fs::read(&path).unwrap();
-            damaged.iter_mut().for_each(|byte| *byte ^= 0x55);
+            for byte in &mut damaged {
+                *byte ^= 0x55;
+            }
             fs::write(path, damaged).unwrap();
         }
     }

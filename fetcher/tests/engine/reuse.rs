@@ -80,9 +80,9 @@ async fn a_damaged_published_file_is_found_and_fetched_again_and_the_others_are_
     let store = Store::open(folder.path()).unwrap();
     Fetch::from(&hub).run(&hub.files, &store, "abc").await.unwrap();
     let path = store.publish("abc", &hub.files, "hub").unwrap();
-    let damaged = folder.path().join(path.as_str()).join("config.json");
-    fs::set_permissions(&damaged, fs::Permissions::from_mode(0o644)).unwrap();
-    fs::write(&damaged, vec![b'x'; 90]).unwrap();
+    let config = folder.path().join(path.as_str()).join("config.json");
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&config, vec![b'x'; 90]).unwrap();
     let manifest = current(folder.path()).unwrap().unwrap();
     let stop = CancellationToken::new;
     let damages = verify(folder.path(), &manifest, &Fetch::from(&hub).progress, stop())
