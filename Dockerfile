@@ -3,12 +3,14 @@
 
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
+# `quick` compiles in a third of the time, for tests.
+ARG PROFILE=release
 COPY . .
 # One compilation serves both targets. The caches outlive the layer, so that an edit compiles what it touched.
 RUN --mount=type=cache,id=modelcache-cargo-registry,target=/usr/local/cargo/registry \
     --mount=type=cache,id=modelcache-cargo-target,target=/src/target \
-    cargo build --locked --release --bin modelcache-operator --bin modelcache-fetcher \
-    && install -D --target-directory=/out target/release/modelcache-operator target/release/modelcache-fetcher
+    cargo build --locked --profile "$PROFILE" --bin modelcache-operator --bin modelcache-fetcher \
+    && install -D --target-directory=/out "target/$PROFILE/modelcache-operator" "target/$PROFILE/modelcache-fetcher"
 
 FROM gcr.io/distroless/cc-debian12:nonroot AS base
 LABEL org.opencontainers.image.source="https://github.com/modelcache/modelcache" \
