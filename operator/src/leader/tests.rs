@@ -24,8 +24,8 @@ fn spec(holder: Option<&str>, seconds: i32) -> LeaseSpec {
 #[case::released_as_client_go_does(Some(spec(Some(""), 1)), false, 0, Step::Acquire)]
 #[case::ours_after_a_restart(Some(spec(Some("me"), 15)), false, 0, Step::Renew)]
 #[case::ours(Some(spec(Some("me"), 15)), true, 3, Step::Renew)]
-#[case::anothers_and_fresh(Some(spec(Some("you"), 15)), false, 4, Step::Wait(Duration::from_secs(11)))]
-#[case::anothers_and_old(Some(spec(Some("you"), 15)), false, 15, Step::Acquire)]
+#[case::of_another_and_fresh(Some(spec(Some("you"), 15)), false, 4, Step::Wait(Duration::from_secs(11)))]
+#[case::of_another_and_old(Some(spec(Some("you"), 15)), false, 15, Step::Acquire)]
 #[case::taken_from_us(Some(spec(Some("you"), 15)), true, 60, Step::Lost("you".to_owned()))]
 #[case::deleted_while_we_lead(None, true, 0, Step::Acquire)]
 fn a_candidate_acts_by_what_it_has_seen_of_the_lease(
