@@ -37,9 +37,6 @@ const OWN: &str = ".modelcache";
 /// The folder of published revisions, below the root.
 const REVISIONS: &str = "revisions";
 
-/// The link to the revision published last, below the root.
-const CURRENT: &str = "current";
-
 /// The folder, locked for writing as long as this or a clone of it lives.
 #[derive(Clone, Debug)]
 pub struct Store {

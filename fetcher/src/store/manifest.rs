@@ -4,9 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use modelcache_crds::names::CURRENT;
 use serde::{Deserialize, Serialize};
 
-use super::{CURRENT, OWN, REVISIONS, revision_id};
+use super::{OWN, REVISIONS, revision_id};
 use crate::digest::ContentDigest;
 use crate::error::StorageError;
 use crate::manifest::manifest_digest;

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use modelcache_crds::names::CURRENT;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
@@ -14,7 +15,7 @@ use super::disk::{
     create_folders, make_read_only, make_searchable, remove_tree, size_of_plain_file, sync_folder, write_whole,
 };
 use super::manifest::manifest_path;
-use super::{CURRENT, PublishedPath, REVISIONS, Store, StoredManifest};
+use super::{PublishedPath, REVISIONS, Store, StoredManifest};
 use crate::error::StorageError;
 
 pub(super) fn publish(store: &Store, manifest: &StoredManifest) -> Result<PublishedPath, StorageError> {

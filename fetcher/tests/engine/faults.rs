@@ -174,7 +174,7 @@ async fn a_pause_the_server_asks_for_is_kept_by_every_connection() {
                 }
                 Some(begin) => {
                     // Requests that were on their way when the server asked for the pause cannot keep it.
-                    if begin.elapsed() > Duration::from_millis(100) && begin.elapsed() < Duration::from_secs(1) {
+                    if begin.elapsed() > Duration::from_millis(300) && begin.elapsed() < Duration::from_secs(1) {
                         early.fetch_add(1, Ordering::Relaxed);
                     }
                     Answer::Right

@@ -51,7 +51,7 @@ async fn a_fetch_asked_to_stop_ends_at_once_and_the_next_fetches_only_the_rest()
         first.stop.cancel();
         Instant::now()
     });
-    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
     assert!(matches!(stopped, Err(FetchError::Interrupted)), "{stopped:?}");
     let served = hub.served();
 

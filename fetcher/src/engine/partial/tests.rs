@@ -1,0 +1,146 @@
+use sha2::{Digest, Sha256};
+
+use super::*;
+use crate::path::FilePath;
+
+const BLOCK: u64 = 4096;
+
+struct Fixture {
+    _folder: tempfile::TempDir,
+    store: Store,
+    remote: RemoteFile,
+    content: Vec<u8>,
+}
+
+impl Fixture {
+    /// A file of ten blocks, the last one short.
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let content: Vec<u8> = (0..9 * BLOCK + 100).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let remote = RemoteFile {
+            path: FilePath::parse("weights").unwrap(),
+            size: content.len() as u64,
+            digest: ContentDigest::Sha256(Sha256::digest(&content).into()),
+        };
+        Self {
+            _folder: folder,
+            store,
+            remote,
+            content,
+        }
+    }
+
+    fn open(&self) -> Partial {
+        Partial::open(&self.store, &self.remote, BLOCK, &CancellationToken::new()).unwrap()
+    }
+
+    /// Writes blocks as connections do.
+    fn write(&self, partial: &mut Partial, blocks: &[u64]) {
+        for block in blocks {
+            let start = block * BLOCK;
+            let end = start + partial.block_length(*block);
+            let at = |offset| usize::try_from(offset).unwrap();
+            let bytes = &self.content[at(start)..at(end)];
+            partial.file().write_all_at(bytes, start).unwrap();
+            partial.received(Written {
+                block: *block,
+                checksum: crc32c::crc32c(bytes),
+            });
+        }
+    }
+
+    /// Flips a bit on the disk.
+    fn damage(&self, at: u64) {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.store.partial(&self.remote.digest))
+            .unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    }
+}
+
+fn hash_all(partial: &mut Partial) {
+    while partial.hash_next().unwrap() > 0 {}
+}
+
+#[test]
+fn what_was_synced_is_taken_up_and_the_hash_with_it() {
+    let fixture = Fixture::new();
+    let mut partial = fixture.open();
+    fixture.write(&mut partial, &[0, 1, 2, 5, 9]);
+    hash_all(&mut partial);
+    partial.sync().unwrap();
+    fixture.write(&mut partial, &[6]);
+    drop(partial);
+
+    let mut partial = fixture.open();
+    assert_eq!(
+        partial.written().collect::<Vec<_>>(),
+        [0, 1, 2, 5, 9],
+        "6 was never synced"
+    );
+    assert_eq!((partial.hashed(), partial.written_bytes()), (3, 4 * BLOCK + 100));
+    fixture.write(&mut partial, &[3, 4, 6, 7, 8]);
+    hash_all(&mut partial);
+    assert!(partial.is_hashed());
+    assert_eq!(partial.digest(), fixture.remote.digest);
+}
+
+#[test]
+fn a_damaged_block_beyond_the_hash_is_fetched_again_alone() {
+    let fixture = Fixture::new();
+    let mut partial = fixture.open();
+    fixture.write(&mut partial, &[0, 1, 5, 6]);
+    hash_all(&mut partial);
+    partial.sync().unwrap();
+    drop(partial);
+    fixture.damage(5 * BLOCK + 7);
+    let partial = fixture.open();
+    assert_eq!(partial.written().collect::<Vec<_>>(), [0, 1, 6]);
+    assert_eq!(partial.hashed(), 2);
+}
+
+#[test]
+fn a_damaged_block_that_was_hashed_is_fetched_and_hashed_again() {
+    let fixture = Fixture::new();
+    let mut partial = fixture.open();
+    fixture.write(&mut partial, &[0, 1, 2, 3]);
+    hash_all(&mut partial);
+    partial.sync().unwrap();
+    drop(partial);
+    fixture.damage(BLOCK + 7);
+    let mut partial = fixture.open();
+    assert_eq!(partial.written().collect::<Vec<_>>(), [0, 2, 3]);
+    assert_eq!(partial.hashed(), 0);
+    fixture.write(&mut partial, &[1, 4, 5, 6, 7, 8, 9]);
+    hash_all(&mut partial);
+    assert_eq!(partial.digest(), fixture.remote.digest);
+}
+
+#[test]
+fn bytes_of_another_length_are_not_believed_whatever_the_journal_says() {
+    let fixture = Fixture::new();
+    let mut partial = fixture.open();
+    fixture.write(&mut partial, &[0, 1]);
+    partial.sync().unwrap();
+    partial.file().set_len(BLOCK).unwrap();
+    drop(partial);
+    let partial = fixture.open();
+    assert_eq!(partial.written_bytes(), 0);
+    assert_eq!(partial.file().metadata().unwrap().len(), fixture.remote.size);
+}
+
+#[test]
+fn a_staged_file_is_whole_and_under_its_own_name() {
+    let fixture = Fixture::new();
+    let mut partial = fixture.open();
+    fixture.write(&mut partial, &(0..10).collect::<Vec<_>>());
+    let to = fixture.store.staged("id", &FilePath::parse("sub/weights").unwrap());
+    partial.stage(&to).unwrap();
+    assert_eq!(fs::read(&to).unwrap(), fixture.content);
+    assert!(!fixture.store.partial(&fixture.remote.digest).exists());
+}
