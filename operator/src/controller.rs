@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, TryStreamExt, future};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, future};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -19,7 +19,7 @@ use modelcache_crds::conditions::{ConditionType, Reason};
 use modelcache_crds::{ModelCache, names};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::context::Context;
 use crate::http::Phase;
@@ -117,7 +117,6 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
             Arc::clone(&reconciler),
         );
 
-    let ready = tell_when_ready(&reconciler);
     let results = controller.for_each(|result| {
         match result {
             Ok((object, action)) => debug!(%object, ?action, "reconciled"),
@@ -126,7 +125,12 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         }
         future::ready(())
     });
-    let ((), ()) = future::join(ready, results).await;
+    let ready = tell_when_ready(&reconciler).then(|()| future::pending::<()>());
+    // Not joined: the watches may end, at shutdown, before they were ever filled.
+    tokio::select! {
+        () = results => {}
+        () = ready => {}
+    }
 }
 
 async fn tell_when_ready(reconciler: &Reconciler) {
@@ -167,13 +171,15 @@ where
         })
         .inspect_err(move |error| {
             metrics.watch_failed(watched);
-            debug!(
-                ?watched,
+            warn!(
                 error = error as &dyn std::error::Error,
+                ?watched,
                 "a watch broke and is started again"
             );
         })
         .default_backoff()
+        // Told and paused for above: handed on, one watch that fails would make the controller pause all others.
+        .filter(|event| future::ready(event.is_ok()))
 }
 
 /// What of a ModelCache a decision looks at. Of the status only what a finished Job left there: then the Job can go.
@@ -238,3 +244,6 @@ fn ready_reason(cache: &ModelCache) -> Option<&str> {
         .find(|condition| condition.type_ == ConditionType::Ready.as_str())
         .map(|condition| condition.reason.as_str())
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,6 +170,9 @@ pub fn after_error(object: &DeserializeGuard<ModelCache>, error: &Error, reconci
     Action::requeue(pause)
 }
 
+#[cfg(test)]
+mod tests;
+
 fn key(object: &impl ResourceExt) -> String {
     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }

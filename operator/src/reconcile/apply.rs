@@ -163,3 +163,6 @@ async fn delete(jobs: &Api<Job>, name: &str, uid: &str, wait_for_pods: bool) -> 
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests;
