@@ -114,17 +114,17 @@ pub struct SourceArgs {
     #[arg(long, env = "MODELCACHE_TOKEN_FILE", value_name = "PATH")]
     pub token_file: Option<PathBuf>,
 
-    /// Fetch only files whose path matches; may be given several times
+    /// Fetch only files whose path matches; may be given several times (in the variable: one a line)
     ///
     /// Patterns are fnmatch's, on the whole path: `*` also crosses `/`, case counts, `dir/` means all below.
-    #[arg(long, env = "MODELCACHE_INCLUDE", value_name = "PATTERN", value_delimiter = ',')]
+    #[arg(long, env = "MODELCACHE_INCLUDE", value_name = "PATTERN", value_delimiter = '\n')]
     pub include: Vec<Pattern>,
 
-    /// Leave out files whose path matches; may be given several times, and replaces the default list
+    /// Leave out files whose path matches; may be given several times (in the variable: one a line)
     ///
-    /// The default list leaves out weights that are also there as safetensors, other runtimes' formats, and states
-    /// of training runs. It applies when neither --include nor --exclude is given. See docs/files.md.
-    #[arg(long, env = "MODELCACHE_EXCLUDE", value_name = "PATTERN", value_delimiter = ',')]
+    /// It replaces the default list, which leaves out weights that are also there as safetensors, other runtimes'
+    /// formats, and states of training runs. That list applies when neither --include nor --exclude is given.
+    #[arg(long, env = "MODELCACHE_EXCLUDE", value_name = "PATTERN", value_delimiter = '\n')]
     pub exclude: Vec<Pattern>,
 
     /// Do not leave out anything by default

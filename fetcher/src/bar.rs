@@ -113,10 +113,11 @@ pub(crate) fn bytes(count: u64) -> String {
     human_bytes(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
-/// The two largest units of a time: `3 h 20 min`.
+/// The two largest units of a time: `3 h 20 min`; tenths where they matter.
 pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0..10) => format!("{:.1} s", time.as_secs_f64()),
         (0, 0, seconds) => format!("{seconds} s"),
         (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
         (hours, minutes, _) => format!("{hours} h {minutes} min"),
@@ -177,6 +178,7 @@ mod tests {
     }
 
     #[rstest]
+    #[case(2, "2.0 s")]
     #[case(59, "59 s")]
     #[case(3599, "59 min 59 s")]
     #[case(12_000, "3 h 20 min")]

@@ -1,0 +1,391 @@
+//! The program itself, started as a person or a pod starts it.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use modelcache_crds::report::{Failed, FailureClass, Report};
+use pretty_assertions::assert_eq;
+use rstest::rstest;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::scripted::{Answer, Scripted, answer, json};
+
+const COMMIT: &str = "b45ef6fec89518d314f546fd6c3025367b721684";
+const TREE: &str = "GET /api/models/org/name/tree/b45ef6fec89518d314f546fd6c3025367b721684?recursive=true&expand=false";
+const REVISION: &str = "GET /api/models/org/name/revision/main";
+
+/// `config.json` is `Hello, World!`; `model.safetensors` is `abc`, and has a twin in torch's format.
+const FILES: &str = r#"[
+    {"type":"directory","oid":"","size":0,"path":"sub"},
+    {"type":"file","oid":"b45ef6fec89518d314f546fd6c3025367b721684","size":13,"path":"sub/config.json"},
+    {"type":"file","oid":"e69de29bb2d1d6434b8b29ae775ad8c2e48c5391","size":0,"path":"empty"},
+    {"type":"file","oid":"e69de29bb2d1d6434b8b29ae775ad8c2e48c5391","size":134,"path":"model.safetensors",
+     "lfs":{"oid":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad","size":3,"pointerSize":134}},
+    {"type":"file","oid":"e69de29bb2d1d6434b8b29ae775ad8c2e48c5391","size":5,"path":"pytorch_model.bin"}
+]"#;
+
+/// A hub, a CDN, a folder.
+struct Room {
+    hub: Scripted,
+    cdn: Scripted,
+    folder: TempDir,
+}
+
+impl Room {
+    async fn new() -> Self {
+        let (hub, cdn) = (Scripted::start().await, Scripted::start().await);
+        hub.on(REVISION, [json(&format!(r#"{{"sha":"{COMMIT}"}}"#))]);
+        hub.on(TREE, [json(FILES)]);
+        for method in ["HEAD", "GET"] {
+            let file = |path: &str| format!("{method} /org/name/resolve/{COMMIT}/{path}");
+            hub.on(&file("sub/config.json"), [answer(200).body(b"Hello, World!")]);
+            hub.on(&file("empty"), [answer(200)]);
+            let redirect = answer(302).header("location", &format!("{}/abc?sig=secret", cdn.url));
+            hub.on(&file("model.safetensors"), [redirect.header("x-linked-size", "3")]);
+        }
+        cdn.on("GET /abc?sig=secret", [answer(200).body(b"abc")]);
+        let folder = tempfile::tempdir().unwrap();
+        Self { hub, cdn, folder }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// The program with nothing of the caller's environment.
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_modelcache-fetcher"));
+        command
+            .args(args)
+            .env_clear()
+            .env("HF_ENDPOINT", &self.hub.url)
+            .env("HF_TOKEN", "hf_secret")
+            .env("MODELCACHE_TERMINATION_LOG", self.folder.path().join("termination-log"))
+            .kill_on_drop(true);
+        command
+    }
+
+    async fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().await.unwrap()
+    }
+
+    async fn fetch(&self, args: &[&str]) -> Output {
+        self.run(&[&["fetch", "org/name", &self.path("models")], args].concat())
+            .await
+    }
+
+    fn report(&self) -> Report {
+        let text = fs::read_to_string(self.folder.path().join("termination-log")).unwrap();
+        Report::from_termination_message(&text).unwrap()
+    }
+
+    fn failure(&self) -> Failed {
+        match self.report() {
+            Report::Failed(failed) => failed,
+            report => panic!("{report:?}"),
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn read(root: &str, path: &str) -> String {
+    fs::read_to_string(Path::new(root).join(path)).unwrap()
+}
+
+#[tokio::test]
+async fn plan_prints_files_sizes_and_digests_and_tells_the_total() {
+    let room = Room::new().await;
+    let output = room.run(&["plan", "org/name"]).await;
+    let stdout = text(&output.stdout).replace(&room.hub.url, "http://hub");
+    insta::assert_snapshot!(stdout, @r"
+    source    http://hub/org/name@b45ef6fec89518d314f546fd6c3025367b721684
+    revision  b45ef6fec89518d314f546fd6c3025367b721684
+    digest    sha256:7db23b1d74f6b1a4a1d2552f5e55407b9ca2a0a79b85f67a529ffbf0afd37021
+
+         SIZE  DIGEST                 FILE
+         13 B  git-sha1:b45ef6fec895  sub/config.json
+          0 B  git-sha1:e69de29bb2d1  empty
+          3 B  sha256:ba7816bf8f01cf  model.safetensors
+            -                         pytorch_model.bin (left out by default: the same weights are there as safetensors)
+
+    3 files, 16 B; 1 left out, 5 B
+    ");
+    let Report::Planned(planned) = room.report() else {
+        panic!()
+    };
+    assert_eq!(
+        (planned.revision.as_str(), planned.files, planned.bytes),
+        (COMMIT, 3, 16)
+    );
+    assert!(stdout.contains(&planned.digest));
+}
+
+#[tokio::test]
+async fn plan_prints_the_full_list_as_json() {
+    let room = Room::new().await;
+    let output = room
+        .run(&["plan", "hf://org/name", "--json", "--exclude", "sub/"])
+        .await;
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    insta::assert_json_snapshot!(list, @r#"
+    {
+      "bytes": 8,
+      "digest": "sha256:6f82bf77832b2964426b4ba0a751703c8549b3f707cc05c6d76ce84b0b1e4569",
+      "files": [
+        {
+          "digest": "git-sha1:e69de29bb2d1d6434b8b29ae775ad8c2e48c5391",
+          "path": "empty",
+          "size": 0
+        },
+        {
+          "digest": "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+          "path": "model.safetensors",
+          "size": 3
+        },
+        {
+          "digest": "git-sha1:e69de29bb2d1d6434b8b29ae775ad8c2e48c5391",
+          "path": "pytorch_model.bin",
+          "size": 5
+        }
+      ],
+      "leftOut": [
+        {
+          "digest": "git-sha1:b45ef6fec89518d314f546fd6c3025367b721684",
+          "path": "sub/config.json",
+          "reason": "excluded by sub/",
+          "size": 13
+        }
+      ],
+      "revision": "b45ef6fec89518d314f546fd6c3025367b721684"
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn a_model_is_fetched_proven_and_published_and_not_fetched_twice() {
+    let room = Room::new().await;
+    let output = room.fetch(&[]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let models = room.path("models");
+    assert_eq!(read(&models, "current/sub/config.json"), "Hello, World!");
+    assert_eq!(read(&models, "current/model.safetensors"), "abc");
+    assert_eq!(read(&models, "current/empty"), "");
+    let Report::Published(published) = room.report() else {
+        panic!()
+    };
+    let told = (
+        published.files,
+        published.bytes,
+        published.bytes_fetched,
+        published.path.as_str(),
+    );
+    assert_eq!(told, (3, 16, 16, "current"));
+
+    room.fetch(&["--expect-digest", &published.digest]).await;
+    let Report::Published(again) = room.report() else {
+        panic!()
+    };
+    assert_eq!((again.bytes_fetched, again.bytes_reused), (0, 16));
+    assert_eq!(room.cdn.count("GET /abc?sig=secret"), 1);
+}
+
+#[tokio::test]
+async fn the_token_goes_to_the_hub_and_to_nobody_else() {
+    let room = Room::new().await;
+    let output = room.fetch(&[]).await;
+    assert!(output.status.success());
+    let sent = |server: &Scripted| -> HashSet<_> { server.asked().into_iter().map(|a| a.authorization).collect() };
+    assert_eq!(sent(&room.hub), HashSet::from([Some("Bearer hf_secret".to_owned())]));
+    assert_eq!(sent(&room.cdn), HashSet::from([None]));
+    let printed = [output.stdout, output.stderr].concat();
+    assert!(!text(&printed).contains("secret"), "{}", text(&printed));
+}
+
+#[rstest]
+#[case::no_repository(404, &[("x-error-code", "RepoNotFound")], FailureClass::RepositoryNotFound)]
+#[case::no_revision(404, &[("x-error-code", "RevisionNotFound")], FailureClass::RevisionNotFound)]
+#[case::gated(403, &[("x-error-code", "GatedRepo")], FailureClass::AccessDenied)]
+#[case::wrong_token(401, &[("x-error-message", "Invalid credentials in Authorization header")], FailureClass::AuthenticationFailed)]
+#[case::limited(429, &[("retry-after", "120")], FailureClass::RateLimited)]
+#[tokio::test]
+async fn a_refusal_of_the_hub_is_one_sentence_a_report_and_an_exit_code(
+    #[case] status: u16,
+    #[case] headers: &[(&'static str, &str)],
+    #[case] class: FailureClass,
+) {
+    let room = Room::new().await;
+    let refusal = headers
+        .iter()
+        .fold(answer(status), |given, (name, value)| given.header(name, value));
+    room.hub.on(REVISION, [refusal]);
+    let output = room.run(&["plan", "org/name"]).await;
+    let failed = room.failure();
+    assert_eq!(failed.class, class);
+    assert_eq!(output.status.code(), Some(class.exit_code().into()));
+    assert_eq!(text(&output.stderr), format!("error: {}\n", failed.message));
+    assert_eq!(failed.retry_after_seconds, (status == 429).then_some(120));
+}
+
+#[tokio::test]
+async fn content_other_than_planned_is_not_fetched() {
+    let room = Room::new().await;
+    let output = room
+        .fetch(&["--expect-digest", &format!("sha256:{}", "0".repeat(64))])
+        .await;
+    assert_eq!(output.status.code(), Some(17));
+    assert_eq!(room.failure().class, FailureClass::SourceChanged);
+    assert!(!Path::new(&room.path("models")).exists());
+}
+
+#[tokio::test]
+async fn patterns_that_leave_nothing_are_told() {
+    let room = Room::new().await;
+    let output = room.run(&["plan", "org/name", "--include", "*.gguf"]).await;
+    assert_eq!(output.status.code(), Some(15));
+    assert!(
+        room.failure().message.contains("none of the 4 files"),
+        "{}",
+        room.failure().message
+    );
+}
+
+#[tokio::test]
+async fn paths_that_collide_on_some_volumes_are_refused_unless_excluded() {
+    let room = Room::new().await;
+    let both = FILES.replace("\"empty\"", "\"SUB/config.json\"");
+    room.hub.on(TREE, [json(&both)]);
+    let output = room.run(&["plan", "org/name"]).await;
+    assert_eq!(output.status.code(), Some(16));
+    let output = room.run(&["plan", "org/name", "--exclude", "SUB/*"]).await;
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_file_whose_bytes_are_wrong_is_never_published() {
+    let room = Room::new().await;
+    room.cdn.on("GET /abc?sig=secret", [answer(200).body(b"abd")]);
+    let output = room.fetch(&[]).await;
+    assert_eq!(output.status.code(), Some(40), "{}", text(&output.stderr));
+    assert_eq!(room.failure().file.as_deref(), Some("model.safetensors"));
+    assert!(!Path::new(&room.path("models")).join("current").exists());
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_is_reported_too() {
+    let room = Room::new().await;
+    let output = room.run(&["fetch", "s3://bucket/x", "/models"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    let failed = room.failure();
+    assert_eq!(failed.class, FailureClass::Usage);
+    assert!(failed.message.contains("s3:// is not supported"), "{}", failed.message);
+}
+
+#[tokio::test]
+async fn help_and_version_are_no_failures() {
+    let room = Room::new().await;
+    for argument in ["--help", "--version"] {
+        let output = room.run(&[argument]).await;
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text(&output.stdout).contains("modelcache-fetcher"));
+    }
+    assert!(!room.folder.path().join("termination-log").exists());
+}
+
+#[tokio::test]
+async fn verify_names_damaged_files_and_a_fetch_repairs_them() {
+    let room = Room::new().await;
+    let models = room.path("models");
+    assert_eq!(
+        room.run(&["verify", &models]).await.status.code(),
+        Some(2),
+        "nothing is published yet"
+    );
+    room.fetch(&[]).await;
+    assert_eq!(room.run(&["verify", &models]).await.status.code(), Some(0));
+
+    let damaged = Path::new(&models).join("current/model.safetensors");
+    fs::remove_file(&damaged).unwrap();
+    fs::write(&damaged, "xyz").unwrap();
+    let output = room.run(&["verify", &models]).await;
+    assert_eq!(output.status.code(), Some(40));
+    assert!(
+        text(&output.stdout).contains("model.safetensors: hashes to"),
+        "{}",
+        text(&output.stdout)
+    );
+    assert_eq!(room.failure().file.as_deref(), Some("model.safetensors"));
+
+    assert_eq!(room.fetch(&[]).await.status.code(), Some(0));
+    assert_eq!(room.run(&["verify", &models, "--all"]).await.status.code(), Some(0));
+}
+
+/// Starts a run against a hub that never answers, and waits until it serves its progress.
+async fn started(room: &Room) -> (Child, String) {
+    room.hub.on(REVISION, [answer(200).never()]);
+    let mut child = room
+        .command(&["plan", "org/name", "--listen", "127.0.0.1:0", "--log-format", "json"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let line = lines.next_line().await.unwrap().unwrap();
+    let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let address = event["address"].as_str().unwrap().to_owned();
+    // Read on, so that the program never waits for us.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    (child, address)
+}
+
+#[tokio::test]
+async fn progress_is_served_while_it_runs() {
+    let room = Room::new().await;
+    let (_child, address) = started(&room).await;
+    let get = async |path: &str| {
+        reqwest::get(format!("http://{address}{path}"))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+    };
+    assert!(get("/progress").await.contains("\"bytesTotal\":0"));
+    assert!(
+        get("/metrics")
+            .await
+            .contains("modelcache_fetcher_received_bytes_total 0")
+    );
+    assert_eq!(get("/healthz").await, "ok\n");
+}
+
+#[tokio::test]
+async fn asked_to_stop_it_ends_in_order_and_says_so() {
+    let room = Room::new().await;
+    let (mut child, _) = started(&room).await;
+    let pid = rustix::process::Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let status = tokio::time::timeout(Duration::from_secs(5), child.wait())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(status.code(), Some(50));
+    assert_eq!(room.failure().class, FailureClass::Interrupted);
+}
+
+#[tokio::test]
+async fn a_failure_is_json_for_who_wants_json() {
+    let room = Room::new().await;
+    let refusal: Answer = answer(404).header("x-error-code", "RepoNotFound");
+    room.hub.on(REVISION, [refusal]);
+    let output = room.run(&["plan", "org/name", "--json"]).await;
+    let report: Report = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report, room.report());
+}

@@ -1,0 +1,6 @@
+//! The source and the program against scripted servers: what is sent where, and what each answer leads to.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod command_line;
+mod conversation;
+mod scripted;
