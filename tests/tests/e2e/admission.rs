@@ -1,9 +1,12 @@
 //! What the API server refuses, with a sentence that says what to write instead.
 
 use anyhow::{bail, ensure};
+use modelcache_crds::conditions::{ConditionType, Reason};
 use serde_json::{Value, json};
 
+use crate::fault::Told;
 use crate::models::SMALL;
+use crate::waiting::SOON;
 use crate::world::{World, scenario};
 
 impl World {
@@ -99,6 +102,25 @@ async fn what_cannot_change_is_refused_with_what_to_do_instead() {
         }
         let revision = json!({"source": {"huggingFace": {"repo": SMALL, "revision": "v2"}}});
         world.apply("fixed", world.spec(revision)).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_spec_that_is_admitted_and_cannot_be_carried_out_is_told_until_it_is_corrected() {
+    scenario(async |world| {
+        world.serve_small().await;
+        let memory = |memory: &str| json!({"fetch": {"resources": {"limits": {"memory": memory}}}});
+        world.apply("plenty", world.spec(memory("plenty"))).await?;
+        let told = Told {
+            on: ConditionType::SourceResolved,
+            reason: Reason::InvalidSpec,
+            says: &["plenty", "fetch.resources"],
+        };
+        world.until_told("plenty", &told).await?;
+        world.apply("plenty", world.spec(memory("200Mi"))).await?;
+        world.until_ready("plenty", SOON).await?;
         Ok(())
     })
     .await;

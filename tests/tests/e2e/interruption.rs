@@ -4,6 +4,7 @@ use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use kube::api::DeleteParams;
+use modelcache_crds::conditions::Reason;
 use pretty_assertions::assert_eq;
 use serde_json::json;
 
@@ -36,6 +37,9 @@ async fn a_fetcher_that_is_killed_goes_on_with_what_was_durable() {
             world.api::<Pod>().delete(&pod.name_any(), &at_once).await?;
         }
         let sent_before = world.hub.stats().bytes_sent;
+        world
+            .until_event("killed", "Warning", Reason::Killed.as_str(), &[])
+            .await?;
         world.hub.throttle(None);
         let cache = world.until_ready("killed", LATER).await?;
         let sent = world.hub.stats().bytes_sent;

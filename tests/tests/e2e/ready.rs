@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use modelcache_crds::conditions::ConditionType;
 use modelcache_tests::hub::{Access, Stage};
 use pretty_assertions::assert_eq;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::models::{SMALL, sha256, weights};
 use crate::pods::{BUSYBOX, CONSUMER, kubectl};
@@ -78,7 +78,12 @@ async fn a_model_becomes_ready_and_a_pod_loads_its_weights_offline() {
 
         let claim = status.claim_name.as_deref().context("no claim")?;
         let printed = world.run_with_claim(claim, CONSUMER, &["python3", "-c", LOAD]).await?;
-        assert_eq!(words(&printed)[..3], ["103", "22713216", "bert"]);
+        let loaded = printed.lines().last().context("the pod printed nothing")?;
+        let (tensors, parameters) = tensors_in(&Path::new(&real_model()?).join("model.safetensors"))?;
+        assert_eq!(
+            words(loaded)[..3],
+            [&tensors.to_string(), &parameters.to_string(), "bert"]
+        );
         world.until_no_jobs("minilm").await
     })
     .await;
@@ -90,6 +95,20 @@ fn real_model() -> anyhow::Result<String> {
     let output = Command::new(script).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// How many tensors a safetensors file holds, and of how many numbers, as its header says.
+fn tensors_in(path: &Path) -> anyhow::Result<(usize, u64)> {
+    let bytes = std::fs::read(path)?;
+    let (length, rest) = bytes.split_first_chunk::<8>().context("no header")?;
+    let header = rest.get(..usize::try_from(u64::from_le_bytes(*length))?);
+    let mut tensors: serde_json::Map<String, Value> = serde_json::from_slice(header.context("a cut header")?)?;
+    tensors.remove("__metadata__");
+    let numbers = |tensor: &Value| {
+        let shape = tensor["shape"].as_array().map_or(&[][..], Vec::as_slice);
+        shape.iter().filter_map(Value::as_u64).product::<u64>()
+    };
+    Ok((tensors.len(), tensors.values().map(numbers).sum()))
 }
 
 #[tokio::test]

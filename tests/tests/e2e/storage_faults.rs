@@ -39,8 +39,12 @@ async fn a_storage_class_that_is_not_there_is_told() {
 async fn a_claim_that_is_too_small_is_told_and_a_larger_one_becomes_ready() {
     scenario(async |world| {
         world.serve_small().await;
-        let size = |size: &str| json!({"storage": {"size": size}});
-        world.apply("tight", world.spec(size("1Mi"))).await?;
+        // A quantity may be written as a number too.
+        let (small, large) = (
+            json!({"storage": {"size": "1Mi"}}),
+            json!({"storage": {"size": 33_554_432}}),
+        );
+        world.apply("tight", world.spec(small)).await?;
         let told = Told {
             on: ConditionType::StorageReady,
             reason: Reason::ClaimTooSmall,
@@ -48,7 +52,7 @@ async fn a_claim_that_is_too_small_is_told_and_a_larger_one_becomes_ready() {
         };
         world.until_told("tight", &told).await?;
         assert_eq!(world.hub.stats().bytes_sent, 0, "nothing is fetched that finds no room");
-        world.apply("tight", world.spec(size("32Mi"))).await?;
+        world.apply("tight", world.spec(large)).await?;
         world.until_ready("tight", SOON).await?;
         Ok(())
     })

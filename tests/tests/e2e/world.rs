@@ -2,18 +2,14 @@
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::{Client, ResourceExt};
 use modelcache_tests::hub::{Hub, HubConfig};
 use serde_json::json;
-
-/// A namespace whose volumes are taken down too.
-const NAMESPACE_GOES_WITHIN: Duration = Duration::from_mins(1);
 
 pub(crate) struct World {
     pub(crate) client: Client,
@@ -76,16 +72,10 @@ impl World {
         })
     }
 
+    /// Asks for the namespace's deletion; what is in it needs some seconds to go, and no other test has to wait for that.
     async fn remove(&self) -> anyhow::Result<()> {
         let namespaces = Api::<Namespace>::all(self.client.clone());
         namespaces.delete(&self.namespace, &DeleteParams::default()).await?;
-        let deadline = tokio::time::Instant::now() + NAMESPACE_GOES_WITHIN;
-        while namespaces.get_opt(&self.namespace).await?.is_some() {
-            if tokio::time::Instant::now() > deadline {
-                bail!("it is still being deleted after {} s", NAMESPACE_GOES_WITHIN.as_secs());
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
         Ok(())
     }
 
