@@ -20,8 +20,8 @@ pub struct Files {
     #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
     pub include: Vec<String>,
 
-    /// A file is left out when any of these matches. Left out: the documented default list
-    /// (weights in other formats than safetensors and GGUF, optimizer state); `[]` excludes nothing.
+    /// A file is left out when any of these matches. Left out, and `include` too: a documented default list
+    /// (weights in formats that safetensors make superfluous, optimizer state); `[]` excludes nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
     pub exclude: Option<Vec<String>>,

@@ -271,7 +271,7 @@ async fn paths_that_collide_on_some_volumes_are_refused_unless_excluded() {
 #[tokio::test]
 async fn a_file_whose_bytes_are_wrong_is_never_published() {
     let room = Room::new().await;
-    room.cdn.on("GET /abc?sig=secret", [answer(200).body(b"abd")]);
+    room.cdn.on("GET /abc?sig=secret", [answer(200).body(b"xyz")]);
     let output = room.fetch(&[]).await;
     assert_eq!(output.status.code(), Some(40), "{}", text(&output.stderr));
     assert_eq!(room.failure().file.as_deref(), Some("model.safetensors"));
