@@ -5,6 +5,7 @@ mod plan;
 mod verify;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -41,6 +42,7 @@ pub async fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let Args { command, output } = args;
+    report_panics(output.termination_log.clone());
     let display = Display::new(output.quiet, output.log_format == LogFormat::Text);
     log_to(&display, output.log_format);
     let run = Run {
@@ -152,6 +154,19 @@ fn signed(count: impl TryInto<i64>) -> i64 {
 /// Writes to standard output; a reader that went away is no failure of ours.
 fn print(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// A defect must not look like a pod that was killed: it has a report and an exit code, too.
+fn report_panics(termination_log: Option<PathBuf>) {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        if let Some(path) = &termination_log {
+            let report = Report::Failed(FetchError::Internal(panic.to_string()).to_report());
+            write_termination_message(path, &report);
+        }
+        std::process::exit(FailureClass::Internal.exit_code().into());
+    }));
 }
 
 fn stop_on_signals() -> CancellationToken {

@@ -202,9 +202,15 @@ impl HuggingFace {
 
     async fn locate_once(&self, commit: &str, file: &RemoteFile) -> Result<Location, SourceError> {
         let mut url = self.endpoint.file(&self.address.repo, commit, &file.path);
+        let mut method = Method::HEAD;
         for _ in 0..MAX_HOPS {
-            let response = self.send(Method::HEAD, &url).await?;
+            let response = self.send(method.clone(), &url).await?;
             let (status, headers) = (response.status(), response.headers());
+            if method == Method::HEAD && is_head_unknown(status) {
+                // Some mirrors know GET alone; what it would send is not read.
+                method = Method::GET;
+                continue;
+            }
             if is_redirect(status) {
                 locate::check(headers, true, commit, file)?;
                 match locate::hop(&url, headers)? {
@@ -252,6 +258,10 @@ impl Source for HuggingFace {
 /// Not all of 3xx: `304` redirects nowhere.
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+fn is_head_unknown(status: StatusCode) -> bool {
+    matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)
 }
 
 async fn read_body(response: &mut Response, url: &SecretUrl) -> Result<Vec<u8>, SourceError> {

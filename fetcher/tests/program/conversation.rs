@@ -226,6 +226,18 @@ async fn a_relative_redirect_keeps_its_query_and_the_token() {
     assert!(location.headers[AUTHORIZATION].is_sensitive());
 }
 
+#[tokio::test]
+async fn a_mirror_that_knows_no_head_is_asked_with_get() {
+    let hub = hub().await;
+    hub.on(&resolve(), [answer(405)]);
+    hub.on(
+        &resolve().replace("HEAD", "GET"),
+        [answer(302).header("location", "https://cdn.invalid/x")],
+    );
+    let location = locate(&hub, None).await.unwrap();
+    assert_eq!(location.url.expose().as_str(), "https://cdn.invalid/x");
+}
+
 #[rstest]
 #[case::another_commit(answer(200).header("x-repo-commit", "0000000000000000000000000000000000000000"), FailureClass::SourceChanged)]
 #[case::another_size(answer(200).header("content-length", "7"), FailureClass::SourceChanged)]
