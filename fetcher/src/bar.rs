@@ -51,6 +51,14 @@ impl Display {
         }
     }
 
+    /// Runs what writes to the terminal with the bar out of its way.
+    pub(crate) fn suspended(&self, write: impl FnOnce()) {
+        match self {
+            Self::Bar(bar) => bar.suspend(write),
+            Self::Log | Self::Quiet => write(),
+        }
+    }
+
     /// Takes the bar away, so that what follows stands alone.
     pub(crate) fn clear(&self) {
         if let Self::Bar(bar) = self {
@@ -113,11 +121,18 @@ pub(crate) fn bytes(count: u64) -> String {
     human_bytes(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
-/// The two largest units of a time: `3 h 20 min`; tenths where they matter.
-pub(crate) fn duration(time: Duration) -> String {
+/// A time that has passed: with tenths where they matter.
+pub(crate) fn elapsed(time: Duration) -> String {
+    if time.as_secs() < 10 {
+        return format!("{:.1} s", time.as_secs_f64());
+    }
+    duration(time)
+}
+
+/// The two largest units of a time: `3 h 20 min`.
+fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, 0..10) => format!("{:.1} s", time.as_secs_f64()),
         (0, 0, seconds) => format!("{seconds} s"),
         (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
         (hours, minutes, _) => format!("{hours} h {minutes} min"),
@@ -178,7 +193,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case(2, "2.0 s")]
+    #[case(2, "2 s")]
     #[case(59, "59 s")]
     #[case(3599, "59 min 59 s")]
     #[case(12_000, "3 h 20 min")]

@@ -32,7 +32,23 @@ use crate::{http, serve};
 struct Run {
     progress: Progress,
     stop: CancellationToken,
+    display: Display,
     json: bool,
+}
+
+impl Run {
+    /// Writes to standard output; a reader that went away is no failure of ours.
+    fn print(&self, text: &str) {
+        self.display.suspended(|| {
+            let _ = io::stdout().lock().write_all(text.as_bytes());
+        });
+    }
+
+    fn print_json<T: serde::Serialize>(&self, value: &T) {
+        self.display.suspended(|| {
+            let _ = print_json(value);
+        });
+    }
 }
 
 /// Runs the program with the process's own arguments and environment.
@@ -48,17 +64,18 @@ pub async fn main() -> ExitCode {
     let run = Run {
         progress: Progress::default(),
         stop: stop_on_signals(),
+        display,
         json: output.json,
     };
-    let result = watched(&run, &command, &output, &display).await;
-    display.clear();
+    let result = watched(&run, &command, &output).await;
+    run.display.clear();
     let report = result.unwrap_or_else(|error| Report::Failed(error.to_report()));
     tell(&report, &output);
     ExitCode::from(exit_code(&report))
 }
 
 /// Runs the command while its progress is served and shown.
-async fn watched(run: &Run, command: &Command, output: &Output, display: &Display) -> Result<Report, FetchError> {
+async fn watched(run: &Run, command: &Command, output: &Output) -> Result<Report, FetchError> {
     let meter = Meter::new(run.progress.clone());
     if let Some(address) = output.listen {
         serve::serve(address, meter.clone()).await?;
@@ -67,10 +84,10 @@ async fn watched(run: &Run, command: &Command, output: &Output, display: &Displa
         match command {
             Command::Verify { .. } => {
                 let done: Counter = |counters| counters.bytes_verified;
-                meter.run(done, display.show("verifying", done)).await;
+                meter.run(done, run.display.show("verifying", done)).await;
             }
             Command::Plan { .. } | Command::Fetch(_) => {
-                let show = display.show("fetching", Snapshot::bytes_fetched);
+                let show = run.display.show("fetching", Snapshot::bytes_fetched);
                 meter.run(|counters| counters.bytes_received, show).await;
             }
         }
@@ -149,11 +166,6 @@ async fn list(run: &Run, args: &SourceArgs) -> Result<Selected, FetchError> {
 
 fn signed(count: impl TryInto<i64>) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
-}
-
-/// Writes to standard output; a reader that went away is no failure of ours.
-fn print(text: &str) {
-    let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
 /// A defect must not look like a pod that was killed: it has a report and an exit code, too.

@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 use modelcache_crds::names::CURRENT;
 use modelcache_crds::report::{Published, Report};
 
-use super::{Run, list, print, signed};
+use super::{Run, list, signed};
 use crate::args::FetchArgs;
-use crate::bar::{bytes, duration};
+use crate::bar::{bytes, elapsed};
 use crate::engine::{self, RangeClient, Settings};
 use crate::error::FetchError;
 use crate::http;
-use crate::report::print_json;
 use crate::store::Store;
 
 pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchError> {
@@ -49,28 +48,28 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
     )
     .await?;
     let published = store.publish(&selected.revision, &selected.files, &selected.origin)?;
-    let elapsed = start.elapsed();
-    tracing::info!(path = published.as_str(), elapsed = ?elapsed, "published");
+    let took = start.elapsed();
+    tracing::info!(path = published.as_str(), elapsed = ?took, "published");
     let report = Report::Published(Published {
         digest: selected.digest,
         files: signed(selected.files.len()),
         bytes: signed(selected.bytes),
         bytes_fetched: signed(outcome.bytes_fetched),
         bytes_reused: signed(outcome.bytes_reused),
-        duration_milliseconds: signed(elapsed.as_millis()),
+        duration_milliseconds: signed(took.as_millis()),
         path: CURRENT.to_owned(),
         revision: selected.revision,
     });
     if run.json {
-        let _ = print_json(&report);
+        run.print_json(&report);
     } else {
-        print(&format!(
+        run.print(&format!(
             "{} files, {} (fetched {}, reused {}) in {}\n{}\n",
             selected.files.len(),
             bytes(selected.bytes),
             bytes(outcome.bytes_fetched),
             bytes(outcome.bytes_reused),
-            duration(elapsed),
+            elapsed(took),
             args.folder.join(CURRENT).display(),
         ));
     }

@@ -5,20 +5,19 @@ use std::fmt::Write;
 use modelcache_crds::report::{Planned, Report};
 use serde::Serialize;
 
-use super::{Run, Selected, list, print, signed};
+use super::{Run, Selected, list, signed};
 use crate::args::SourceArgs;
 use crate::bar::bytes;
 use crate::error::FetchError;
 use crate::pattern::Reason;
-use crate::report::print_json;
 use crate::source::RemoteFile;
 
 pub(super) async fn plan(run: &Run, args: &SourceArgs) -> Result<Report, FetchError> {
     let selected = list(run, args).await?;
     if run.json {
-        let _ = print_json(&FullList::new(&selected));
+        run.print_json(&FullList::new(&selected));
     } else {
-        print(&table(&selected));
+        run.print(&table(&selected));
     }
     Ok(Report::Planned(Planned {
         digest: selected.digest,

@@ -7,10 +7,9 @@ use std::time::Instant;
 use modelcache_crds::names::CURRENT;
 use modelcache_crds::report::{Published, Report};
 
-use super::{Run, print, signed};
+use super::{Run, signed};
 use crate::bar::bytes;
 use crate::error::FetchError;
-use crate::report::print_json;
 use crate::store::{self, StoredManifest};
 use crate::verify::{Damage, DamageKind};
 
@@ -22,7 +21,7 @@ pub(super) async fn verify(run: &Run, root: &Path, id: Option<&str>, all: bool) 
     for manifest in chosen(root, id, all)? {
         let found = crate::verify::verify(root, &manifest, &run.progress, run.stop.clone()).await?;
         if !run.json {
-            print(&told(&manifest, &found));
+            run.print(&told(&manifest, &found));
         }
         files += manifest.files.len();
         damages.extend(found);
@@ -54,7 +53,7 @@ pub(super) async fn verify(run: &Run, root: &Path, id: Option<&str>, all: bool) 
         digest: manifest.digest,
     });
     if run.json {
-        let _ = print_json(&report);
+        run.print_json(&report);
     }
     Ok(report)
 }
