@@ -62,25 +62,26 @@ impl Pattern {
     /// Whether the whole of a path matches.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
-        let path: Vec<char> = path.chars().collect();
-        let (mut token, mut position) = (0, 0);
+        let (mut token, mut rest) = (0, path);
         // Where to go on from when what follows the last `*` does not match: one character further in.
-        let mut last_star: Option<(usize, usize)> = None;
-        while position < path.len() {
+        let mut last_star: Option<(usize, &str)> = None;
+        while let Some(c) = rest.chars().next() {
             match self.tokens.get(token) {
                 Some(Token::Any) => {
-                    last_star = Some((token + 1, position));
+                    last_star = Some((token + 1, rest));
                     token += 1;
                 }
-                Some(single) if single.matches(path[position]) => {
+                Some(single) if single.matches(c) => {
                     token += 1;
-                    position += 1;
+                    rest = &rest[c.len_utf8()..];
                 }
                 _ => {
                     let Some((after, from)) = last_star else { return false };
-                    last_star = Some((after, from + 1));
+                    let mut further = from.chars();
+                    further.next();
+                    rest = further.as_str();
+                    last_star = Some((after, rest));
                     token = after;
-                    position = from + 1;
                 }
             }
         }
