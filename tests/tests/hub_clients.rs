@@ -16,15 +16,15 @@ fn run(command: &mut Command) -> (bool, String) {
     (output.status.success(), text.concat())
 }
 
-/// `hf` of a known version, installed once per machine into the project's cache.
-fn hf() -> PathBuf {
+/// A Python that has the client in a known version, installed once per machine into the project's cache.
+fn python() -> PathBuf {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let cache = variable("MODELCACHE_CACHE")
         .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("modelcache")))
         .or_else(|| variable("HOME").map(|home| home.join(".cache/modelcache")))
         .unwrap();
     let environment = cache.join(format!("tools/huggingface-hub-{VERSION}"));
-    let program = environment.join("bin/hf");
+    let program = environment.join("bin/python3");
     if !program.exists() {
         let staged = cache.join(format!("tools/.huggingface-hub-{}", std::process::id()));
         let (made, said) = run(Command::new("python3").args(["-m", "venv"]).arg(&staged));
@@ -67,9 +67,10 @@ impl Downloads {
     }
 
     async fn download(&self, arguments: &[&str]) -> (bool, String) {
-        let mut command = Command::new(hf());
+        let mut command = Command::new(python());
         command
-            .args(["download", MODEL, "--local-dir"])
+            // Not the script `hf`, which holds the path it was installed at.
+            .args(["-m", "huggingface_hub.cli.hf", "download", MODEL, "--local-dir"])
             .arg(self.path().join("model"))
             .args(arguments)
             .env("HF_ENDPOINT", self.hub.endpoint())

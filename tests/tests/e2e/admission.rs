@@ -114,9 +114,9 @@ async fn a_spec_that_is_admitted_and_cannot_be_carried_out_is_told_until_it_is_c
         let memory = |memory: &str| json!({"fetch": {"resources": {"limits": {"memory": memory}}}});
         world.apply("plenty", world.spec(memory("plenty"))).await?;
         let told = Told {
-            on: ConditionType::SourceResolved,
+            on: ConditionType::Fetched,
             reason: Reason::InvalidSpec,
-            says: &["plenty", "fetch.resources"],
+            says: &["refuses to create the fetch Job", "quantities must match"],
         };
         world.until_told("plenty", &told).await?;
         world.apply("plenty", world.spec(memory("200Mi"))).await?;
