@@ -1,5 +1,15 @@
 //! The command line; every option can be given as an environment variable too.
 #![expect(clippy::doc_markdown, reason = "clap shows these comments as plain text")]
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
+    reason = "the doc comments are the help text, for a terminal"
+)]
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
+    reason = "clap shows these comments to people as they are"
+)]
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
