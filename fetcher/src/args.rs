@@ -5,11 +5,6 @@
     rustdoc::invalid_html_tags,
     reason = "the doc comments are the help text, for a terminal"
 )]
-#![allow(
-    rustdoc::broken_intra_doc_links,
-    rustdoc::invalid_html_tags,
-    reason = "clap shows these comments to people as they are"
-)]
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
