@@ -14,6 +14,7 @@ use crate::source::RemoteFile;
 
 pub(super) async fn plan(run: &Run, args: &SourceArgs) -> Result<Report, FetchError> {
     let selected = list(run, args).await?;
+    may_read(run, &selected).await?;
     if run.json {
         run.print_json(&FullList::new(&selected));
     } else {
@@ -25,6 +26,21 @@ pub(super) async fn plan(run: &Run, args: &SourceArgs) -> Result<Report, FetchEr
         bytes: signed(selected.bytes),
         revision: selected.revision,
     }))
+}
+
+/// Finds out now what would otherwise end the fetch, when a volume has been made for it already: hubs list the
+/// files of a gated model to everyone. The largest file stands for all, since small ones may be open.
+async fn may_read(run: &Run, selected: &Selected) -> Result<(), FetchError> {
+    let Some(largest) = selected.files.iter().max_by_key(|file| file.size) else {
+        return Ok(());
+    };
+    tokio::select! {
+        located = selected.source.locate(&selected.revision, largest) => match located {
+            Ok(_) => Ok(()),
+            Err(source) => Err(FetchError::Source { file: Some(largest.path.clone()), offset: None, source }),
+        },
+        () = run.stop.cancelled() => Err(FetchError::Interrupted),
+    }
 }
 
 /// Everything that is known of a plan, for programs.

@@ -45,6 +45,7 @@ impl Room {
             let file = |path: &str| format!("{method} /org/name/resolve/{COMMIT}/{path}");
             hub.on(&file("sub/config.json"), [answer(200).body(b"Hello, World!")]);
             hub.on(&file("empty"), [answer(200)]);
+            hub.on(&file("pytorch_model.bin"), [answer(200).body(b"torch")]);
             let redirect = answer(302).header("location", &format!("{}/abc?sig=secret", cdn.url));
             hub.on(&file("model.safetensors"), [redirect.header("x-linked-size", "3")]);
         }
@@ -232,6 +233,17 @@ async fn a_refusal_of_the_hub_is_one_sentence_a_report_and_an_exit_code(
     assert_eq!(output.status.code(), Some(class.exit_code().into()));
     assert_eq!(text(&output.stderr), format!("error: {}\n", failed.message));
     assert_eq!(failed.retry_after_seconds, (status == 429).then_some(120));
+}
+
+#[tokio::test]
+async fn a_gated_model_that_is_listed_to_everyone_is_told_when_it_is_planned() {
+    let room = Room::new().await;
+    let weights = format!("HEAD /org/name/resolve/{COMMIT}/model.safetensors");
+    room.hub.on(TREE, [json(&FILES.replace("\"size\":13", "\"size\":1"))]);
+    room.hub.on(&weights, [answer(403).header("x-error-code", "GatedRepo")]);
+    let output = room.run(&["plan", "org/name"]).await;
+    assert_eq!(output.status.code(), Some(14));
+    assert_eq!(room.failure().file.as_deref(), Some("model.safetensors"));
 }
 
 #[tokio::test]
