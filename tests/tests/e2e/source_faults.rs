@@ -1,6 +1,8 @@
 //! What a user meets when the source is not what the spec says, or not there.
 
 use anyhow::ensure;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::ListParams;
 use modelcache_crds::conditions::{ConditionType, Reason};
 use modelcache_tests::hub::{Access, GatedListing, Hub, HubConfig};
 use serde_json::json;
@@ -75,17 +77,25 @@ async fn a_gated_model_is_told_with_the_page_where_the_licence_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_gated_model_whose_listing_is_open_is_told_when_its_files_are_refused() {
+async fn a_gated_model_whose_listing_is_open_is_told_before_storage_is_made() {
     scenario(async |world| {
         world.serve_small().await;
         world.hub.set_access(SMALL, Access::Gated(GatedListing::Open))?;
         world.apply("gated", world.spec(json!({}))).await?;
         let told = Told {
-            on: ConditionType::Fetched,
+            on: RESOLVED,
             reason: Reason::AccessDenied,
             says: &[SMALL],
         };
         world.until_told("gated", &told).await?;
+        let claims = world
+            .api::<PersistentVolumeClaim>()
+            .list(&ListParams::default())
+            .await?;
+        ensure!(
+            claims.items.is_empty(),
+            "a claim was made for what may not be read: {claims:?}"
+        );
         Ok(())
     })
     .await;
