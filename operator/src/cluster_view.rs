@@ -142,8 +142,8 @@ impl ClusterView {
     pub fn changes(&self) -> impl Stream<Item = ()> + Send + 'static {
         stream::unfold(self.shared.changes.subscribe(), async |mut changes| {
             changes.changed().await.ok()?;
+            // What changes meanwhile ticks once more: who looked before it must look again.
             tokio::time::sleep(DEBOUNCE).await;
-            changes.mark_unchanged();
             Some(((), changes))
         })
     }

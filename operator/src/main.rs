@@ -23,6 +23,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
@@ -33,6 +34,9 @@ const SERVER_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A fetcher that does not tell its progress in time is asked again at the next reconcile.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A pod of the same cluster takes the connection within milliseconds.
+const PROGRESS_CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 
 fn main() -> anyhow::Result<()> {
     if let Some(url) = probe::requested(std::env::args()) {
@@ -88,6 +92,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
         progress_client: reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
+            // A policy that drops the packets would hold a worker for the whole of it, for each running fetch.
+            .connect_timeout(PROGRESS_CONNECT_TIMEOUT)
             .timeout(PROGRESS_TIMEOUT)
             .build()
             .context("failed to make the HTTP client for progress")?,
@@ -151,24 +157,23 @@ async fn lead_when_elected(
 async fn lead(context: Arc<Context>, shutdown: CancellationToken) -> anyhow::Result<()> {
     context.metrics.set_leading(true);
     context.health.set_phase(Phase::Starting);
-    let view = tokio::spawn(
+    // Aborted when this future is dropped: who lost the Lease must not go on acting beside the next leader.
+    let view = AbortOnDropHandle::new(tokio::spawn(
         context
             .view
             .clone()
             .run(context.client.clone(), Arc::clone(&context.metrics)),
-    );
-    let mut controller = tokio::spawn(controller::run(Arc::clone(&context), shutdown.clone()));
+    ));
+    let mut controller = AbortOnDropHandle::new(tokio::spawn(controller::run(Arc::clone(&context), shutdown.clone())));
     let ended = tokio::select! {
         ended = &mut controller => ended,
         () = shutdown.cancelled() => if let Ok(ended) = timeout(SHUTDOWN_DEADLINE, &mut controller).await {
             ended
         } else {
-            controller.abort();
-            view.abort();
             return Err(anyhow!("reconciles were still running {} s after the signal", SHUTDOWN_DEADLINE.as_secs()));
         },
     };
-    view.abort();
+    drop(view);
     ended.context("the controller panicked")?;
     if shutdown.is_cancelled() {
         Ok(())

@@ -140,6 +140,7 @@ pub fn decide(input: &Input<'_>) -> Decision {
         tally: resolve.tally,
         ..carried_over(input.status)
     };
+    decision.actions.extend(storage::keep_metadata(input));
     match resolve.resolved {
         None => {
             // What was asked for before is no longer wanted: whoever still fetches it is stopped.

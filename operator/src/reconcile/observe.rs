@@ -54,11 +54,8 @@ where
 pub async fn observe(context: &Context, stores: &Stores, cache: &ValidatedCache) -> Result<Observation, Error> {
     stores.filled().await?;
     context.view.synced().await;
-    let is_ours = |labels: &std::collections::BTreeMap<String, String>| {
-        labels.get(names::LABEL_CACHE_UID).map(String::as_str) == Some(cache.uid.as_str())
-    };
-    let jobs = stores.jobs.state_filter(|job| is_ours(job.labels()));
-    let pods = stores.pods.state_filter(|pod| is_ours(pod.labels()));
+    let jobs = stores.jobs.state_filter(|job| is_of(cache, job));
+    let pods = stores.pods.state_filter(|pod| is_of(cache, pod));
     let pods: Vec<FetcherPod> = pods.iter().filter_map(|pod| FetcherPod::of(pod)).collect();
     Ok(Observation {
         jobs: jobs.iter().filter_map(|job| JobFacts::of(job)).collect(),
@@ -73,6 +70,12 @@ pub async fn observe(context: &Context, stores: &Stores, cache: &ValidatedCache)
         progress: observe_progress(context, &pods).await,
         pods,
     })
+}
+
+/// Labels alone could be written in any namespace, by whoever may create pods there.
+fn is_of(cache: &ValidatedCache, child: &impl ResourceExt) -> bool {
+    child.namespace().as_deref() == Some(&cache.namespace)
+        && child.labels().get(names::LABEL_CACHE_UID) == Some(&cache.uid)
 }
 
 async fn observe_claim(

@@ -240,6 +240,6 @@ fn latest_pod<'a>(input: &Input<'a>, job: &JobFacts) -> Option<&'a FetcherPod> {
     observed
         .pods
         .iter()
-        .filter(|pod| pod.job == job.name)
+        .filter(|pod| pod.job_uid == job.uid)
         .max_by_key(|pod| (pod.created, !pod.is_over(), pod.name.clone()))
 }

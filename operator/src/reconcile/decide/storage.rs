@@ -125,7 +125,7 @@ fn decide_own(input: &Input<'_>, own: &OwnClaim, claim: Option<&ClaimFacts>, res
         };
         return pending(input, &own.name, own.storage_class.as_deref()).with(Some(create));
     };
-    if claim.made_for.as_deref() != Some(names::label_value(&input.cache.name).as_str()) {
+    if !is_ours(input, claim) {
         return Verdict::stop(
             Status::False,
             Reason::ClaimNotOwned,
@@ -139,10 +139,23 @@ fn decide_own(input: &Input<'_>, own: &OwnClaim, claim: Option<&ClaimFacts>, res
     if desired.max(room(claim)).max(claim.requested) < resolved.bytes {
         return too_small("storage.size", desired, resolved);
     }
-    let grows = claim.requested < desired;
-    if !grows || claim.deleting || claim.phase == ClaimPhase::Lost {
-        let keep = needs_metadata(input, own, claim).then(|| apply(claim, claim.requested, false));
-        return decide_present(input, &own.name, claim, resolved).with(keep.filter(|_| !claim.deleting));
+    if claim.phase == ClaimPhase::Pending && claim.requested < resolved.bytes {
+        return Verdict::stop(
+            Status::False,
+            Reason::ClaimTooSmall,
+            format!(
+                "claim {} of {} has no volume yet and cannot grow before it has one, the files need {}: delete the \
+                 claim, it is made anew",
+                own.name,
+                quantity::human_bytes(claim.requested),
+                resolved.size
+            ),
+        );
+    }
+    // The API server lets only a bound claim grow.
+    let grows = claim.requested < desired && claim.phase == ClaimPhase::Bound;
+    if !grows || claim.deleting {
+        return decide_present(input, &own.name, claim, resolved);
     }
     let required = room(claim) < resolved.bytes;
     let grow = Some(apply(claim, desired, required));
@@ -158,6 +171,22 @@ fn apply(claim: &ClaimFacts, bytes: i64, required: bool) -> Action {
         current: Some(Box::new(claim.clone())),
         required,
     }
+}
+
+/// Brings the labels and the owner of our claim up to date, whatever else holds the model back: a reclaimPolicy that
+/// was changed to Retain must be in force before somebody deletes the ModelCache. Apart from growth, which a class can
+/// refuse.
+pub(super) fn keep_metadata(input: &Input<'_>) -> Option<Action> {
+    let ClaimPlan::Own(own) = &input.cache.claim else {
+        return None;
+    };
+    let claim = input.observed.claim.as_ref()?;
+    (is_ours(input, claim) && !claim.deleting && needs_metadata(input, own, claim))
+        .then(|| apply(claim, claim.requested, false))
+}
+
+fn is_ours(input: &Input<'_>, claim: &ClaimFacts) -> bool {
+    claim.made_for.as_deref() == Some(names::label_value(&input.cache.name).as_str())
 }
 
 /// A claim that outlived its ModelCache is taken over by the next one of that name, with all that is on it.

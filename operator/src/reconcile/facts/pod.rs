@@ -41,8 +41,8 @@ pub enum PodEnd {
 pub struct FetcherPod {
     /// Its name.
     pub name: String,
-    /// Name of its Job.
-    pub job: String,
+    /// Uid of its Job: the pods of one deleted may outlive it, while another stands under the name.
+    pub job_uid: String,
     /// What that does.
     pub step: Step,
     /// How far it is.
@@ -63,7 +63,7 @@ impl FetcherPod {
         let container = status.container_statuses.as_deref().unwrap_or_default().first();
         Some(Self {
             name: pod.name_any(),
-            job: pod.labels().get("batch.kubernetes.io/job-name")?.clone(),
+            job_uid: pod.labels().get("batch.kubernetes.io/controller-uid")?.clone(),
             step: Step::of(pod)?,
             phase: phase(pod, container),
             ip: status.pod_ip.filter(|ip| !ip.is_empty()),

@@ -254,3 +254,26 @@ fn a_job_that_gets_no_pod_is_told_after_half_a_minute() {
             .contains("kubectl describe job llama-plan-")
     );
 }
+
+#[test]
+fn the_report_of_a_deleted_jobs_pod_is_not_taken_for_that_of_the_next_job_of_its_name() {
+    let mut cluster = fetching();
+    cluster.succeed();
+    let former = cluster.jobs(Step::Fetch)[0].clone();
+    // The claim goes before the report was read: the same inputs make another Job of the same name.
+    cluster.observed.claim = None;
+    for _ in 0..3 {
+        cluster.reconcile();
+        // The Job controller has made no pod for it yet, and the former one has not been collected.
+        cluster.observed.pods.retain(|pod| pod.job_uid == former.uid);
+        cluster.pass(1);
+    }
+    let next = cluster.jobs(Step::Fetch)[0].clone();
+    assert!(next.name == former.name && next.uid != former.uid);
+    assert!(cluster.observed.pods.iter().any(|pod| pod.report().is_some()));
+    assert_eq!(cluster.status.published_digest, None, "nothing is on the new claim");
+    assert_eq!(
+        cluster.condition(ConditionType::Fetched),
+        is("Unknown", "FetcherStarting")
+    );
+}

@@ -186,10 +186,10 @@ impl Simulation {
             return;
         }
         let uid = self.uid();
-        self.programs.insert(name.clone(), revision.to_owned());
+        self.programs.insert(uid.clone(), revision.to_owned());
         self.observed.jobs.push(JobFacts {
             name: name.clone(),
-            uid,
+            uid: uid.clone(),
             step,
             inputs: inputs.to_owned(),
             attempt,
@@ -200,7 +200,7 @@ impl Simulation {
         });
         self.observed.pods.push(FetcherPod {
             name: format!("{name}-pod"),
-            job: name,
+            job_uid: uid,
             step,
             phase: PodPhase::Starting(None),
             ip: None,
@@ -228,21 +228,16 @@ impl Simulation {
         job.deleting = true;
         if !wait_for_pods {
             assert!(job.is_over(), "a running Job is deleted without waiting for its pods");
-            self.collect();
+            // In the background: its pods are still there when another Job takes the name.
+            self.observed.jobs.retain(|job| job.uid != uid);
         }
     }
 
-    /// The garbage collector: deleted Jobs go, and their pods with them.
+    /// The garbage collector: deleted Jobs go, and pods whose Job has gone.
     pub(super) fn collect(&mut self) {
-        let gone: Vec<String> = self
-            .observed
-            .jobs
-            .iter()
-            .filter(|job| job.deleting)
-            .map(|job| job.name.clone())
-            .collect();
-        self.observed.jobs.retain(|job| !gone.contains(&job.name));
-        self.observed.pods.retain(|pod| !gone.contains(&pod.job));
+        self.observed.jobs.retain(|job| !job.deleting);
+        let jobs: Vec<String> = self.observed.jobs.iter().map(|job| job.uid.clone()).collect();
+        self.observed.pods.retain(|pod| jobs.contains(&pod.job_uid));
     }
 
     /// The scheduler and the kubelet: pods that can run do, and what they wait for is bound.
@@ -295,7 +290,7 @@ impl Simulation {
             if pod.phase != PodPhase::Running {
                 continue;
             }
-            let report = report(pod.step, &self.programs[&pod.job]);
+            let report = report(pod.step, &self.programs[&pod.job_uid]);
             if let (Report::Published(published), Some(claim)) = (&report, &self.observed.claim) {
                 self.publications += 1;
                 self.content.insert(claim.uid.clone(), published.digest.clone());
@@ -311,7 +306,7 @@ impl Simulation {
     /// The Job controller: Jobs whose pod has ended are over.
     pub(super) fn finish_jobs(&mut self) {
         for job in self.observed.jobs.iter_mut().filter(|job| !job.is_over()) {
-            let pod = self.observed.pods.iter().find(|pod| pod.job == job.name);
+            let pod = self.observed.pods.iter().find(|pod| pod.job_uid == job.uid);
             let Some((report, ended)) = pod.and_then(|pod| Some((pod.report()?, pod.ended?))) else {
                 continue;
             };
@@ -333,10 +328,10 @@ impl Simulation {
             .pods
             .iter()
             .filter(|pod| !pod.is_over())
-            .map(|pod| pod.job.clone())
+            .map(|pod| pod.job_uid.clone())
             .collect();
-        self.observed.pods.retain(|pod| !killed.contains(&pod.job));
-        for job in self.observed.jobs.iter_mut().filter(|job| killed.contains(&job.name)) {
+        self.observed.pods.retain(|pod| !killed.contains(&pod.job_uid));
+        for job in self.observed.jobs.iter_mut().filter(|job| killed.contains(&job.uid)) {
             job.finished = Some(self.now);
             job.state = JobState::Failed {
                 message: "Job has reached the specified backoff limit".to_owned(),

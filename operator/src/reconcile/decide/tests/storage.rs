@@ -163,3 +163,42 @@ fn a_larger_size_expands_the_claim_of_a_ready_model_without_a_word_on_ready() {
     cluster.change_spec(&with_storage(json!({ "size": "200Mi" })));
     assert!(cluster.reconcile().actions.is_empty(), "a claim never shrinks");
 }
+
+#[test]
+fn a_reclaim_policy_is_applied_although_the_source_cannot_be_resolved() {
+    let mut cluster = resolved(&with_storage(json!({ "reclaimPolicy": "Delete" })));
+    cluster.settle();
+    let owner = cluster.cache.uid.clone();
+    cluster.observed.claim.as_mut().unwrap().owners = vec![owner];
+    let mut kept = simple_spec("no-such-revision");
+    kept["storage"] = json!({ "reclaimPolicy": "Retain" });
+    cluster.change_spec(&kept);
+    let decision = cluster.reconcile();
+    assert_eq!(cluster.ready(), is("False", "Resolving"));
+    assert!(
+        decision
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::ApplyClaim { required: false, .. })),
+        "{:?}",
+        decision.actions
+    );
+}
+
+#[test]
+fn a_claim_without_a_volume_is_not_asked_to_grow_and_says_so_when_it_is_too_small() {
+    let mut cluster = resolved(&simple_spec("main"));
+    cluster.reconcile();
+    let claim = cluster.observed.claim.as_mut().unwrap();
+    claim.requested = BYTES;
+    let grows = |action: &Action| matches!(action, Action::ApplyClaim { bytes, .. } if *bytes > BYTES);
+    assert!(!cluster.reconcile().actions.iter().any(grows));
+    cluster.observed.claim.as_mut().unwrap().requested = BYTES - 1;
+    cluster.reconcile();
+    assert_eq!(cluster.ready(), is("False", "ClaimTooSmall"));
+    let message = cluster.message(ConditionType::Ready);
+    assert!(message.contains("delete the claim, it is made anew"), "{message}");
+    cluster.observed.claim = None;
+    cluster.settle();
+    assert_eq!(cluster.ready(), is("True", "Ready"));
+}

@@ -8,7 +8,7 @@ fn pod(status: &Value) -> FetcherPod {
     let pod: Pod = serde_json::from_value(json!({
         "metadata": {
             "name": "p", "namespace": "demo",
-            "labels": { "batch.kubernetes.io/job-name": "j", "modelcache.dev/step": "fetch" },
+            "labels": { "batch.kubernetes.io/controller-uid": "j", "modelcache.dev/step": "fetch" },
         },
         "status": status,
     }))
