@@ -51,10 +51,14 @@ impl Reuse {
         })
     }
 
-    /// Whether a content is on disk by its size; it may turn out damaged.
-    pub(super) fn may_have(&self, content: &Content) -> bool {
-        self.published
-            .contains_key(&(content.remote.digest, content.remote.size))
+    /// Whether a content is on disk by its size, published or staged; what is published may turn out damaged.
+    pub(super) fn may_have(&self, store: &Store, content: &Content) -> bool {
+        let size = content.remote.size;
+        self.published.contains_key(&(content.remote.digest, size))
+            || content
+                .paths
+                .iter()
+                .any(|path| size_of_plain_file(&store.staged(&self.id, path)) == Some(size))
     }
 
     /// Looks for a content, proves it and stages it.

@@ -11,15 +11,7 @@ use crate::store::Store;
 
 /// Refuses to begin what cannot end for want of room.
 pub(super) fn require(store: &Store, contents: &[Content], reuse: &Reuse) -> Result<(), StorageError> {
-    let needed: u64 = contents
-        .iter()
-        .filter(|content| !reuse.may_have(content))
-        .map(|content| {
-            let reserved =
-                std::fs::metadata(store.partial(&content.remote.digest)).map_or(0, |metadata| metadata.blocks() * 512);
-            content.remote.size.saturating_sub(reserved)
-        })
-        .sum();
+    let needed = needed(store, contents, reuse);
     let free = free(store.root()).map_err(StorageError::at("read the free room of", store.root()))?;
     if needed > free {
         return Err(StorageError::at("reserve room in", store.root())(too_little(
@@ -28,6 +20,19 @@ pub(super) fn require(store: &Store, contents: &[Content], reuse: &Reuse) -> Res
         )));
     }
     Ok(())
+}
+
+/// Bytes that are neither on disk nor reserved there.
+fn needed(store: &Store, contents: &[Content], reuse: &Reuse) -> u64 {
+    contents
+        .iter()
+        .filter(|content| !reuse.may_have(store, content))
+        .map(|content| {
+            let reserved =
+                std::fs::metadata(store.partial(&content.remote.digest)).map_or(0, |metadata| metadata.blocks() * 512);
+            content.remote.size.saturating_sub(reserved)
+        })
+        .sum()
 }
 
 /// Bytes that may still be written on the file system of a folder.
@@ -59,6 +64,43 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::ContentDigest;
+    use crate::path::FilePath;
+    use crate::source::RemoteFile;
+    use crate::store::create_folders;
+
+    #[test]
+    fn room_is_not_asked_for_a_file_an_earlier_run_has_staged() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let content = |path: &str, size, byte| {
+            let remote = RemoteFile {
+                path: FilePath::parse(path).unwrap(),
+                size,
+                digest: ContentDigest::Sha256([byte; 32]),
+            };
+            Content {
+                paths: vec![remote.path.clone()],
+                remote,
+            }
+        };
+        let contents = [
+            content("sub/staged", 1000, 1),
+            content("cut", 400, 2),
+            content("missing", 30, 3),
+        ];
+        let reuse = Reuse::survey(&store, "abc").unwrap();
+        assert_eq!(needed(&store, &contents, &reuse), 1430);
+        let staged = |content: &Content| store.staged("abc", &content.remote.path);
+        create_folders(staged(&contents[0]).parent().unwrap()).unwrap();
+        std::fs::write(staged(&contents[0]), [0; 1000]).unwrap();
+        std::fs::write(staged(&contents[1]), [0; 399]).unwrap();
+        assert_eq!(
+            needed(&store, &contents, &reuse),
+            430,
+            "a file of another length is not the one listed"
+        );
+    }
 
     #[test]
     fn a_full_disk_is_told_with_what_is_needed_and_what_is_free() {
