@@ -104,7 +104,15 @@ fn replay(bytes: &[u8], key: Key) -> Option<(Recovered, usize)> {
                 let (true, Ok(checksum)) = (block < key.blocks(), checksum.try_into()) else {
                     break;
                 };
-                recovered.blocks.insert(block, u32::from_le_bytes(checksum));
+                let checksum = u32::from_le_bytes(checksum);
+                // A hash that saw the block as it was before is no hash of what is there now.
+                if recovered
+                    .blocks
+                    .insert(block, checksum)
+                    .is_some_and(|old| old != checksum)
+                {
+                    recovered.checkpoint.take_if(|seen| block < seen.blocks);
+                }
             }
             (CHECKPOINT, Some((blocks, state))) => {
                 // Blocks come before the checkpoint that covers them, so counting them is enough.
@@ -248,6 +256,36 @@ mod tests {
             }),
         );
         assert_eq!(replay(&bytes, key()).unwrap().0.checkpoint, None);
+    }
+
+    #[test]
+    fn a_checkpoint_is_forgotten_when_a_block_it_has_seen_is_written_otherwise() {
+        let checkpoint = Checkpoint {
+            blocks: 3,
+            state: vec![9; 104],
+        };
+        let rewritten = |block| {
+            let mut bytes = written(&[(0, 10), (1, 11), (2, 12), (3, 13)], Some(&checkpoint));
+            push_record(&mut bytes, BLOCK, &block_payload(block, 99));
+            bytes
+        };
+        let recovered = |bytes: &[u8]| replay(bytes, key()).unwrap().0.checkpoint;
+        assert_eq!(recovered(&rewritten(1)), None);
+        assert_eq!(
+            recovered(&rewritten(3)),
+            Some(checkpoint.clone()),
+            "it has not seen block 3"
+        );
+
+        let mut bytes = rewritten(1);
+        let mut payload = 3_u64.to_le_bytes().to_vec();
+        payload.extend_from_slice(&checkpoint.state);
+        push_record(&mut bytes, CHECKPOINT, &payload);
+        assert_eq!(recovered(&bytes), Some(checkpoint.clone()), "a later one has seen it");
+
+        let mut same = written(&[(0, 10), (1, 11), (2, 12)], Some(&checkpoint));
+        push_record(&mut same, BLOCK, &block_payload(1, 11));
+        assert_eq!(recovered(&same), Some(checkpoint.clone()), "nothing changed");
     }
 
     #[test]
