@@ -188,7 +188,7 @@ reasons! {
     DiskFull, false, [Fetched], "The volume is full.", "Free or add room; it is tried again and continues where it stopped.";
     StorageReadOnly, true, [Fetched], "The volume cannot be written.", "Make the volume writable for the fetcher (fsGroup, access mode), then change the `modelcache.dev/retry` annotation.";
     StorageError, false, [Fetched], "The volume failed to read or write.", "Check the volume; it is tried again.";
-    StorageBusy, false, [Fetched], "Another fetcher works in the same folder.", "Give each ModelCache its own claim or `subPath`.";
+    StorageBusy, false, [StorageReady, Fetched], "Another ModelCache, or another fetcher, works in the same folder.", "Give each ModelCache its own claim or `subPath`.";
     Interrupted, false, [SourceResolved, Fetched], "The fetcher was asked to stop.", "Nothing; it continues where it stopped.";
     Killed, false, [SourceResolved, Fetched], "The fetcher ended without a report: killed or evicted.", "Nothing; it continues where it stopped.";
     OutOfMemory, false, [SourceResolved, Fetched], "The fetcher reached its memory limit.", "Raise `fetch.resources.limits.memory`.";

@@ -1,6 +1,7 @@
 //! What a decision looks at, as plain values: Jobs, their pods, the claim, the classes, the nodes.
 
 mod claim;
+mod folder;
 mod job;
 mod pod;
 
@@ -11,6 +12,7 @@ use modelcache_crds::report::ProgressReport;
 use crate::cluster_view::Snapshot;
 
 pub use claim::{BindingMode, ClaimFacts, ClaimPhase, ClassFacts};
+pub use folder::occupant;
 pub use job::{JobFacts, JobState, Step};
 pub use pod::{FetcherPod, PodEnd, PodPhase};
 
@@ -23,6 +25,8 @@ pub struct Observation {
     pub pods: Vec<FetcherPod>,
     /// The claim of the name that is to be used.
     pub claim: Option<ClaimFacts>,
+    /// Another ModelCache that worked in the same folder of the claim first.
+    pub occupant: Option<String>,
     /// Every StorageClass.
     pub classes: Vec<ClassFacts>,
     /// Nodes, and what is requested of them.

@@ -13,7 +13,7 @@ use tracing::debug;
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::reconcile::facts::{ClaimFacts, ClassFacts, FetcherPod, JobFacts, Observation, PodPhase, Step};
+use crate::reconcile::facts::{ClaimFacts, ClassFacts, FetcherPod, JobFacts, Observation, PodPhase, Step, occupant};
 use crate::reconcile::validate::{ClaimPlan, ValidatedCache};
 
 /// Everything the operator watches but nodes and pods as such.
@@ -60,6 +60,10 @@ pub async fn observe(context: &Context, stores: &Stores, cache: &ValidatedCache)
     Ok(Observation {
         jobs: jobs.iter().filter_map(|job| JobFacts::of(job)).collect(),
         claim: observe_claim(context, stores, cache).await?,
+        occupant: occupant(
+            cache,
+            stores.caches.state().iter().filter_map(|guard| guard.0.as_ref().ok()),
+        ),
         classes: stores
             .classes
             .state()

@@ -30,6 +30,7 @@ pub(super) struct Storage {
 pub(super) fn decide(input: &Input<'_>, resolved: &Resolved) -> Storage {
     let claim = input.observed.claim.as_ref();
     let verdict = match &input.cache.claim {
+        _ if input.observed.occupant.is_some() => occupied(input),
         ClaimPlan::Own(own) => decide_own(input, own, claim, resolved),
         ClaimPlan::Existing { name, .. } => match claim {
             None => Verdict::stop(
@@ -66,6 +67,20 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved) -> Storage {
         }),
         go: verdict.go,
     }
+}
+
+/// Both would be told Ready, and the pods of the first would find the model of the second.
+fn occupied(input: &Input<'_>) -> Verdict {
+    let occupant = input.observed.occupant.as_deref().unwrap_or_default();
+    Verdict::stop(
+        Status::False,
+        Reason::StorageBusy,
+        format!(
+            "ModelCache {occupant} works in the same folder of claim {}: make this one anew with a claim of its own, or \
+             with another storage.existingClaim.subPath",
+            input.cache.claim.name()
+        ),
+    )
 }
 
 fn is_existing(input: &Input<'_>) -> bool {

@@ -202,3 +202,29 @@ fn a_claim_without_a_volume_is_not_asked_to_grow_and_says_so_when_it_is_too_smal
     cluster.settle();
     assert_eq!(cluster.ready(), is("True", "Ready"));
 }
+
+#[test]
+fn a_folder_in_which_another_works_is_left_alone_until_that_one_is_gone() {
+    let existing = json!({ "existingClaim": { "claimName": "shared" } });
+    let mut cluster = resolved(&with_storage(existing));
+    cluster.observed.claim = Some(ClaimFacts {
+        uid: "given".to_owned(),
+        phase: ClaimPhase::Bound,
+        requested: BYTES,
+        capacity: Some(BYTES),
+        ..ClaimFacts::default()
+    });
+    cluster.observed.occupant = Some("first".to_owned());
+    let decision = cluster.reconcile();
+    assert_eq!(cluster.ready(), is("False", "StorageBusy"));
+    let message = cluster.message(ConditionType::Ready);
+    assert!(
+        message.contains("ModelCache first works in the same folder"),
+        "{message}"
+    );
+    assert!(cluster.jobs(Step::Fetch).is_empty());
+    assert!(decision.requeue.as_secs() <= 30);
+    cluster.observed.occupant = None;
+    cluster.settle();
+    assert_eq!(cluster.ready(), is("True", "Ready"));
+}
