@@ -13,6 +13,9 @@ use crate::reconcile::facts::{FetcherPod, JobFacts, PodPhase, Step};
 /// The Job controller makes a pod within a second; later, something refuses it.
 const POD_EXPECTED: SignedDuration = SignedDuration::from_secs(30);
 
+/// An image is pulled and a volume made within this time, mostly; longer is worth a word.
+const START_EXPECTED: SignedDuration = SignedDuration::from_secs(120);
+
 /// How often a running fetcher is asked how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
@@ -97,9 +100,32 @@ fn running(input: &Input<'_>, job: &JobFacts, pod: Option<&FetcherPod>, failed: 
             message: trouble.message.clone(),
             ..working(input, step, failed, None, RESYNC)
         },
-        Some(PodPhase::Starting(None)) => working(input, step, failed, None, RESYNC),
+        Some(PodPhase::Starting(None)) => starting(input, job, pod, failed),
         Some(PodPhase::Running) => working(input, step, failed, Some(()), PROGRESS_EVERY),
         Some(PodPhase::Ended(_)) => working(input, step, failed, Some(()), POLL),
+    }
+}
+
+/// A volume that another node holds, or that cannot be mounted, stands in events only: without a right to read
+/// those, a pod that takes too long is all there is to see.
+fn starting(input: &Input<'_>, job: &JobFacts, pod: Option<&FetcherPod>, failed: Option<&Attempts>) -> Waiting {
+    let created = pod.map_or(job.created, |pod| pod.created);
+    let overdue = created.checked_add(START_EXPECTED).unwrap_or(created);
+    if overdue > input.now {
+        let again = until(overdue, input.now) + Duration::from_secs(1);
+        return working(input, job.step, failed, None, again);
+    }
+    let name = pod.map_or("", |pod| pod.name.as_str());
+    Waiting {
+        status: Status::False,
+        reason: Reason::FetcherStarting,
+        message: format!(
+            "the fetcher's pod has not started within {} min, perhaps its volume cannot be attached or mounted: see \
+             kubectl describe pod {name} -n {}",
+            START_EXPECTED.as_mins(),
+            input.cache.namespace
+        ),
+        ..working(input, job.step, failed, None, RESYNC)
     }
 }
 

@@ -277,3 +277,23 @@ fn the_report_of_a_deleted_jobs_pod_is_not_taken_for_that_of_the_next_job_of_its
         is("Unknown", "FetcherStarting")
     );
 }
+
+#[test]
+fn a_pod_that_does_not_start_for_minutes_is_told_with_where_to_look() {
+    let mut cluster = Simulation::new(&simple_spec("main"));
+    cluster.reconcile();
+    let decision = cluster.reconcile();
+    assert_eq!(
+        cluster.condition(ConditionType::SourceResolved),
+        is("Unknown", "Resolving")
+    );
+    assert!(decision.requeue.as_secs() <= 121, "it is looked at again");
+    cluster.pass(180);
+    cluster.reconcile();
+    assert_eq!(cluster.ready(), is("False", "FetcherStarting"));
+    let message = cluster.message(ConditionType::Ready);
+    assert!(message.contains("has not started within 2 min"), "{message}");
+    assert!(message.contains("kubectl describe pod"), "{message}");
+    cluster.settle();
+    assert_eq!(cluster.ready(), is("True", "Ready"));
+}
