@@ -46,7 +46,7 @@ pub struct Settings {
     pub connections: usize,
     /// Files under way at the same time.
     pub parallel_files: usize,
-    /// How long a connection may bring no byte before it is dropped.
+    /// How long a connection may bring no byte, or next to none, before it is dropped.
     pub stall_timeout: Duration,
     /// When to try again.
     pub retry: retry::Policy,

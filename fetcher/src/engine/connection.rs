@@ -4,9 +4,10 @@
 
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::active::{ActiveFile, Written};
 use super::request::{self, Answer};
@@ -14,6 +15,10 @@ use super::schedule::Piece;
 use super::{Run, Trouble};
 use crate::error::{FetchError, SourceError};
 use crate::retry::Backoff;
+
+/// Bytes per second below which a connection counts as stalled. A byte now and then would keep a dead connection for
+/// days; a new one gets past it. Low, so that a slow line is not mistaken for it.
+const SLOWEST: f64 = 1024.0;
 
 /// Fetches pieces until nothing is left to fetch, or everything ends.
 pub(super) async fn run(run: Arc<Run>) {
@@ -109,6 +114,28 @@ fn given_up(run: &Run, error: &SourceError) -> SourceError {
     SourceError::new(error.class, message).with_retry_after(error.retry_after)
 }
 
+/// What a connection brought in the time it was waited for. The disk may be slower: that is not its fault.
+#[derive(Debug, Default)]
+struct Pace {
+    waited: Duration,
+    gained: u64,
+}
+
+impl Pace {
+    /// The bytes that a whole window of waiting brought, when they are too few; otherwise a window that is over makes
+    /// place for the next.
+    fn too_slow(&mut self, window: Duration) -> Option<u64> {
+        if self.waited < window {
+            return None;
+        }
+        if (self.gained as f64) < SLOWEST * self.waited.as_secs_f64() {
+            return Some(self.gained);
+        }
+        *self = Self::default();
+        None
+    }
+}
+
 /// The bytes of a piece, gathering to blocks.
 struct Gathering<'a> {
     run: &'a Run,
@@ -135,7 +162,12 @@ impl Gathering<'_> {
         } = answer;
         let again = |error| Trouble::Again(request::at(from.expose(), &error));
         let stall = self.run.settings.stall_timeout;
+        let mut pace = Pace::default();
         while left > 0 {
+            if let Some(gained) = pace.too_slow(stall) {
+                return Err(again(request::trickled(gained, pace.waited)));
+            }
+            let asked = Instant::now();
             let mut chunk = match timeout(stall, response.chunk()).await {
                 Err(_) => return Err(again(request::stalled(stall))),
                 Ok(Err(error)) => return Err(again(request::network(error))),
@@ -145,6 +177,8 @@ impl Gathering<'_> {
                 }
                 Ok(Ok(Some(chunk))) => chunk,
             };
+            pace.waited += asked.elapsed();
+            pace.gained += chunk.len() as u64;
             self.run.progress.received(chunk.len() as u64);
             let skipped = skip.min(chunk.len() as u64);
             self.run.progress.discarded(skipped);

@@ -118,6 +118,14 @@ pub(super) fn stalled(timeout: Duration) -> SourceError {
     )
 }
 
+/// The error of a connection that brings next to nothing.
+pub(super) fn trickled(gained: u64, waited: Duration) -> SourceError {
+    SourceError::new(
+        FailureClass::SourceUnreachable,
+        format!("brought only {gained} bytes in {:.1} s", waited.as_secs_f32()),
+    )
+}
+
 /// The error of a connection that broke, with the reasons below it and without the address, which may be signed.
 pub(super) fn network(error: reqwest::Error) -> SourceError {
     let class = if error.is_connect() || error.is_timeout() || error.is_request() {

@@ -98,6 +98,25 @@ async fn a_cut_body_is_taken_up_where_it_was_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_brings_a_byte_now_and_then_is_dropped_and_what_it_brought_is_kept() {
+    let hub = Hub::serve(&[("a", PIECE)], |asked| {
+        if asked.number == 0 {
+            // Each pause is far shorter than the time after which silence counts as a stall.
+            Answer::Slow(1, Duration::from_millis(50))
+        } else {
+            Answer::Right
+        }
+    })
+    .await;
+    let begin = Instant::now();
+    fetch_and_check(&hub, &Fetch::from(&hub)).await;
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    let ranges: Vec<_> = hub.asked().into_iter().map(|asked| asked.range).collect();
+    assert_eq!(ranges.len(), 2, "{ranges:?}");
+    assert!((1..BLOCK).contains(&ranges[1].start), "{ranges:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_ignores_ranges_is_read_in_one_stream() {
     let hub = Hub::serve(FILES, |_| Answer::Whole).await;
     let fetch = Fetch::from(&hub);
