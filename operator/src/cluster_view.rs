@@ -33,6 +33,16 @@ pub struct Snapshot {
     nodes: Vec<NodeFacts>,
     usage: Usage,
     fetchers: BTreeMap<String, Vec<PodFacts>>,
+    consumers: BTreeMap<String, Vec<PodFacts>>,
+}
+
+/// What belongs to one ModelCache, and so does not stand in its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Own<'a> {
+    /// Its uid, which its fetchers carry.
+    pub cache_uid: &'a str,
+    /// The claim that is its alone, as `namespace/name`.
+    pub claim: Option<&'a str>,
 }
 
 impl Snapshot {
@@ -45,29 +55,40 @@ impl Snapshot {
     fn of<'a>(nodes: Vec<NodeFacts>, pods: impl Iterator<Item = &'a PodFacts>) -> Self {
         let mut usage = Usage::default();
         let mut fetchers: BTreeMap<String, Vec<PodFacts>> = BTreeMap::new();
+        let mut consumers: BTreeMap<String, Vec<PodFacts>> = BTreeMap::new();
         for pod in pods {
             usage.count(pod);
             if let Some(uid) = &pod.cache_uid {
                 fetchers.entry(uid.clone()).or_default().push(pod.clone());
+                continue;
+            }
+            for claim in &pod.claims {
+                consumers.entry(claim.clone()).or_default().push(pod.clone());
             }
         }
-        Self { nodes, usage, fetchers }
+        Self {
+            nodes,
+            usage,
+            fetchers,
+            consumers,
+        }
     }
 
-    /// Answers whether any node has what is needed, as if this ModelCache's own fetchers held nothing: they
-    /// will be gone when a consumer comes.
+    /// Answers whether any node has what is needed, as if this ModelCache's own fetchers and consumers held nothing:
+    /// the fetchers will be gone when a consumer comes, and a consumer of the revision that is served has what one of
+    /// the next revision needs.
     #[must_use]
-    pub fn assess(&self, needs: &Needs, placement: &Placement, cache_uid: &str) -> Assessment {
-        match self.fetchers.get(cache_uid) {
-            None => capacity::assess(needs, placement, &self.nodes, &self.usage),
-            Some(own) => {
-                let mut usage = self.usage.clone();
-                for pod in own {
-                    usage.discount(pod);
-                }
-                capacity::assess(needs, placement, &self.nodes, &usage)
-            }
+    pub fn assess(&self, needs: &Needs, placement: &Placement, own: Own<'_>) -> Assessment {
+        let fetchers = self.fetchers.get(own.cache_uid);
+        let consumers = own.claim.and_then(|claim| self.consumers.get(claim));
+        if fetchers.is_none() && consumers.is_none() {
+            return capacity::assess(needs, placement, &self.nodes, &self.usage);
         }
+        let mut usage = self.usage.clone();
+        for pod in fetchers.into_iter().chain(consumers).flatten() {
+            usage.discount(pod);
+        }
+        capacity::assess(needs, placement, &self.nodes, &usage)
     }
 }
 

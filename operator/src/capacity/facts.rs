@@ -100,6 +100,8 @@ pub struct PodFacts {
     pub uid: String,
     /// The ModelCache whose fetcher it is, by uid.
     pub cache_uid: Option<String>,
+    /// The claims it mounts, as `namespace/name`.
+    pub claims: Vec<String>,
     /// What it requests, as the scheduler counts it.
     pub requests: BTreeMap<String, i64>,
 }
@@ -123,9 +125,19 @@ impl PodFacts {
                 .as_ref()
                 .and_then(|labels| labels.get(names::LABEL_CACHE_UID))
                 .cloned(),
+            claims: mounted_claims(pod, spec),
             requests: effective_requests(spec),
         })
     }
+}
+
+fn mounted_claims(pod: &Pod, spec: &PodSpec) -> Vec<String> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let volumes = spec.volumes.iter().flatten();
+    volumes
+        .filter_map(|volume| volume.persistent_volume_claim.as_ref())
+        .map(|claim| format!("{namespace}/{}", claim.claim_name))
+        .collect()
 }
 
 /// The most the pod ever holds at once: its containers and sidecars together, or an init container beside the

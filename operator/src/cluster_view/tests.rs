@@ -37,7 +37,28 @@ fn fits(view: &ClusterView, gibi: i64, cache_uid: &str) -> bool {
         memory: Some(gibi << 30),
         gpu: None,
     };
-    view.snapshot().assess(&needs, &Placement::default(), cache_uid).fits()
+    let own = Own {
+        cache_uid,
+        claim: Some("demo/mine"),
+    };
+    view.snapshot().assess(&needs, &Placement::default(), own).fits()
+}
+
+#[test]
+fn a_consumer_of_the_model_does_not_keep_its_next_revision_out_but_any_other_pod_does() {
+    let view = view_of_one_node();
+    let mut consumer = pod("a", "4Gi", "Running", "");
+    consumer.metadata.namespace = Some("demo".to_owned());
+    consumer.metadata.labels = None;
+    consumer.spec.as_mut().unwrap().volumes = serde_json::from_value(json!([
+        {"name": "models", "persistentVolumeClaim": {"claimName": "mine"}},
+    ]))
+    .unwrap();
+    view.see_pod(&Event::Apply(consumer.clone()));
+    assert!(fits(&view, 10, "mine"));
+    consumer.metadata.namespace = Some("elsewhere".to_owned());
+    view.see_pod(&Event::Apply(consumer));
+    assert!(!fits(&view, 10, "mine"), "a claim of that name in another namespace");
 }
 
 #[test]

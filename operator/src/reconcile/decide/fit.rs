@@ -8,7 +8,9 @@ use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
 use modelcache_crds::model_cache::{CapacityStatus, Resolved};
 
 use super::Input;
+use crate::cluster_view::Own;
 use crate::reconcile::facts::Step;
+use crate::reconcile::validate::ClaimPlan;
 
 pub(super) struct Fit {
     pub(super) condition: Decided,
@@ -25,10 +27,16 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str) -> Fi
     {
         return found(Reason::CapacityFound, message, input.status.capacity.clone());
     }
-    let assessment = input
-        .observed
-        .nodes
-        .assess(needs, &input.cache.placement, &input.cache.uid);
+    // A claim that is given can serve other models too: their consumers stand in the way as any pod does.
+    let claim = match &input.cache.claim {
+        ClaimPlan::Own(own) => Some(format!("{}/{}", input.cache.namespace, own.name)),
+        ClaimPlan::Existing { .. } => None,
+    };
+    let own = Own {
+        cache_uid: &input.cache.uid,
+        claim: claim.as_deref(),
+    };
+    let assessment = input.observed.nodes.assess(needs, &input.cache.placement, own);
     let capacity = Some(assessment.status());
     if assessment.fits() {
         return found(Reason::CapacityFound, assessment.message, capacity);
