@@ -159,6 +159,7 @@ impl Gathering<'_> {
             from,
             mut skip,
             length: mut left,
+            runs_on,
         } = answer;
         let again = |error| Trouble::Again(request::at(from.expose(), &error));
         let stall = self.run.settings.stall_timeout;
@@ -184,7 +185,11 @@ impl Gathering<'_> {
             self.run.progress.discarded(skipped);
             skip -= skipped;
             chunk.advance(usize::try_from(skipped).unwrap_or(usize::MAX));
-            if chunk.len() as u64 > left {
+            if runs_on {
+                let needed = chunk.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                self.run.progress.discarded((chunk.len() - needed) as u64);
+                chunk.truncate(needed);
+            } else if chunk.len() as u64 > left {
                 self.run.progress.discarded(chunk.len() as u64);
                 return Err(again(request::against_protocol(
                     "sent more bytes than it was asked for".to_owned(),
@@ -192,6 +197,10 @@ impl Gathering<'_> {
             }
             left -= chunk.len() as u64;
             self.take(chunk).await?;
+        }
+        if runs_on {
+            // The rest of the file is on disk, or asked for by itself.
+            return Ok(());
         }
         // Read to its end, the connection can be used again. Whatever else happens here concerns no byte of ours.
         let _ = timeout(stall, response.chunk()).await;

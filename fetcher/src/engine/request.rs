@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use modelcache_crds::report::FailureClass;
 use reqwest::Response;
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE, HeaderMap, HeaderValue, RANGE};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, COOKIE, HeaderMap, HeaderValue, RANGE};
 use tokio::time::timeout;
 use url::Url;
 
@@ -30,6 +30,8 @@ pub(super) struct Answer {
     pub(super) skip: u64,
     /// Bytes of the range asked for.
     pub(super) length: u64,
+    /// The body is the whole file and goes on beyond the range asked for.
+    pub(super) runs_on: bool,
 }
 
 /// Asks for a range of a file.
@@ -59,6 +61,8 @@ pub(super) async fn ask(run: &Run, file: &ActiveFile, range: Range<u64>, sequent
         match decide(response.status(), response.headers(), &asked, Timestamp::now()) {
             Decision::Accept { skip, length } => {
                 return Ok(Answer {
+                    // What is accepted without a Content-Range is the whole file.
+                    runs_on: !response.headers().contains_key(CONTENT_RANGE) && range.end < file.remote.size,
                     response,
                     from: SecretUrl::new(url),
                     skip,

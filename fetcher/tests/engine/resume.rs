@@ -167,3 +167,47 @@ async fn durable_bytes_that_were_damaged_since_are_found_by_the_digest() {
     store.publish("abc", &hub.files, "hub").unwrap();
     check(&hub, folder.path());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hole_between_durable_bytes_is_filled_from_a_server_that_ignores_ranges() {
+    const FILE: &[(&str, u64)] = &[("weights", 6 * PIECE)];
+    let hub = Hub::serve(FILE, |asked| {
+        if asked.range.start == PIECE {
+            Answer::StallAfter(0)
+        } else {
+            Answer::Right
+        }
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let mut first = Fetch::from(&hub);
+    first.settings.stall_timeout = Duration::from_secs(60);
+    let (stopped, ()) = tokio::join!(first.run(&hub.files, &store, "abc"), async {
+        let begin = Instant::now();
+        while first.counted().bytes_received < 5 * PIECE {
+            assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", first.counted());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        first.stop.cancel();
+    });
+    assert_eq!(stopped.unwrap_err().class(), FailureClass::Interrupted);
+
+    let whole = Hub::serve(FILE, |_| Answer::Whole).await;
+    let second = Fetch::from(&whole);
+    second.run(&whole.files, &store, "abc").await.unwrap();
+    store.publish("abc", &whole.files, "hub").unwrap();
+    check(&whole, folder.path());
+    let asked = whole.asked();
+    assert!(
+        asked
+            .iter()
+            .all(|asked| asked.range.end < 6 * PIECE || asked.range.start > PIECE),
+        "the hole is asked for by itself: {asked:?}"
+    );
+    assert_eq!(
+        second.counted().bytes_fetched(),
+        whole.size(),
+        "what runs on is discarded"
+    );
+}
