@@ -182,7 +182,7 @@ async fn a_hole_between_durable_bytes_is_filled_from_a_server_that_ignores_range
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let mut first = Fetch::from(&hub);
-    first.settings.stall_timeout = Duration::from_secs(60);
+    first.settings.stall_timeout = Duration::from_mins(1);
     let (stopped, ()) = tokio::join!(first.run(&hub.files, &store, "abc"), async {
         let begin = Instant::now();
         while first.counted().bytes_received < 5 * PIECE {
