@@ -95,9 +95,7 @@ fn move_into_place(store: &Store, staging: &Path, revision: &Path) -> Result<(),
         match renameat_with(CWD, &fresh, CWD, revision, RenameFlags::EXCHANGE) {
             Ok(()) => {}
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                let old = swap.join("old");
-                fs::rename(revision, &old).map_err(StorageError::at("rename", revision))?;
-                fs::rename(&fresh, revision).map_err(StorageError::at("rename", &fresh))?;
+                exchange_in_steps(&swap, &fresh, staging, revision)?;
             }
             Err(error) => return Err(StorageError::at("exchange", revision)(error.into())),
         }
@@ -107,6 +105,20 @@ fn move_into_place(store: &Store, staging: &Path, revision: &Path) -> Result<(),
     fs::rename(staging, revision).map_err(StorageError::at("rename", staging))?;
     sync_folder(&store.root().join(REVISIONS))?;
     staging.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Exchanges a damaged revision for a fresh one on a file system that cannot do it at once. The fresh one goes back to
+/// `staging` first, where it is found again after a crash; `swap` is thrown away then.
+pub(super) fn exchange_in_steps(
+    swap: &Path,
+    fresh: &Path,
+    staging: &Path,
+    revision: &Path,
+) -> Result<(), StorageError> {
+    fs::rename(fresh, staging).map_err(StorageError::at("rename", fresh))?;
+    staging.parent().map_or(Ok(()), sync_folder)?;
+    fs::rename(revision, swap.join("old")).map_err(StorageError::at("rename", revision))?;
+    fs::rename(staging, revision).map_err(StorageError::at("rename", staging))
 }
 
 /// Lets `current` name a revision, by replacing the link as a whole.

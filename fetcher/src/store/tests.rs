@@ -118,6 +118,32 @@ fn a_damaged_revision_is_exchanged_for_a_sound_one() {
 }
 
 #[test]
+fn an_exchange_in_steps_that_is_cut_short_leaves_the_sound_revision_staged() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for (path, text) in [
+        ("swap/fresh/a", "sound"),
+        ("revision/a", "damaged"),
+        ("swap/old/b", "in the way"),
+    ] {
+        create_folders(at(path).parent().unwrap()).unwrap();
+        fs::write(at(path), text).unwrap();
+    }
+    fs::create_dir(at("staging")).unwrap();
+    let exchange = || publish::exchange_in_steps(&at("swap"), &at("swap/fresh"), &at("staging/id"), &at("revision"));
+    // The damaged one cannot be moved where something is.
+    exchange().unwrap_err();
+    assert_eq!(fs::read_to_string(at("staging/id/a")).unwrap(), "sound");
+    assert_eq!(fs::read_to_string(at("revision/a")).unwrap(), "damaged");
+
+    fs::remove_dir_all(at("swap/old")).unwrap();
+    fs::rename(at("staging/id"), at("swap/fresh")).unwrap();
+    exchange().unwrap();
+    assert_eq!(fs::read_to_string(at("revision/a")).unwrap(), "sound");
+    assert_eq!(fs::read_to_string(at("swap/old/a")).unwrap(), "damaged");
+}
+
+#[test]
 fn what_is_not_of_the_manifest_is_not_published() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
