@@ -30,6 +30,8 @@ pub(super) fn publish(store: &Store, manifest: &StoredManifest) -> Result<Publis
     } else {
         require_complete(&revision, manifest)?;
         write_manifest(store, manifest)?;
+        // It may have been moved there by a run that was killed before the name was durable.
+        sync_folder(&store.root().join(REVISIONS))?;
     }
     point_current(store, &manifest.id)?;
     clean(store);
@@ -78,7 +80,7 @@ fn write_manifest(store: &Store, manifest: &StoredManifest) -> Result<(), Storag
     let path = manifest_path(store.root(), &manifest.id);
     let text = serde_json::to_vec_pretty(manifest).map_err(|error| StorageError::at("write", &path)(error.into()))?;
     if fs::read(&path).is_ok_and(|there| there == text) {
-        return Ok(());
+        return path.parent().map_or(Ok(()), sync_folder);
     }
     write_whole(&path, &text)
 }
@@ -126,7 +128,7 @@ fn point_current(store: &Store, id: &str) -> Result<(), StorageError> {
     let link = store.root().join(CURRENT);
     let target = Path::new(REVISIONS).join(id);
     if fs::read_link(&link).is_ok_and(|there| there == target) {
-        return Ok(());
+        return sync_folder(store.root());
     }
     let temporary = store.own("current");
     match fs::remove_file(&temporary) {
