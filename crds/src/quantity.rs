@@ -7,7 +7,13 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 /// Sub-unit suffixes (`m`, `u`, `n`) round up to the next whole unit. Values beyond `i64` are clamped.
 #[must_use]
 pub fn parse(quantity: &Quantity) -> Option<i64> {
-    let text = quantity.0.trim();
+    parse_text(&quantity.0)
+}
+
+/// The value of a text that is a quantity, as [`parse`] tells it.
+#[must_use]
+pub fn parse_text(text: &str) -> Option<i64> {
+    let text = text.trim();
     let split = text
         .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '+' || c == '-'))
         .unwrap_or(text.len());

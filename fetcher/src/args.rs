@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use modelcache_crds::quantity;
 use modelcache_crds::report::FailureClass;
 
 use crate::pattern::Pattern;
@@ -88,6 +89,12 @@ pub struct FetchArgs {
     /// Seconds without a byte after which a connection is given up and the rest of its range asked for anew
     #[arg(long, env = "MODELCACHE_STALL_TIMEOUT", value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=3600))]
     pub stall_timeout: u16,
+
+    /// Bytes received per second at most, over all connections: a number, or a quantity such as 50Mi or 100M
+    ///
+    /// Left out, as many as come.
+    #[arg(long, env = "MODELCACHE_MAX_BYTES_PER_SECOND", value_name = "BYTES", value_parser = bytes_per_second)]
+    pub max_bytes_per_second: Option<u64>,
 
     /// Refuse to fetch anything but the content with this manifest digest, as `plan` tells it
     #[arg(long, env = "MODELCACHE_EXPECT_DIGEST", value_name = "sha256:HEX", value_parser = manifest_digest)]
@@ -192,6 +199,13 @@ fn manifest_digest(text: &str) -> Result<String, String> {
     Err("expected sha256: and 64 hex digits, as plan prints them".to_owned())
 }
 
+fn bytes_per_second(text: &str) -> Result<u64, String> {
+    quantity::parse_text(text)
+        .and_then(|bytes| u64::try_from(bytes).ok())
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| "expected more than 0 bytes, such as 50Mi, 100M or 52428800".to_owned())
+}
+
 fn after_long_help() -> String {
     let mut text = String::from(
         "Examples:\n  \
@@ -282,6 +296,19 @@ mod tests {
             panic!()
         };
         assert_eq!(source.exclude().map(<[Pattern]>::len), excludes);
+    }
+
+    #[rstest]
+    #[case("52428800", Some(52_428_800))]
+    #[case("50Mi", Some(50 << 20))]
+    #[case("100M", Some(100_000_000))]
+    #[case("1.5Gi", Some(3 << 29))]
+    #[case("0", None)]
+    #[case("-1", None)]
+    #[case("50MB", None)]
+    #[case("", None)]
+    fn a_bound_on_the_bandwidth(#[case] text: &str, #[case] expected: Option<u64>) {
+        assert_eq!(bytes_per_second(text).ok(), expected);
     }
 
     #[rstest]

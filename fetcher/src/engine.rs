@@ -6,6 +6,7 @@
 //! threads, since all they do is wait for the disk; connections are tasks, since all they do is wait for the network.
 
 mod active;
+mod bandwidth;
 mod board;
 mod connection;
 mod content;
@@ -28,6 +29,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::bandwidth::Bandwidth;
 use self::board::Board;
 use self::content::{Content, contents};
 use self::pauses::Pauses;
@@ -62,6 +64,8 @@ pub struct Settings {
     pub sync_interval: Duration,
     /// How often a file is fetched again whose bytes hash to something else.
     pub refetches: u32,
+    /// Bytes received per second at most, over all connections; left out, as many as come.
+    pub max_bytes_per_second: Option<u64>,
     /// Fixes the jitter of pauses.
     pub seed: u64,
 }
@@ -79,6 +83,7 @@ impl Default for Settings {
             unsynced_bytes: 64 << 20,
             sync_interval: Duration::from_secs(2),
             refetches: 2,
+            max_bytes_per_second: None,
             seed: rand::random(),
         }
     }
@@ -114,6 +119,7 @@ struct Run {
     progress: Progress,
     board: Board,
     pauses: Pauses,
+    bandwidth: Option<Bandwidth>,
     store: Store,
     id: String,
     reuse: Reuse,
@@ -169,6 +175,7 @@ pub async fn fetch(
             piece_blocks: settings.piece_bytes / settings.block_bytes,
             window_blocks: settings.window_pieces * settings.piece_bytes / settings.block_bytes,
         }),
+        bandwidth: settings.max_bytes_per_second.map(Bandwidth::new),
         seeds: AtomicU64::new(settings.seed),
         settings,
         revision: revision.to_owned(),

@@ -34,6 +34,7 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
         connections: args.connections.into(),
         parallel_files: args.parallel_files.into(),
         stall_timeout: Duration::from_secs(args.stall_timeout.into()),
+        max_bytes_per_second: args.max_bytes_per_second,
         ..Settings::default()
     };
     let outcome = engine::fetch(

@@ -114,7 +114,8 @@ fn given_up(run: &Run, error: &SourceError) -> SourceError {
     SourceError::new(error.class, message).with_retry_after(error.retry_after)
 }
 
-/// What a connection brought in the time it was waited for. The disk may be slower: that is not its fault.
+/// What a connection brought in the time it was waited for. The disk may be slower, and so may the bound
+/// on the bandwidth: that is not its fault.
 #[derive(Debug, Default)]
 struct Pace {
     waited: Duration,
@@ -181,6 +182,9 @@ impl Gathering<'_> {
             pace.waited += asked.elapsed();
             pace.gained += chunk.len() as u64;
             self.run.progress.received(chunk.len() as u64);
+            if let Some(bandwidth) = &self.run.bandwidth {
+                bandwidth.draw(chunk.len() as u64).await;
+            }
             let skipped = skip.min(chunk.len() as u64);
             self.run.progress.discarded(skipped);
             skip -= skipped;

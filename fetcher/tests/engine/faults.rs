@@ -230,6 +230,23 @@ async fn a_server_that_always_fails_is_given_up_with_file_and_offset() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bound_on_the_bandwidth_holds_for_all_connections_and_waiting_for_it_is_no_stall() {
+    let files = [("a", 1536), ("b", 1537), ("c", 1538), ("d", 1539)];
+    let hub = Hub::serve(&files, |_| Answer::Slow(512, Duration::from_millis(1))).await;
+    let mut fetch = Fetch::from(&hub);
+    fetch.settings.parallel_files = files.len();
+    // A share of each connection that would be too slow for the network.
+    fetch.settings.max_bytes_per_second = Some(3000);
+    let begin = Instant::now();
+    let outcome = fetch_and_check(&hub, &fetch).await;
+    let due = Duration::from_secs_f64(hub.size() as f64 / 3000.0);
+    let took = begin.elapsed();
+    assert!(took >= due.mul_f64(0.95), "{took:?} instead of {due:?}");
+    assert_eq!(outcome.bytes_fetched, hub.size());
+    assert_eq!(fetch.counted().retries, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spent_rate_limit_is_told_with_the_pause_it_asks_for() {
     let hub = Hub::serve(&[("a", 10)], |_| {
         Answer::Status(429, vec![("retry-after", "3600".to_owned())])
