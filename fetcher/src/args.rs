@@ -16,7 +16,8 @@ use modelcache_crds::quantity;
 use modelcache_crds::report::FailureClass;
 
 use crate::pattern::Pattern;
-use crate::source::hugging_face::{Endpoint, ModelAddress};
+use crate::source::SourceAddress;
+use crate::source::hugging_face::Endpoint;
 
 /// Names the termination message's file; also looked for when the command line cannot be read.
 const TERMINATION_LOG: &str = "MODELCACHE_TERMINATION_LOG";
@@ -104,13 +105,16 @@ pub struct FetchArgs {
 /// Where a model comes from, and which of its files are wanted.
 #[derive(Group, Debug)]
 pub struct SourceArgs {
-    /// The model: hf://org/name[@revision], or org/name[@revision]
+    /// The model: hf://org/name[@revision], org/name[@revision], or https://... with a digest
     ///
-    /// The revision is a branch, a tag or a commit; left out, main.
+    /// hf:// or no scheme: a model of the Hugging Face Hub. The revision is a branch, a tag or a commit; left out, main.
+    ///
+    /// https:// or http://: one file, with its digest: https://host/model.gguf#sha256=HEX; or all files of a list that
+    /// sha256sum wrote: https://host/folder/SHA256SUMS, whose paths are relative to it.
     #[arg(value_name = "SOURCE")]
-    pub source: ModelAddress,
+    pub source: SourceAddress,
 
-    /// Base URL of the hub, or of a server that speaks its protocol
+    /// Base URL of the hub, or of a server that speaks its protocol; for hf:// only
     #[arg(
         long,
         env = "HF_ENDPOINT",
@@ -212,6 +216,7 @@ fn after_long_help() -> String {
          modelcache-fetcher plan org/name\n  \
          modelcache-fetcher fetch hf://org/name@v1.0 ./models --include '*.safetensors' --include '*.json'\n  \
          HF_TOKEN=hf_... modelcache-fetcher fetch org/gated-model /models\n  \
+         modelcache-fetcher fetch https://host/folder/SHA256SUMS ./models\n  \
          modelcache-fetcher verify /models\n\n\
          Exit codes:\n    0  success\n",
     );

@@ -1,6 +1,7 @@
 //! One run of the program: its surroundings are set up here, each command does its own part, and its end is told.
 
 mod fetch;
+mod open;
 mod plan;
 mod verify;
 
@@ -16,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use self::open::{Opened, open};
 use crate::args::{Args, Command, LogFormat, Output, SourceArgs, termination_log};
 use crate::bar::Display;
 use crate::error::FetchError;
@@ -24,9 +26,8 @@ use crate::pattern::{LeftOut, select};
 use crate::progress::{Progress, Snapshot};
 use crate::rate::{Counter, Meter};
 use crate::report::{exit_code, print_json, write_termination_message};
-use crate::source::hugging_face::{API_RETRY, HuggingFace, find_token};
+use crate::serve;
 use crate::source::{Listing, RemoteFile, Source, check_listing};
-use crate::{http, serve};
 
 /// What every command works with.
 struct Run {
@@ -122,16 +123,7 @@ struct Selected {
 }
 
 async fn list(run: &Run, args: &SourceArgs) -> Result<Selected, FetchError> {
-    let variable = |name: &str| std::env::var(name).ok();
-    let token = find_token(args.token_file.as_deref(), &args.endpoint, &variable)?;
-    let client = http::api_client()?;
-    let source = HuggingFace::new(
-        args.endpoint.clone(),
-        args.source.clone(),
-        token.as_ref(),
-        client,
-        API_RETRY,
-    )?;
+    let Opened { source, origin } = open(args)?;
     let listing = tokio::select! {
         listing = source.list() => listing?,
         () = run.stop.cancelled() => return Err(FetchError::Interrupted),
@@ -154,8 +146,8 @@ async fn list(run: &Run, args: &SourceArgs) -> Result<Selected, FetchError> {
         "listed"
     );
     Ok(Selected {
-        source: Arc::new(source),
-        origin: format!("{}/{}@{revision}", args.endpoint, args.source.repo),
+        source,
+        origin: format!("{origin}@{revision}"),
         revision,
         files: selection.selected,
         left_out: selection.left_out,

@@ -1,7 +1,10 @@
 //! A source lists the files of a revision and says where the bytes of each are now. It moves no bytes.
 
+mod address;
+mod api;
 mod check;
 pub mod hugging_face;
+pub mod plain_http;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -12,6 +15,8 @@ use crate::error::SourceError;
 use crate::path::FilePath;
 use crate::redact::SecretUrl;
 
+pub use self::address::{InvalidSource, SourceAddress};
+pub use self::api::API_RETRY;
 pub use self::check::check_listing;
 
 /// A place that holds a model.
@@ -27,7 +32,7 @@ pub trait Source: Send + Sync + 'static {
 /// All files of one immutable revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// Immutable revision: a commit for Hugging Face.
+    /// Immutable revision: a commit for Hugging Face, a digest for files on a plain HTTP server.
     pub revision: String,
     /// Its files, in the order the source gave.
     pub files: Vec<RemoteFile>,

@@ -8,7 +8,6 @@ mod locate;
 mod token;
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -23,11 +22,12 @@ pub use self::address::{Endpoint, InvalidAddress, InvalidEndpoint, ModelAddress,
 use self::answers::Asked;
 use self::locate::Hop;
 pub use self::token::find_token;
+use super::api::{is_head_unknown, is_redirect, persist, read_body};
 use super::{Listing, Location, RemoteFile, Source};
 use crate::error::SourceError;
 use crate::http::describe;
 use crate::redact::SecretUrl;
-use crate::retry::{Backoff, Policy};
+use crate::retry::Policy;
 
 /// As the hub's own client: more hops are a loop.
 const MAX_HOPS: usize = 20;
@@ -37,17 +37,6 @@ const MAX_PAGES: usize = 10_000;
 
 /// The hub asks to stay well below this in one repository, and a listing must fit into memory.
 const MAX_FILES: usize = 100_000;
-
-/// A page of a thousand entries is below one MiB.
-const MAX_ANSWER_BYTES: usize = 16 << 20;
-
-/// Five tries, as the hub's own client; a pause of more than a minute is left to whoever started us.
-pub const API_RETRY: Policy = Policy {
-    base: Duration::from_millis(500),
-    cap: Duration::from_secs(8),
-    retry_after_cap: Duration::from_mins(1),
-    attempts: 5,
-};
 
 /// One model of a hub.
 #[derive(Clone, Debug)]
@@ -75,32 +64,6 @@ impl HuggingFace {
             client,
             retry,
         })
-    }
-
-    /// Tries until it succeeds, fails for good, or the policy gives up.
-    async fn persist<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, SourceError>
-    where
-        F: Future<Output = Result<T, SourceError>>,
-    {
-        let mut backoff = Backoff::new(self.retry, rand::random());
-        loop {
-            let error = match attempt().await {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
-            let is_hopeless = error.class.is_permanent() || error.class == FailureClass::Internal;
-            let is_too_long = error
-                .retry_after
-                .is_some_and(|pause| pause > self.retry.retry_after_cap);
-            if is_hopeless || is_too_long {
-                return Err(error);
-            }
-            let Some(pause) = backoff.failed(error.retry_after) else {
-                return Err(error);
-            };
-            tracing::warn!(error = %error, class = %error.class, pause = ?pause, "the hub failed; trying again");
-            tokio::time::sleep(pause).await;
-        }
     }
 
     /// Sends a request to the endpoint's own host, with the token.
@@ -188,7 +151,7 @@ impl HuggingFace {
             if !seen.insert(url.clone()) || seen.len() > MAX_PAGES {
                 return Err(endless("its pages do not end"));
             }
-            let (headers, entries) = self.persist(|| self.json::<Vec<listing::Entry>>(&url)).await?;
+            let (headers, entries) = persist(self.retry, || self.json::<Vec<listing::Entry>>(&url)).await?;
             for entry in entries {
                 files.extend(listing::remote_file(&entry, &self.address.repo, &page)?);
             }
@@ -244,41 +207,15 @@ impl HuggingFace {
 impl Source for HuggingFace {
     async fn list(&self) -> Result<Listing, SourceError> {
         let url = self.endpoint.revision(&self.address.repo, &self.address.revision);
-        let (_, info) = self.persist(|| self.json(&url)).await?;
+        let (_, info) = persist(self.retry, || self.json(&url)).await?;
         let revision = listing::commit(info)?;
         let files = self.tree(&revision).await?;
         Ok(Listing { revision, files })
     }
 
     async fn locate(&self, revision: &str, file: &RemoteFile) -> Result<Location, SourceError> {
-        self.persist(|| self.locate_once(revision, file)).await
+        persist(self.retry, || self.locate_once(revision, file)).await
     }
-}
-
-/// Not all of 3xx: `304` redirects nowhere.
-fn is_redirect(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
-}
-
-fn is_head_unknown(status: StatusCode) -> bool {
-    matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)
-}
-
-async fn read_body(response: &mut Response, url: &SecretUrl) -> Result<Vec<u8>, SourceError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| describe(&error, url))? {
-        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(SourceError::new(
-                FailureClass::SourceError,
-                format!(
-                    "{url} answered more than {} MiB; that is no hub's answer",
-                    MAX_ANSWER_BYTES >> 20
-                ),
-            ));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }
 
 fn parse_json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8], url: &SecretUrl) -> Result<T, SourceError> {

@@ -3,4 +3,5 @@
 
 mod command_line;
 mod conversation;
+mod plain_http;
 mod scripted;

@@ -1,0 +1,73 @@
+//! What names a model, whatever its source: the scheme says which.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::hugging_face::{InvalidAddress, ModelAddress};
+use super::plain_http::{HttpAddress, InvalidHttpAddress};
+
+/// A model at one of the sources there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceAddress {
+    /// `hf://org/name@revision`, or without scheme.
+    HuggingFace(ModelAddress),
+    /// `https://host/file#sha256=<hex>`, or `https://host/SHA256SUMS`.
+    PlainHttp(HttpAddress),
+}
+
+/// Why a text names no model.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSource {
+    /// A scheme of no source.
+    #[error("the scheme {0}:// is not supported; give hf://org/name, or https:// with a digest")]
+    Scheme(String),
+    /// Not a model of the hub.
+    #[error(transparent)]
+    HuggingFace(#[from] InvalidAddress),
+    /// Nothing that can be proven on an HTTP server.
+    #[error(transparent)]
+    PlainHttp(#[from] InvalidHttpAddress),
+}
+
+impl FromStr for SourceAddress {
+    type Err = InvalidSource;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSource> {
+        match text.split_once("://") {
+            None | Some(("hf", _)) => Ok(Self::HuggingFace(text.parse()?)),
+            Some(("http" | "https", _)) => Ok(Self::PlainHttp(text.parse()?)),
+            Some((scheme, _)) => Err(InvalidSource::Scheme(scheme.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for SourceAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HuggingFace(address) => write!(f, "hf://{}@{}", address.repo, address.revision),
+            Self::PlainHttp(address) => address.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const HEX: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
+
+    #[rstest]
+    #[case("org/name", Some("hf://org/name@main"))]
+    #[case("hf://org/name@v1", Some("hf://org/name@v1"))]
+    #[case("https://host/m.gguf#sha256=$HEX", Some("https://host/m.gguf#sha256=$HEX"))]
+    #[case("http://host/SHA256SUMS", Some("http://host/SHA256SUMS"))]
+    #[case("https://huggingface.co/org/name", None)]
+    #[case("ftp://host/m.gguf", None)]
+    fn the_scheme_says_which_source(#[case] text: &str, #[case] shown: Option<&str>) {
+        let address = text.replace("$HEX", HEX).parse::<SourceAddress>().ok();
+        let shown = shown.map(|shown| shown.replace("$HEX", HEX));
+        assert_eq!(address.map(|address| address.to_string()), shown);
+    }
+}

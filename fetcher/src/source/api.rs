@@ -1,0 +1,74 @@
+//! What the APIs of all sources have in common: trying again, bounded answers, redirects that are none of ours.
+
+use std::time::Duration;
+
+use modelcache_crds::report::FailureClass;
+use reqwest::{Response, StatusCode};
+
+use crate::error::SourceError;
+use crate::http::describe;
+use crate::redact::SecretUrl;
+use crate::retry::{Backoff, Policy};
+
+/// A page of a thousand entries is below one MiB.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
+
+/// Five tries, as the hub's own client; a pause of more than a minute is left to whoever started us.
+pub const API_RETRY: Policy = Policy {
+    base: Duration::from_millis(500),
+    cap: Duration::from_secs(8),
+    retry_after_cap: Duration::from_mins(1),
+    attempts: 5,
+};
+
+/// Tries until it succeeds, fails for good, or the policy gives up.
+pub(super) async fn persist<T, F>(policy: Policy, mut attempt: impl FnMut() -> F) -> Result<T, SourceError>
+where
+    F: Future<Output = Result<T, SourceError>>,
+{
+    let mut backoff = Backoff::new(policy, rand::random());
+    loop {
+        let error = match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        let is_hopeless = error.class.is_permanent() || error.class == FailureClass::Internal;
+        let is_too_long = error.retry_after.is_some_and(|pause| pause > policy.retry_after_cap);
+        if is_hopeless || is_too_long {
+            return Err(error);
+        }
+        let Some(pause) = backoff.failed(error.retry_after) else {
+            return Err(error);
+        };
+        tracing::warn!(error = %error, class = %error.class, pause = ?pause, "the source failed; trying again");
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// The body of an answer of the API, which is no model.
+pub(super) async fn read_body(response: &mut Response, url: &SecretUrl) -> Result<Vec<u8>, SourceError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| describe(&error, url))? {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(SourceError::new(
+                FailureClass::SourceError,
+                format!(
+                    "{url} answered more than {} MiB; that is no listing",
+                    MAX_ANSWER_BYTES >> 20
+                ),
+            ));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Not all of 3xx: `304` redirects nowhere.
+pub(super) fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// Some mirrors and signed addresses know GET alone.
+pub(super) fn is_head_unknown(status: StatusCode) -> bool {
+    matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)
+}
