@@ -149,6 +149,11 @@ fn refused() -> Vec<(&'static str, Value, Option<Value>)> {
             with(&json!({"requirements": {"memory": "0"}})),
             None,
         ),
+        (
+            "fetch.maxBytesPerSecond must be a quantity",
+            with(&json!({"fetch": {"maxBytesPerSecond": "1023"}})),
+            None,
+        ),
     ]
 }
 
@@ -190,6 +195,8 @@ fn what_is_right_is_taken() {
             None,
         ),
         (with(&json!({"requirements": {"memory": "24Gi"}})), None),
+        (with(&json!({"fetch": {"maxBytesPerSecond": "1Ki"}})), None),
+        (with(&json!({"fetch": {"maxBytesPerSecond": 52_428_800}})), None),
         // Whole numbers are quantities too.
         (storage(&json!({"size": 1_073_741_824})), None),
         // What may change.

@@ -146,6 +146,8 @@ pub struct GpuRequirement {
 /// How the bytes are fetched.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.maxBytesPerSecond) || (isQuantity(string(self.maxBytesPerSecond)) && quantity(string(self.maxBytesPerSecond)).isGreaterThan(quantity('1023')) && quantity(string(self.maxBytesPerSecond)).isLessThan(quantity('1Ei')))")
+    .message("fetch.maxBytesPerSecond must be a quantity from 1Ki to below 1Ei, for example 50Mi"))]
 pub struct Fetch {
     /// Connections in all, over all files. Left out: 8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -156,6 +158,11 @@ pub struct Fetch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 32))]
     pub parallel_files: Option<i32>,
+
+    /// Bytes per second that this fetch may take of the network, over all connections, for example `50Mi`. Left out:
+    /// as many as come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes_per_second: Option<Quantity>,
 
     /// Seconds without a byte after which a connection is given up and its range is fetched anew. Left out: 15.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -117,6 +117,9 @@ pub struct Transfer {
     pub connections: Option<i32>,
     /// Files at the same time.
     pub parallel_files: Option<i32>,
+    /// Bytes per second, over all connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bytes_per_second: Option<i64>,
     /// Seconds without a byte before a connection is given up.
     pub stall_timeout_seconds: Option<i32>,
     /// Resources of the fetching container.
@@ -139,6 +142,11 @@ pub fn validate(cache: &ModelCache) -> Result<ValidatedCache, InvalidSpec> {
         transfer: Transfer {
             connections: fetch.connections,
             parallel_files: fetch.parallel_files,
+            max_bytes_per_second: fetch
+                .max_bytes_per_second
+                .as_ref()
+                .map(|rate| positive("fetch.maxBytesPerSecond", rate, "50Mi"))
+                .transpose()?,
             stall_timeout_seconds: fetch.stall_timeout_seconds,
             resources: fetch.resources,
         },

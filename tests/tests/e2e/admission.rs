@@ -63,6 +63,10 @@ async fn a_spec_that_cannot_work_is_refused_with_what_to_write_instead() {
             (json!({"fetch": {"connections": 65}}), "spec.fetch.connections"),
             (json!({"fetch": {"parallelFiles": 33}}), "spec.fetch.parallelFiles"),
             (
+                json!({"fetch": {"maxBytesPerSecond": "100"}}),
+                "fetch.maxBytesPerSecond must be a quantity from 1Ki",
+            ),
+            (
                 json!({"fetch": {"stallTimeoutSeconds": 0}}),
                 "spec.fetch.stallTimeoutSeconds",
             ),

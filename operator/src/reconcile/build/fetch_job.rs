@@ -55,9 +55,10 @@ fn args(cache: &ValidatedCache, resolved: &Resolved) -> Vec<String> {
     ];
     let transfer = &cache.transfer;
     let given = [
-        ("connections", transfer.connections),
-        ("parallel-files", transfer.parallel_files),
-        ("stall-timeout", transfer.stall_timeout_seconds),
+        ("connections", transfer.connections.map(i64::from)),
+        ("parallel-files", transfer.parallel_files.map(i64::from)),
+        ("max-bytes-per-second", transfer.max_bytes_per_second),
+        ("stall-timeout", transfer.stall_timeout_seconds.map(i64::from)),
     ];
     args.extend(
         given

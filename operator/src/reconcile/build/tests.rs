@@ -42,7 +42,7 @@ fn full() -> ValidatedCache {
             "tolerations": [{ "key": "gpu", "operator": "Exists", "effect": "NoSchedule" }],
         },
         "fetch": {
-            "connections": 16, "parallelFiles": 2, "stallTimeoutSeconds": 30,
+            "connections": 16, "parallelFiles": 2, "maxBytesPerSecond": "50Mi", "stallTimeoutSeconds": 30,
             "resources": { "limits": { "memory": "1Gi" } },
         },
     }))
