@@ -114,7 +114,7 @@ async fn the_program_publishes_what_a_list_names_and_refuses_other_bytes() {
     for method in ["HEAD", "GET"] {
         server.on(&format!("{method} /sub/m.gguf"), [answer(200).body(b"abc")]);
         server.on(&format!("{method} /empty"), [answer(200)]);
-        server.on(&format!("{method} /other"), [answer(200).body(b"abd")]);
+        server.on(&format!("{method} /other"), [answer(200).body(b"xyz")]);
     }
     let run = async |source: String, name: &str| {
         let program = env!("CARGO_BIN_EXE_modelcache-fetcher");
