@@ -58,7 +58,8 @@ async fn too_little_memory_is_told_and_checked_again_when_a_pod_frees_some() {
         let told = Told {
             on: CAPACITY,
             reason: Reason::InsufficientMemory,
-            says: &["0 of 1 node fit: node2 has 1.", "Gi of 3Gi memory free"],
+            // How much exactly depends on the pods of other tests.
+            says: &["0 of 1 node fit: node2 has ", "Gi of 3Gi memory free"],
         };
         let cache = world.until_told("tight", &told).await?;
         let capacity = cache.status.and_then(|status| status.capacity).context("no capacity")?;
