@@ -8,12 +8,16 @@
 mod active;
 mod bandwidth;
 mod board;
+mod buffers;
 mod connection;
 mod content;
+mod disk;
+mod durable;
 mod lane;
 mod locations;
 mod partial;
 mod pauses;
+mod piece_length;
 mod redirect;
 mod request;
 mod reuse;
@@ -25,14 +29,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::bandwidth::Bandwidth;
 use self::board::Board;
+use self::buffers::Buffers;
 use self::content::{Content, contents};
 use self::pauses::Pauses;
+use self::piece_length::PieceLength;
 use self::reuse::Reuse;
 use self::schedule::Limits;
 use crate::error::{FetchError, SourceError};
@@ -40,6 +46,15 @@ use crate::progress::Progress;
 use crate::retry;
 use crate::source::{RemoteFile, Source};
 use crate::store::{Store, revision_id};
+
+/// Blocks that may be written while others are filled. More do not make a disk faster.
+const WRITES: usize = 8;
+
+/// Written blocks that may wait in memory for the hash. Beyond them blocks are read back from the disk.
+const KEPT: usize = 24;
+
+/// Bytes of the shortest pieces.
+const SHORTEST_PIECE: u64 = 2 << 20;
 
 /// How a fetch goes about its work.
 #[derive(Clone, Debug)]
@@ -52,7 +67,7 @@ pub struct Settings {
     pub stall_timeout: Duration,
     /// When to try again.
     pub retry: retry::Policy,
-    /// Bytes asked for by one request.
+    /// Bytes asked for by one request at most.
     pub piece_bytes: u64,
     /// Bytes written, checked and journalled as one; a piece is a whole number of them.
     pub block_bytes: u64,
@@ -77,9 +92,9 @@ impl Default for Settings {
             parallel_files: 4,
             stall_timeout: Duration::from_secs(15),
             retry: retry::Policy::default(),
-            piece_bytes: 8 << 20,
+            piece_bytes: 16 << 20,
             block_bytes: 1 << 20,
-            window_pieces: 32,
+            window_pieces: 16,
             unsynced_bytes: 64 << 20,
             sync_interval: Duration::from_secs(2),
             refetches: 2,
@@ -118,6 +133,12 @@ struct Run {
     client: reqwest::Client,
     progress: Progress,
     board: Board,
+    piece_length: Mutex<PieceLength>,
+    buffers: Arc<Buffers>,
+    /// Bytes of whole blocks that may be written and not yet durable.
+    unsynced_bytes: u64,
+    /// One permit for each of these blocks.
+    unsynced: Arc<Semaphore>,
     pauses: Pauses,
     bandwidth: Option<Bandwidth>,
     store: Store,
@@ -170,11 +191,27 @@ pub async fn fetch(
     let reuse = Reuse::survey(store, &id)?;
     room::require(store, &contents, &reuse)?;
     let settings = sound(settings);
+    // What connections hold of blocks that are not whole is lost with a kill, too.
+    let unsynced_blocks = (settings.unsynced_bytes / settings.block_bytes)
+        .saturating_sub(settings.connections as u64)
+        .max(4);
+    let piece_length = PieceLength::new(SHORTEST_PIECE.max(settings.block_bytes), settings.piece_bytes);
     let run = Arc::new(Run {
+        piece_length: Mutex::new(piece_length),
+        unsynced_bytes: unsynced_blocks * settings.block_bytes,
+        unsynced: Arc::new(Semaphore::new(
+            usize::try_from(unsynced_blocks).unwrap_or(Semaphore::MAX_PERMITS),
+        )),
         board: Board::new(Limits {
-            piece_blocks: settings.piece_bytes / settings.block_bytes,
-            window_blocks: settings.window_pieces * settings.piece_bytes / settings.block_bytes,
+            piece: piece_length.bytes() / settings.block_bytes,
+            window: settings.window_pieces * settings.piece_bytes / settings.block_bytes,
+            memory: KEPT as u64,
         }),
+        buffers: Buffers::new(
+            settings.block_bytes,
+            settings.connections + settings.connections.min(WRITES),
+            KEPT,
+        ),
         bandwidth: settings.max_bytes_per_second.map(Bandwidth::new),
         seeds: AtomicU64::new(settings.seed),
         settings,
@@ -313,6 +350,13 @@ impl Run {
             lock(&self.failure).get_or_insert(error);
         }
         self.halt.cancel();
+    }
+
+    /// Takes note of how a piece arrived.
+    fn learn_piece_length(&self, first_byte: Duration, bytes: u64, body: Duration) {
+        let mut length = lock(&self.piece_length);
+        length.observe(first_byte, bytes, body);
+        self.board.set_piece_blocks(length.bytes() / self.settings.block_bytes);
     }
 
     /// Fixes the jitter of one more schedule.

@@ -1,27 +1,34 @@
 //! A file under way, as the connections see it.
 
-use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::buffers::Buffer;
+use super::disk::Disk;
 use super::locations::Locations;
 use crate::error::StorageError;
 use crate::source::RemoteFile;
 
 /// A block that was written, but is not durable yet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Written {
     pub(super) block: u64,
     /// CRC-32C of what was written.
     pub(super) checksum: u32,
+    /// What was written, if there was room to keep it for the hash.
+    pub(super) kept: Option<Buffer>,
+    /// Its share in what may be received and not yet durable; given back when it is.
+    pub(super) unsynced: Option<OwnedSemaphorePermit>,
 }
 
 /// What connections need to fetch pieces of a file.
 #[derive(Debug)]
 pub(super) struct ActiveFile {
     pub(super) remote: RemoteFile,
-    pub(super) disk: Arc<File>,
+    pub(super) disk: Arc<Disk>,
     /// Name for error messages.
     pub(super) label: String,
     pub(super) block_bytes: u64,

@@ -66,6 +66,11 @@ impl Board {
         state.files.remove(&file);
     }
 
+    /// How many files are under way.
+    pub(super) fn files(&self) -> u64 {
+        self.state().files.len() as u64
+    }
+
     /// The next piece and its file, waited for; `None` when nothing will come any more.
     pub(super) async fn next(&self) -> Option<(Piece, Arc<ActiveFile>)> {
         loop {
@@ -86,6 +91,11 @@ impl Board {
             }
             changed.await;
         }
+    }
+
+    /// From now on pieces have this many blocks.
+    pub(super) fn set_piece_blocks(&self, blocks: u64) {
+        self.state().schedule.set_piece_blocks(blocks);
     }
 
     /// A block of a piece under way is written.

@@ -2,18 +2,20 @@
 //!
 //! What was received is kept when an answer is cut, down to the byte: only the rest of a piece is asked for again.
 
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::active::{ActiveFile, Written};
+use super::buffers::Buffer;
 use super::request::{self, Answer};
-use super::schedule::Piece;
+use super::schedule::{FileNumber, Piece};
 use super::{Run, Trouble};
-use crate::error::{FetchError, SourceError};
+use crate::error::{FetchError, SourceError, StorageError};
 use crate::retry::Backoff;
 
 /// Bytes per second below which a connection counts as stalled. A byte now and then would keep a dead connection for
@@ -55,25 +57,39 @@ enum Done {
     RangesIgnored,
 }
 
-/// Fetches a piece, trying again for as long as that helps.
-async fn fetch(run: &Run, piece: &Piece, file: &ActiveFile) -> Result<Done, FetchError> {
-    let bytes = file.bytes(&piece.blocks);
+/// Fetches a piece. When it returns, nothing of it is being written any more.
+async fn fetch(run: &Arc<Run>, piece: &Piece, file: &Arc<ActiveFile>) -> Result<Done, FetchError> {
     let mut gathering = Gathering {
         run,
         piece,
         file,
-        start: bytes.start,
-        buffer: Vec::new(),
+        start: file.bytes(&piece.blocks).start,
+        buffer: None,
+        writing: None,
     };
+    let gathered = gather(&mut gathering).await;
+    gathering.settle().await?;
+    gathered
+}
+
+/// Asks for a piece as often as that helps.
+async fn gather(gathering: &mut Gathering<'_>) -> Result<Done, FetchError> {
+    let Gathering { run, piece, file, .. } = *gathering;
+    let bytes = file.bytes(&piece.blocks);
     let mut backoff = Backoff::new(run.settings.retry, run.next_seed());
     let mut relocated = false;
     while gathering.position() < bytes.end {
         let before = gathering.position();
+        let begin = Instant::now();
         let asked = request::ask(run, file, before..bytes.end, piece.sequential).await;
+        let answered = Instant::now();
         let read = match asked {
             Ok(answer) => gathering.read(answer).await,
             Err(trouble) => Err(trouble),
         };
+        if read.is_ok() {
+            run.learn_piece_length(answered - begin, gathering.position() - before, answered.elapsed());
+        }
         if gathering.position() > before {
             backoff.progressed();
             relocated = false;
@@ -139,18 +155,20 @@ impl Pace {
 
 /// The bytes of a piece, gathering to blocks.
 struct Gathering<'a> {
-    run: &'a Run,
+    run: &'a Arc<Run>,
     piece: &'a Piece,
-    file: &'a ActiveFile,
+    file: &'a Arc<ActiveFile>,
     /// Where the buffer goes: the beginning of a block.
     start: u64,
-    buffer: Vec<u8>,
+    buffer: Option<Buffer>,
+    /// The block before, which is written while this one is filled.
+    writing: Option<JoinHandle<Result<(), StorageError>>>,
 }
 
 impl Gathering<'_> {
     /// The next byte to ask for.
     fn position(&self) -> u64 {
-        self.start + self.buffer.len() as u64
+        self.start + self.buffer.as_ref().map_or(0, Buffer::len) as u64
     }
 
     /// Reads the body of an answer.
@@ -211,45 +229,64 @@ impl Gathering<'_> {
         Ok(())
     }
 
-    /// Takes bytes in, and writes every block that is full.
+    /// Takes bytes in, and has every block written that is full.
     async fn take(&mut self, mut bytes: Bytes) -> Result<(), Trouble> {
         while bytes.has_remaining() {
             let block = self.start / self.file.block_bytes;
             let end = self.file.bytes(&(block..block + 1)).end;
-            if self.buffer.capacity() == 0 {
-                self.buffer
-                    .reserve_exact(usize::try_from(end - self.start).unwrap_or_default());
-            }
-            let room = usize::try_from(end - self.position()).unwrap_or(usize::MAX);
-            let part = bytes.split_to(room.min(bytes.len()));
-            self.buffer.extend_from_slice(&part);
-            if self.position() == end {
-                self.write(block).await?;
+            let mut buffer = match self.buffer.take() {
+                Some(buffer) => buffer,
+                None => self.run.buffers.get().await,
+            };
+            let room = end - self.start - buffer.len() as u64;
+            let part = bytes.split_to(usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len()));
+            buffer.extend(&part);
+            if part.len() as u64 == room {
+                // One write at a time: a disk that is slower than the source must hold it back.
+                self.settle().await.map_err(Trouble::Failed)?;
+                let unsynced = Arc::clone(&self.run.unsynced).acquire_owned().await.ok();
+                self.start = end;
+                self.writing = Some(write(self.run, self.file, self.piece.file, block, buffer, unsynced));
+            } else {
+                self.buffer = Some(buffer);
             }
         }
         Ok(())
     }
 
-    /// Writes a block where it belongs, and tells those who wait for it.
-    async fn write(&mut self, block: u64) -> Result<(), Trouble> {
-        let buffer = std::mem::take(&mut self.buffer);
-        let start = self.start;
-        let disk = Arc::clone(&self.file.disk);
-        let written = tokio::task::spawn_blocking(move || {
-            let checksum = crc32c::crc32c(&buffer);
-            disk.write_all_at(&buffer, start).map(|()| (buffer, checksum))
-        })
-        .await
-        .map_err(|error| Trouble::Failed(FetchError::Internal(format!("a write ended early: {error}"))))?;
-        let (mut buffer, checksum) = written
-            .map_err(self.file.storage("write"))
-            .map_err(|error| Trouble::Failed(error.into()))?;
-        self.start += buffer.len() as u64;
-        buffer.clear();
-        self.buffer = buffer;
-        self.run.board.written(self.piece.file, block);
-        // The lane is gone only when the file was given up: then nobody waits for its blocks.
-        let _ = self.file.written.send(Written { block, checksum });
+    /// Waits for the write under way.
+    async fn settle(&mut self) -> Result<(), FetchError> {
+        if let Some(writing) = self.writing.take() {
+            writing
+                .await
+                .map_err(|error| FetchError::Internal(format!("a write ended early: {error}")))??;
+        }
         Ok(())
     }
+}
+
+/// Writes a block where it belongs, and tells those who wait for it.
+fn write(
+    run: &Arc<Run>,
+    file: &Arc<ActiveFile>,
+    number: FileNumber,
+    block: u64,
+    buffer: Buffer,
+    unsynced: Option<OwnedSemaphorePermit>,
+) -> JoinHandle<Result<(), StorageError>> {
+    let (run, file) = (Arc::clone(run), Arc::clone(file));
+    tokio::task::spawn_blocking(move || {
+        let checksum = crc32c::crc32c(buffer.bytes());
+        let start = file.bytes(&(block..block + 1)).start;
+        file.disk.write(buffer.bytes(), start).map_err(file.storage("write"))?;
+        run.board.written(number, block);
+        // The lane is gone only when the file was given up: then nobody waits for its blocks.
+        let _ = file.written.send(Written {
+            block,
+            checksum,
+            kept: buffer.keep(),
+            unsynced,
+        });
+        Ok(())
+    })
 }

@@ -17,6 +17,9 @@ use crate::error::FetchError;
 /// How soon a lane notices that everything ends.
 const GLANCE: Duration = Duration::from_millis(100);
 
+/// How soon a lane notices that a sync has ended.
+const NUDGE: Duration = Duration::from_millis(2);
+
 /// Works until no file is left, or everything ends.
 pub(super) fn run(run: &Run) {
     loop {
@@ -97,7 +100,7 @@ fn attempt(run: &Run, content: &Content) -> Result<Partial, FetchError> {
     let (written, arriving) = channel();
     let active = ActiveFile {
         remote: content.remote.clone(),
-        disk: partial.file(),
+        disk: partial.disk(),
         label: partial.label().to_owned(),
         block_bytes: settings.block_bytes,
         locations: Locations::default(),
@@ -119,9 +122,10 @@ fn follow(
     partial: &mut Partial,
     arriving: &Receiver<Written>,
 ) -> Result<(), FetchError> {
-    // Lanes share the bound, so that a kill loses no more of many files than of one.
-    let unsynced_bytes = run.settings.unsynced_bytes / run.settings.parallel_files as u64;
     loop {
+        // Lanes share the bound, so that a kill loses no more of many files than of one; and each begins when half of
+        // its share is used up, for the other half comes in while it syncs.
+        let unsynced_bytes = run.unsynced_bytes / 2 / run.board.files().max(1);
         let drained = run.drained.load(Ordering::Acquire);
         wait(run, partial, arriving, unsynced_bytes);
         while let Ok(written) = arriving.try_recv() {
@@ -129,6 +133,7 @@ fn follow(
         }
         if drained {
             partial.sync()?;
+            partial.finish()?;
             return Err(FetchError::Interrupted);
         }
         let hashed = partial.hash_next()?;
@@ -153,6 +158,8 @@ fn wait(run: &Run, partial: &mut Partial, arriving: &Receiver<Written>, unsynced
     let due = partial
         .sync_due_in(unsynced_bytes, run.settings.sync_interval)
         .unwrap_or(GLANCE);
+    // One that is due while another is under way begins when that ends.
+    let due = if partial.can_sync() { due } else { due.max(NUDGE) };
     match arriving.recv_timeout(due.min(GLANCE)) {
         Ok(written) => partial.received(written),
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
@@ -160,7 +167,8 @@ fn wait(run: &Run, partial: &mut Partial, arriving: &Receiver<Written>, unsynced
 }
 
 fn sync_is_due(run: &Run, partial: &Partial, unsynced_bytes: u64) -> bool {
-    partial
-        .sync_due_in(unsynced_bytes, run.settings.sync_interval)
-        .is_some_and(|due| due.is_zero())
+    partial.can_sync()
+        && partial
+            .sync_due_in(unsynced_bytes, run.settings.sync_interval)
+            .is_some_and(|due| due.is_zero())
 }

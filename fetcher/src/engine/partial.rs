@@ -1,17 +1,20 @@
 //! A file under way, as its lane sees it: its bytes, its journal, and how far its hash has come.
 
-use std::fs::{self, File, OpenOptions};
+use std::collections::HashMap;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FallocateFlags, OFlags, fallocate};
+use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use super::active::Written;
+use super::buffers::{Buffer, Memory};
+use super::disk::Disk;
+use super::durable::{Batch, Durable};
 use super::room;
 use crate::digest::{ContentDigest, Hasher};
 use crate::error::{FetchError, StorageError};
@@ -26,18 +29,20 @@ pub(super) struct Partial {
     key: Key,
     path: PathBuf,
     label: String,
-    file: Arc<File>,
+    disk: Arc<Disk>,
     /// Left out for a file of one block: there is nothing between none of it and all of it.
-    journal: Option<Journal>,
+    durable: Option<Durable>,
     /// Blocks that are on disk, though perhaps not yet durable.
     written: Vec<bool>,
     hasher: Hasher,
     hashed: u64,
     /// Blocks hashed when the last checkpoint was noted.
     noted: u64,
-    unsynced: Vec<(u64, u32)>,
+    unsynced: Batch,
     oldest_unsynced: Option<Instant>,
-    buffer: Vec<u8>,
+    /// Blocks that the hash need not read back.
+    kept: HashMap<u64, Buffer>,
+    memory: Memory,
 }
 
 impl Partial {
@@ -56,15 +61,8 @@ impl Partial {
         let path = store.partial(&remote.digest);
         let label = format!("{} (as {})", remote.path, path.display());
         let fault = |action| StorageError::at(action, Path::new(&label));
-        let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .custom_flags(flags)
-            .open(&path)
-            .map_err(fault("open"))?;
+        let disk = Disk::open(&path).map_err(fault("open"))?;
+        let file = disk.file();
         let fits = file.metadata().map_err(fault("read"))?.len() == remote.size;
 
         let journal_path = store.journal(&remote.digest);
@@ -80,22 +78,24 @@ impl Partial {
         };
         if recovered.blocks.is_empty() {
             file.set_len(0).map_err(fault("truncate"))?;
-            allocate(&file, remote.size, store.root()).map_err(fault("reserve room for"))?;
+            allocate(file, remote.size, store.root()).map_err(fault("reserve room for"))?;
         }
         let blocks = usize::try_from(remote.size.div_ceil(block_bytes)).unwrap_or(usize::MAX);
+        let disk = Arc::new(disk);
         let mut partial = Self {
             key,
             path,
+            durable: journal.map(|journal| Durable::new(Arc::clone(&disk), &label, journal)),
             label,
-            file: Arc::new(file),
-            journal,
+            disk,
             written: vec![false; blocks],
             hasher: Hasher::new(&remote.digest, remote.size),
             hashed: 0,
             noted: 0,
-            unsynced: Vec::new(),
+            unsynced: Batch::default(),
             oldest_unsynced: None,
-            buffer: Vec::new(),
+            kept: HashMap::new(),
+            memory: Memory::new(usize::try_from(remote.size.min(block_bytes)).unwrap_or(usize::MAX)),
         };
         partial.recover(&recovered, stop)?;
         Ok(partial)
@@ -109,8 +109,8 @@ impl Partial {
             if stop.is_cancelled() {
                 return Err(FetchError::Interrupted);
             }
-            self.read_block(*block)?;
-            if crc32c::crc32c(&self.buffer) == *checksum {
+            let length = self.load(*block)?;
+            if crc32c::crc32c(self.memory.first(length)) == *checksum {
                 self.mark(*block);
             } else {
                 tracing::warn!(
@@ -119,7 +119,11 @@ impl Partial {
                     "a block on disk is not what was written; it is fetched again"
                 );
             }
-            forget(&self.file, *block * self.key.block_bytes, self.block_length(*block));
+            forget(
+                self.disk.file(),
+                *block * self.key.block_bytes,
+                self.block_length(*block),
+            );
         }
         if let Some(Checkpoint { blocks, state }) = &recovered.checkpoint
             && (0..*blocks).all(|block| self.is_written(block))
@@ -150,16 +154,17 @@ impl Partial {
         (self.key.size - block * self.key.block_bytes).min(self.key.block_bytes)
     }
 
-    fn read_block(&mut self, block: u64) -> Result<(), StorageError> {
+    /// Reads a block into memory, and says how long it is.
+    fn load(&mut self, block: u64) -> Result<usize, StorageError> {
         let length = usize::try_from(self.block_length(block)).unwrap_or(usize::MAX);
-        self.buffer.resize(length, 0);
-        self.file
-            .read_exact_at(&mut self.buffer, block * self.key.block_bytes)
-            .map_err(StorageError::at("read", Path::new(&self.label)))
+        self.disk
+            .read(self.memory.first(length), block * self.key.block_bytes)
+            .map_err(StorageError::at("read", Path::new(&self.label)))?;
+        Ok(length)
     }
 
-    pub(super) fn file(&self) -> Arc<File> {
-        Arc::clone(&self.file)
+    pub(super) fn disk(&self) -> Arc<Disk> {
+        Arc::clone(&self.disk)
     }
 
     pub(super) fn label(&self) -> &str {
@@ -207,8 +212,14 @@ impl Partial {
     /// Takes note of a block that a connection has written.
     pub(super) fn received(&mut self, written: Written) {
         self.mark(written.block);
-        self.unsynced.push((written.block, written.checksum));
-        self.oldest_unsynced.get_or_insert_with(Instant::now);
+        if let Some(buffer) = written.kept {
+            self.kept.insert(written.block, buffer);
+        }
+        if self.durable.is_some() {
+            self.unsynced.blocks.push((written.block, written.checksum));
+            self.unsynced.permits.extend(written.unsynced);
+            self.oldest_unsynced.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Hashes the next block, if it is on disk, and says how many bytes that were.
@@ -216,51 +227,54 @@ impl Partial {
         if !self.can_hash() {
             return Ok(0);
         }
-        self.read_block(self.hashed)?;
-        self.hasher.update(&self.buffer);
+        let length = self.block_length(self.hashed);
+        if let Some(buffer) = self.kept.remove(&self.hashed) {
+            self.hasher.update(buffer.bytes());
+        } else {
+            let length = self.load(self.hashed)?;
+            self.hasher.update(self.memory.first(length));
+        }
         self.hashed += 1;
-        Ok(self.buffer.len() as u64)
+        Ok(length)
     }
 
     /// How long the lane may wait before it has to sync.
     pub(super) fn sync_due_in(&self, unsynced_bytes: u64, interval: Duration) -> Option<Duration> {
         let oldest = self.oldest_unsynced?;
-        if self.unsynced.len() as u64 * self.key.block_bytes >= unsynced_bytes {
+        if self.unsynced.blocks.len() as u64 * self.key.block_bytes >= unsynced_bytes {
             return Some(Duration::ZERO);
         }
         Some(interval.saturating_sub(oldest.elapsed()))
     }
 
-    /// Makes what was written durable, then notes it.
-    pub(super) fn sync(&mut self) -> Result<(), StorageError> {
-        let Some(journal) = self.journal.as_mut().filter(|_| !self.unsynced.is_empty()) else {
-            self.oldest_unsynced = None;
+    /// Whether a sync would be begun at once.
+    pub(super) fn can_sync(&self) -> bool {
+        self.durable.as_ref().is_none_or(Durable::is_idle)
+    }
+
+    /// Has what was written made durable and noted.
+    pub(super) fn sync(&mut self) -> Result<(), FetchError> {
+        self.oldest_unsynced = None;
+        let Some(durable) = self.durable.as_mut().filter(|_| !self.unsynced.blocks.is_empty()) else {
             return Ok(());
         };
-        self.file
-            .sync_data()
-            .map_err(StorageError::at("sync", Path::new(&self.label)))?;
-        let checkpoint = (self.hashed > self.noted)
+        let mut batch = std::mem::take(&mut self.unsynced);
+        batch.checkpoint = (self.hashed > self.noted)
             .then(|| self.hasher.state())
             .flatten()
             .map(|state| Checkpoint {
                 blocks: self.hashed,
                 state,
             });
-        journal
-            .append(&self.unsynced, checkpoint.as_ref())
-            .map_err(StorageError::at("write the journal of", Path::new(&self.label)))?;
-        // The page cache is charged to us; what is hashed and durable is not needed again.
         let from = self.noted * self.key.block_bytes;
-        forget(
-            &self.file,
-            from,
-            (self.hashed * self.key.block_bytes).saturating_sub(from),
-        );
+        batch.done_with = (from, (self.hashed * self.key.block_bytes).saturating_sub(from));
         self.noted = self.hashed;
-        self.unsynced.clear();
-        self.oldest_unsynced = None;
-        Ok(())
+        durable.begin(batch)
+    }
+
+    /// Waits until everything is durable that `sync` was called for.
+    pub(super) fn finish(&mut self) -> Result<(), FetchError> {
+        self.durable.as_mut().map_or(Ok(()), Durable::finish)
     }
 
     /// The digest of all bytes.
@@ -269,20 +283,24 @@ impl Partial {
     }
 
     /// Makes a proven file durable and moves it to where proven files wait.
-    pub(super) fn stage(self, to: &Path) -> Result<(), StorageError> {
+    pub(super) fn stage(mut self, to: &Path) -> Result<(), FetchError> {
+        self.finish()?;
         let label = Path::new(&self.label);
-        self.file.sync_all().map_err(StorageError::at("sync", label))?;
-        forget(&self.file, 0, 0);
+        self.disk.file().sync_all().map_err(StorageError::at("sync", label))?;
+        forget(self.disk.file(), 0, 0);
         if let Some(folder) = to.parent() {
             crate::store::create_folders(folder)?;
         }
-        fs::rename(&self.path, to).map_err(StorageError::at("rename", label))
+        fs::rename(&self.path, to).map_err(StorageError::at("rename", label))?;
+        Ok(())
     }
 
     /// Throws the bytes away, and the journal first.
-    pub(super) fn discard(self, store: &Store) -> Result<(), StorageError> {
+    pub(super) fn discard(mut self, store: &Store) -> Result<(), FetchError> {
+        self.finish()?;
         remove(&store.journal(&self.key.digest))?;
-        remove(&self.path)
+        remove(&self.path)?;
+        Ok(())
     }
 }
 

@@ -10,13 +10,16 @@ use std::ops::Range;
 /// Number of a file under way; never used twice, so that what arrives late for a file given up is nobody's.
 pub(crate) type FileNumber = u64;
 
-/// How pieces are cut.
+/// How pieces are cut, in blocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Blocks of a piece.
-    pub(crate) piece_blocks: u64,
-    /// Blocks that pieces may run ahead of the hash.
-    pub(crate) window_blocks: u64,
+    /// Of a piece; the length may change from one to the next.
+    pub(crate) piece: u64,
+    /// That pieces may run ahead of the hash while it waits for the source.
+    pub(crate) window: u64,
+    /// That pieces of all files may run ahead while the source waits for the hash: as many as stay in memory,
+    /// for a block further ahead would only have to be read back.
+    pub(crate) memory: u64,
 }
 
 /// A run of blocks to ask for.
@@ -61,6 +64,11 @@ impl Schedule {
         }
     }
 
+    /// From now on pieces have this many blocks.
+    pub(crate) fn set_piece_blocks(&mut self, blocks: u64) {
+        self.limits.piece = blocks.max(1);
+    }
+
     /// Takes a file up, of which some blocks are there already and the first ones are hashed.
     pub(crate) fn add(&mut self, file: FileNumber, blocks: u64, written: impl IntoIterator<Item = u64>, hashed: u64) {
         let length = usize::try_from(blocks).unwrap_or(usize::MAX);
@@ -89,9 +97,13 @@ impl Schedule {
             .map(|(file, entry)| (entry.pieces_under_way, *file))
             .collect();
         order.sort_unstable();
+        let limits = Limits {
+            memory: self.limits.memory / (order.len() as u64).max(1),
+            ..self.limits
+        };
         order.into_iter().find_map(|(_, file)| {
             let entry = self.files.get_mut(&file)?;
-            let blocks = entry.next(self.limits)?;
+            let blocks = entry.next(limits)?;
             for block in blocks.clone() {
                 entry.set(block, Block::UnderWay);
             }
@@ -156,10 +168,15 @@ impl Entry {
             return None;
         }
         let count = self.blocks.len() as u64;
+        let ahead = if self.get(self.hashed) == Some(Block::Written) {
+            limits.memory.clamp(1, limits.window)
+        } else {
+            limits.window
+        };
         let window = if self.sequential {
             count
         } else {
-            count.min(self.hashed + limits.window_blocks)
+            count.min(self.hashed + ahead)
         };
         let missing = |block: &u64| self.get(*block) == Some(Block::Missing);
         let start = (self.hashed..window).find(missing)?;
@@ -167,7 +184,7 @@ impl Entry {
         let end = if self.sequential {
             count
         } else {
-            (start / limits.piece_blocks + 1) * limits.piece_blocks
+            (start / limits.piece + 1) * limits.piece
         };
         let end = (start..end.min(window))
             .find(|block| !missing(block))
@@ -185,8 +202,9 @@ mod tests {
     use super::*;
 
     const LIMITS: Limits = Limits {
-        piece_blocks: 4,
-        window_blocks: 16,
+        piece: 4,
+        window: 16,
+        memory: 8,
     };
 
     fn blocks(piece: Option<Piece>) -> Option<(FileNumber, Range<u64>)> {
@@ -210,6 +228,18 @@ mod tests {
         assert_eq!(first.last(), Some(&(1, 12..16)));
         schedule.hashed(1, 2);
         assert_eq!(blocks(schedule.next()), Some((1, 16..18)));
+    }
+
+    #[test]
+    fn a_source_faster_than_the_hash_is_held_back_to_what_stays_in_memory() {
+        let mut schedule = Schedule::new(LIMITS);
+        schedule.add(1, 100, [], 0);
+        assert_eq!(blocks(schedule.next()), Some((1, 0..4)));
+        schedule.written(1, 0);
+        assert_eq!(blocks(schedule.next()), Some((1, 4..8)));
+        assert_eq!(blocks(schedule.next()), None, "the hash is behind");
+        schedule.hashed(1, 1);
+        assert_eq!(blocks(schedule.next()), Some((1, 8..12)), "the source is behind");
     }
 
     #[test]

@@ -1,3 +1,6 @@
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+
 use sha2::{Digest, Sha256};
 
 use super::*;
@@ -42,10 +45,12 @@ impl Fixture {
             let end = start + partial.block_length(*block);
             let at = |offset| usize::try_from(offset).unwrap();
             let bytes = &self.content[at(start)..at(end)];
-            partial.file().write_all_at(bytes, start).unwrap();
+            partial.disk().write(bytes, start).unwrap();
             partial.received(Written {
                 block: *block,
                 checksum: crc32c::crc32c(bytes),
+                kept: None,
+                unsynced: None,
             });
         }
     }
@@ -74,6 +79,7 @@ fn what_was_synced_is_taken_up_and_the_hash_with_it() {
     fixture.write(&mut partial, &[0, 1, 2, 5, 9]);
     hash_all(&mut partial);
     partial.sync().unwrap();
+    partial.finish().unwrap();
     fixture.write(&mut partial, &[6]);
     drop(partial);
 
@@ -97,6 +103,7 @@ fn a_damaged_block_beyond_the_hash_is_fetched_again_alone() {
     fixture.write(&mut partial, &[0, 1, 5, 6]);
     hash_all(&mut partial);
     partial.sync().unwrap();
+    partial.finish().unwrap();
     drop(partial);
     fixture.damage(5 * BLOCK + 7);
     let partial = fixture.open();
@@ -111,6 +118,7 @@ fn a_damaged_block_that_was_hashed_is_fetched_and_hashed_again() {
     fixture.write(&mut partial, &[0, 1, 2, 3]);
     hash_all(&mut partial);
     partial.sync().unwrap();
+    partial.finish().unwrap();
     drop(partial);
     fixture.damage(BLOCK + 7);
     let mut partial = fixture.open();
@@ -127,11 +135,12 @@ fn bytes_of_another_length_are_not_believed_whatever_the_journal_says() {
     let mut partial = fixture.open();
     fixture.write(&mut partial, &[0, 1]);
     partial.sync().unwrap();
-    partial.file().set_len(BLOCK).unwrap();
+    partial.finish().unwrap();
+    partial.disk().file().set_len(BLOCK).unwrap();
     drop(partial);
     let partial = fixture.open();
     assert_eq!(partial.written_bytes(), 0);
-    assert_eq!(partial.file().metadata().unwrap().len(), fixture.remote.size);
+    assert_eq!(partial.disk().file().metadata().unwrap().len(), fixture.remote.size);
 }
 
 #[test]
