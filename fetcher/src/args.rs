@@ -16,8 +16,8 @@ use modelcache_crds::quantity;
 use modelcache_crds::report::FailureClass;
 
 use crate::pattern::Pattern;
-use crate::source::SourceAddress;
 use crate::source::hugging_face::Endpoint;
+use crate::source::{MirrorAddress, SourceAddress};
 
 /// Names the termination message's file; also looked for when the command line cannot be read.
 const TERMINATION_LOG: &str = "MODELCACHE_TERMINATION_LOG";
@@ -79,6 +79,14 @@ pub struct FetchArgs {
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
 
+    /// A further place that holds the same files; may be given several times (in the variable: one a line)
+    ///
+    /// The base URL of a server that speaks the hub's protocol, or any SOURCE. Files are fetched from all places at
+    /// once whose listing has the digest and size that SOURCE lists. A place that is slow or fails is asked less or no
+    /// more; one that sends wrong bytes is found, named and done without. The hub's token is not sent to mirrors.
+    #[arg(long, env = "MODELCACHE_MIRROR", value_name = "URL", value_delimiter = '\n')]
+    pub mirror: Vec<MirrorAddress>,
+
     /// Requests at the same time, over all files
     #[arg(long, env = "MODELCACHE_CONNECTIONS", value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub connections: u16,
@@ -103,7 +111,7 @@ pub struct FetchArgs {
 }
 
 /// Where a model comes from, and which of its files are wanted.
-#[derive(Group, Debug)]
+#[derive(Group, Clone, Debug)]
 pub struct SourceArgs {
     /// The model: hf://org/name[@revision], org/name[@revision], or https://... with a digest
     ///

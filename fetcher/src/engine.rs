@@ -7,6 +7,7 @@
 
 mod active;
 mod bandwidth;
+mod blame;
 mod board;
 mod buffers;
 mod connection;
@@ -15,6 +16,7 @@ mod disk;
 mod durable;
 mod lane;
 mod locations;
+mod origins;
 mod partial;
 mod pauses;
 mod piece_length;
@@ -23,6 +25,7 @@ mod request;
 mod reuse;
 mod room;
 mod schedule;
+mod steering;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,6 +40,8 @@ use self::bandwidth::Bandwidth;
 use self::board::Board;
 use self::buffers::Buffers;
 use self::content::{Content, contents};
+use self::origins::Origins;
+pub use self::origins::{Origin, OriginOutcome};
 use self::pauses::Pauses;
 use self::piece_length::PieceLength;
 use self::reuse::Reuse;
@@ -44,7 +49,7 @@ use self::schedule::Limits;
 use crate::error::{FetchError, SourceError};
 use crate::progress::Progress;
 use crate::retry;
-use crate::source::{RemoteFile, Source};
+use crate::source::RemoteFile;
 use crate::store::{Store, revision_id};
 
 /// Blocks that may be written while others are filled. More do not make a disk faster.
@@ -55,6 +60,9 @@ const KEPT: usize = 24;
 
 /// Bytes of the shortest pieces.
 const SHORTEST_PIECE: u64 = 2 << 20;
+
+/// How often it is looked what each origin brings.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// How a fetch goes about its work.
 #[derive(Clone, Debug)]
@@ -117,19 +125,20 @@ impl RangeClient {
 }
 
 /// What a fetch cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// Bytes that came over the network.
     pub bytes_fetched: u64,
     /// Bytes that were on disk already.
     pub bytes_reused: u64,
+    /// What each origin was good for.
+    pub origins: Vec<OriginOutcome>,
 }
 
 /// Everything lanes and connections share.
 struct Run {
     settings: Settings,
-    revision: String,
-    source: Arc<dyn Source>,
+    origins: Origins,
     client: reqwest::Client,
     progress: Progress,
     board: Board,
@@ -169,7 +178,8 @@ enum Trouble {
     Failed(FetchError),
 }
 
-/// Fetches every file into the store's staging, each proven against its digest and durable.
+/// Fetches every file into the store's staging, each proven against its digest and durable. All origins are asked for
+/// what they offer; `revision` is the name of the revision in the store.
 #[expect(
     clippy::too_many_arguments,
     reason = "each is a different collaborator, and there is one caller"
@@ -177,7 +187,7 @@ enum Trouble {
 pub async fn fetch(
     files: &[RemoteFile],
     revision: &str,
-    source: Arc<dyn Source>,
+    origins: Vec<Origin>,
     client: RangeClient,
     store: &Store,
     settings: &Settings,
@@ -206,6 +216,7 @@ pub async fn fetch(
             piece: piece_length.bytes() / settings.block_bytes,
             window: settings.window_pieces * settings.piece_bytes / settings.block_bytes,
             memory: KEPT as u64,
+            take_over: settings.max_bytes_per_second.is_none(),
         }),
         buffers: Buffers::new(
             settings.block_bytes,
@@ -214,9 +225,8 @@ pub async fn fetch(
         ),
         bandwidth: settings.max_bytes_per_second.map(Bandwidth::new),
         seeds: AtomicU64::new(settings.seed),
+        origins: Origins::new(origins, settings.connections, settings.retry.attempts),
         settings,
-        revision: revision.to_owned(),
-        source,
         client: client.0,
         progress: progress.clone(),
         pauses: Pauses::default(),
@@ -242,6 +252,7 @@ pub async fn fetch(
     Ok(Outcome {
         bytes_fetched: after.bytes_received - before.bytes_received,
         bytes_reused: after.bytes_reused - before.bytes_reused,
+        origins: run.origins.outcome(),
     })
 }
 
@@ -280,6 +291,7 @@ async fn run_to_the_end(run: &Arc<Run>) {
     for _ in 0..run.settings.connections {
         connections.spawn(connection::run(Arc::clone(run)));
     }
+    let steering = tokio::spawn(steer(Arc::clone(run)));
     let mut lanes = std::pin::pin!(async {
         for lane in lanes {
             if lane.await.is_err() {
@@ -297,12 +309,24 @@ async fn run_to_the_end(run: &Arc<Run>) {
             run.fail(FetchError::Internal(format!("a connection ended early: {error}")));
         }
     }
+    steering.abort();
     run.drained.store(true, Ordering::Release);
     if complete {
         // Nothing is left to stop: do not make a success look halted.
         std::mem::forget(halted);
     } else {
         lanes.await;
+    }
+}
+
+/// Looks again and again what each origin brings, and who is to rest.
+async fn steer(run: Arc<Run>) {
+    let mut ticks = tokio::time::interval(LOOK);
+    loop {
+        ticks.tick().await;
+        for resting in run.origins.look(&run.board.demands(run.origins.count())) {
+            run.board.leave(resting);
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod address;
 mod api;
 mod check;
 pub mod hugging_face;
+mod mirror;
 pub mod plain_http;
 
 use async_trait::async_trait;
@@ -18,6 +19,7 @@ use crate::redact::SecretUrl;
 pub use self::address::{InvalidSource, SourceAddress};
 pub use self::api::API_RETRY;
 pub use self::check::check_listing;
+pub use self::mirror::{InvalidMirror, MirrorAddress};
 
 /// A place that holds a model.
 #[async_trait]

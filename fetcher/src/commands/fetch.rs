@@ -1,15 +1,15 @@
 //! `fetch`: lists, fetches, proves and publishes.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use modelcache_crds::names::CURRENT;
 use modelcache_crds::report::{Published, Report};
 
+use super::mirrors::origins;
 use super::{Run, list, signed};
 use crate::args::FetchArgs;
 use crate::bar::{bytes, elapsed};
-use crate::engine::{self, RangeClient, Settings};
+use crate::engine::{self, OriginOutcome, RangeClient, Settings};
 use crate::error::FetchError;
 use crate::http;
 use crate::store::Store;
@@ -29,6 +29,7 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
         });
     }
     run.progress.set_total(selected.files.len() as u64, selected.bytes);
+    let origins = origins(run, args, &selected).await?;
     let store = Store::open(&args.folder)?;
     let settings = Settings {
         connections: args.connections.into(),
@@ -40,7 +41,7 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
     let outcome = engine::fetch(
         &selected.files,
         &selected.revision,
-        Arc::clone(&selected.source),
+        origins,
         RangeClient::new(http::range_client()?),
         &store,
         &settings,
@@ -61,18 +62,67 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
         path: CURRENT.to_owned(),
         revision: selected.revision,
     });
+    let origin_lines = origin_lines(&outcome.origins);
     if run.json {
+        for line in origin_lines {
+            tracing::info!("{line}");
+        }
         run.print_json(&report);
     } else {
         run.print(&format!(
-            "{} files, {} (fetched {}, reused {}) in {}\n{}\n",
+            "{} files, {} (fetched {}, reused {}) in {}\n{}{}\n",
             selected.files.len(),
             bytes(selected.bytes),
             bytes(outcome.bytes_fetched),
             bytes(outcome.bytes_reused),
             elapsed(took),
+            origin_lines
+                .iter()
+                .map(|line| format!("{line}\n"))
+                .collect::<Vec<_>>()
+                .concat(),
             args.folder.join(CURRENT).display(),
         ));
     }
     Ok(report)
+}
+
+/// What came from where, where there was a choice.
+fn origin_lines(origins: &[OriginOutcome]) -> Vec<String> {
+    if origins.len() < 2 {
+        return Vec::new();
+    }
+    let line = |origin: &OriginOutcome| match &origin.dropped {
+        None => format!("{} from {}", bytes(origin.bytes), origin.name),
+        Some(reason) => format!(
+            "{} from {}, which was dropped: {reason}",
+            bytes(origin.bytes),
+            origin.name
+        ),
+    };
+    origins.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_from_where_is_told_where_there_was_a_choice() {
+        let origin = |name: &str, bytes, dropped: Option<&str>| OriginOutcome {
+            name: name.to_owned(),
+            bytes,
+            dropped: dropped.map(str::to_owned),
+        };
+        let hub = origin("hub", 3 << 30, None);
+        assert_eq!(origin_lines(std::slice::from_ref(&hub)), [""; 0]);
+        let lines = origin_lines(&[hub, origin("mirror", 1 << 20, Some("sent wrong bytes"))]);
+        assert_eq!(
+            lines,
+            [
+                "3.00 GiB from hub",
+                "1.00 MiB from mirror, which was dropped: sent wrong bytes"
+            ]
+        );
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use secrecy::SecretString;
+
 use crate::args::SourceArgs;
 use crate::error::SourceError;
 use crate::http;
-use crate::source::hugging_face::{HuggingFace, find_token};
+use crate::source::hugging_face::{Endpoint, HuggingFace, ModelAddress, find_token};
 use crate::source::plain_http::PlainHttp;
 use crate::source::{API_RETRY, Source, SourceAddress};
 
@@ -17,27 +19,29 @@ pub(super) struct Opened {
 }
 
 pub(super) fn open(args: &SourceArgs) -> Result<Opened, SourceError> {
-    let client = http::api_client()?;
     match &args.source {
         SourceAddress::HuggingFace(address) => {
             let variable = |name: &str| std::env::var(name).ok();
             let token = find_token(args.token_file.as_deref(), &args.endpoint, &variable)?;
-            let origin = format!("{}/{}", args.endpoint, address.repo);
-            let source = HuggingFace::new(
-                args.endpoint.clone(),
-                address.clone(),
-                token.as_ref(),
-                client,
-                API_RETRY,
-            )?;
-            Ok(Opened {
-                source: Arc::new(source),
-                origin,
-            })
+            open_hub(&args.endpoint, address.clone(), token.as_ref())
         }
         SourceAddress::PlainHttp(address) => Ok(Opened {
             origin: address.to_string(),
-            source: Arc::new(PlainHttp::new(address.clone(), client, API_RETRY)),
+            source: Arc::new(PlainHttp::new(address.clone(), http::api_client()?, API_RETRY)),
         }),
     }
+}
+
+/// A model of a hub, with the token that was given for this hub.
+pub(super) fn open_hub(
+    endpoint: &Endpoint,
+    address: ModelAddress,
+    token: Option<&SecretString>,
+) -> Result<Opened, SourceError> {
+    let origin = format!("{endpoint}/{}", address.repo);
+    let source = HuggingFace::new(endpoint.clone(), address, token, http::api_client()?, API_RETRY)?;
+    Ok(Opened {
+        source: Arc::new(source),
+        origin,
+    })
 }

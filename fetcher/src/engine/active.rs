@@ -1,5 +1,6 @@
 //! A file under way, as the connections see it.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -9,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::buffers::Buffer;
 use super::disk::Disk;
 use super::locations::Locations;
+use super::schedule::OriginNumber;
 use crate::error::StorageError;
 use crate::source::RemoteFile;
 
@@ -16,12 +18,22 @@ use crate::source::RemoteFile;
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) block: u64,
+    /// Who brought it.
+    pub(super) origin: OriginNumber,
     /// CRC-32C of what was written.
     pub(super) checksum: u32,
     /// What was written, if there was room to keep it for the hash.
     pub(super) kept: Option<Buffer>,
     /// Its share in what may be received and not yet durable; given back when it is.
     pub(super) unsynced: Option<OwnedSemaphorePermit>,
+}
+
+/// A file at one of its origins.
+#[derive(Debug)]
+pub(super) struct Offer {
+    /// The origin's own name for it.
+    pub(super) remote: RemoteFile,
+    pub(super) locations: Locations,
 }
 
 /// What connections need to fetch pieces of a file.
@@ -32,7 +44,8 @@ pub(super) struct ActiveFile {
     /// Name for error messages.
     pub(super) label: String,
     pub(super) block_bytes: u64,
-    pub(super) locations: Locations,
+    /// Who offers it.
+    pub(super) offers: BTreeMap<OriginNumber, Offer>,
     /// Tells the file's lane what was written.
     pub(super) written: Sender<Written>,
 }

@@ -2,25 +2,54 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::active::ActiveFile;
-use super::schedule::{FileNumber, Limits, Piece, Schedule};
+use super::schedule::{Claim, FileNumber, Limits, OriginNumber, Piece, PieceNumber, Schedule};
+use super::steering::Demand;
+
+/// How often a connection without work looks whether there is a slow piece to take over.
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// The files under way, and what is to be asked for next.
 #[derive(Debug)]
 pub(super) struct Board {
+    begun: Instant,
     state: Mutex<State>,
     changed: Notify,
+    closed: CancellationToken,
 }
 
 #[derive(Debug)]
 struct State {
     schedule: Schedule,
     files: HashMap<FileNumber, Arc<ActiveFile>>,
+    tasks: HashMap<PieceNumber, (OriginNumber, FileNumber, CancellationToken)>,
     next_number: FileNumber,
-    closed: bool,
+}
+
+/// What a connection is to do next.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Fetch a piece.
+    Task(Task),
+    /// Nothing of this origin at the moment.
+    Nothing,
+    /// Nothing will come any more.
+    End,
+}
+
+/// A piece to fetch.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) piece: Piece,
+    pub(super) file: Arc<ActiveFile>,
+    /// Nobody needs the piece any more, or not from this origin.
+    pub(super) needless: CancellationToken,
 }
 
 impl Board {
@@ -28,12 +57,14 @@ impl Board {
         let state = State {
             schedule: Schedule::new(limits),
             files: HashMap::new(),
+            tasks: HashMap::new(),
             next_number: 0,
-            closed: false,
         };
         Self {
+            begun: Instant::now(),
             state: Mutex::new(state),
             changed: Notify::new(),
+            closed: CancellationToken::new(),
         }
     }
 
@@ -52,7 +83,8 @@ impl Board {
         let mut state = self.state();
         let number = state.next_number;
         state.next_number += 1;
-        state.schedule.add(number, blocks, written, hashed);
+        let origins = file.offers.keys().copied().collect();
+        state.schedule.add(number, origins, blocks, written, hashed);
         state.files.insert(number, file);
         drop(state);
         self.changed.notify_waiters();
@@ -64,6 +96,40 @@ impl Board {
         let mut state = self.state();
         state.schedule.remove(file);
         state.files.remove(&file);
+        state.cancel(|_, number| number == file);
+    }
+
+    /// Lets go of everything an origin was asked for; others are asked in its place.
+    pub(super) fn leave(&self, origin: OriginNumber) {
+        self.state().cancel(|asked, _| asked == origin);
+    }
+
+    /// An origin no longer offers a file; whether another one does.
+    pub(super) fn withdraw(&self, file: FileNumber, origin: OriginNumber) -> bool {
+        self.state().schedule.withdraw(file, origin)
+    }
+
+    /// An origin no longer offers anything; whether every file under way has another one.
+    pub(super) fn withdraw_all(&self, origin: OriginNumber) -> bool {
+        let mut state = self.state();
+        state.cancel(|asked, _| asked == origin);
+        let files: Vec<FileNumber> = state.files.keys().copied().collect();
+        let orphans = files
+            .into_iter()
+            .filter(|file| !state.schedule.withdraw(*file, origin))
+            .count();
+        orphans == 0
+    }
+
+    /// What there is to ask each origin for.
+    pub(super) fn demands(&self, origins: usize) -> Vec<Demand> {
+        let state = self.state();
+        (0..origins)
+            .map(|origin| {
+                let (is_any, is_alone) = state.schedule.demand(origin);
+                Demand { is_any, is_alone }
+            })
+            .collect()
     }
 
     /// How many files are under way.
@@ -71,26 +137,30 @@ impl Board {
         self.state().files.len() as u64
     }
 
-    /// The next piece and its file, waited for; `None` when nothing will come any more.
-    pub(super) async fn next(&self) -> Option<(Piece, Arc<ActiveFile>)> {
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // Before looking, so that no change between looking and waiting is missed.
-            changed.as_mut().enable();
-            {
-                let mut state = self.state();
-                if state.closed {
-                    return None;
-                }
-                if let Some(piece) = state.schedule.next()
-                    && let Some(file) = state.files.get(&piece.file).cloned()
-                {
-                    return Some((piece, file));
-                }
-            }
-            changed.await;
+    /// The next piece for an origin, waited for a little.
+    pub(super) async fn next(&self, origin: OriginNumber) -> Next {
+        let changed = self.changed.notified();
+        tokio::pin!(changed);
+        // Before looking, so that no change between looking and waiting is missed.
+        changed.as_mut().enable();
+        if let Some(next) = self.take(origin) {
+            return next;
         }
+        let _ = timeout(GLANCE, changed).await;
+        self.take(origin).unwrap_or(Next::Nothing)
+    }
+
+    fn take(&self, origin: OriginNumber) -> Option<Next> {
+        let now = self.begun.elapsed();
+        if self.closed.is_cancelled() {
+            return Some(Next::End);
+        }
+        let mut state = self.state();
+        let piece = state.schedule.next(origin, now)?;
+        let file = state.files.get(&piece.file).cloned()?;
+        let needless = CancellationToken::new();
+        state.tasks.insert(piece.number, (origin, piece.file, needless.clone()));
+        Some(Next::Task(Task { piece, file, needless }))
     }
 
     /// From now on pieces have this many blocks.
@@ -98,14 +168,30 @@ impl Board {
         self.state().schedule.set_piece_blocks(blocks);
     }
 
-    /// A block of a piece under way is written.
+    /// A block of a piece has arrived whole.
+    pub(super) fn claim(&self, piece: &Piece, block: u64) -> Claim {
+        let mut state = self.state();
+        let claim = state.schedule.claim(piece, block);
+        if claim.is_first
+            && let Some(doubled) = state.schedule.doubled(piece, block)
+        {
+            state.cancel_piece(doubled);
+        }
+        claim
+    }
+
+    /// A block that was claimed is written.
     pub(super) fn written(&self, file: FileNumber, block: u64) {
         self.state().schedule.written(file, block);
     }
 
     /// A piece has ended.
     pub(super) fn ended(&self, piece: &Piece) {
-        self.state().schedule.ended(piece);
+        let now = self.begun.elapsed();
+        let mut state = self.state();
+        state.tasks.remove(&piece.number);
+        state.schedule.ended(piece, now);
+        drop(state);
         self.changed.notify_waiters();
     }
 
@@ -115,14 +201,36 @@ impl Board {
         self.changed.notify_waiters();
     }
 
-    /// The server of a file ignores ranges.
-    pub(super) fn read_in_sequence(&self, file: FileNumber) {
-        self.state().schedule.read_in_sequence(file);
+    /// The only server of a file ignores ranges.
+    pub(super) fn read_in_sequence(&self, file: FileNumber, origin: OriginNumber) {
+        self.state().schedule.read_in_sequence(file, origin);
     }
 
     /// Nothing will come any more.
     pub(super) fn close(&self) {
-        self.state().closed = true;
+        self.closed.cancel();
+        self.state().cancel(|_, _| true);
         self.changed.notify_waiters();
+    }
+
+    /// Waits until nothing will come any more.
+    pub(super) async fn closed(&self) {
+        self.closed.cancelled().await;
+    }
+}
+
+impl State {
+    fn cancel(&self, is_meant: impl Fn(OriginNumber, FileNumber) -> bool) {
+        for (origin, file, needless) in self.tasks.values() {
+            if is_meant(*origin, *file) {
+                needless.cancel();
+            }
+        }
+    }
+
+    fn cancel_piece(&self, piece: PieceNumber) {
+        if let Some((_, _, needless)) = self.tasks.get(&piece) {
+            needless.cancel();
+        }
     }
 }

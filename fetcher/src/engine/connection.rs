@@ -11,11 +11,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::active::{ActiveFile, Written};
+use super::board::{Next, Task};
 use super::buffers::Buffer;
 use super::request::{self, Answer};
-use super::schedule::{FileNumber, Piece};
+use super::schedule::{FileNumber, OriginNumber, Piece};
+use super::steering::Verdict;
 use super::{Run, Trouble};
-use crate::error::{FetchError, SourceError, StorageError};
+use crate::error::{FetchError, SourceError};
 use crate::retry::Backoff;
 
 /// Bytes per second below which a connection counts as stalled. A byte now and then would keep a dead connection for
@@ -25,26 +27,65 @@ const SLOWEST: f64 = 1024.0;
 /// Fetches pieces until nothing is left to fetch, or everything ends.
 pub(super) async fn run(run: Arc<Run>) {
     loop {
-        let next = tokio::select! {
+        let slot = tokio::select! {
             biased;
             () = run.halt.cancelled() => return,
-            next = run.board.next() => next,
+            () = run.board.closed() => return,
+            slot = run.origins.slot() => slot,
         };
-        let Some((piece, file)) = next else { return };
-        let fetched = tokio::select! {
-            biased;
-            () = run.halt.cancelled() => return,
-            fetched = fetch(&run, &piece, &file) => fetched,
+        let task = match run.board.next(slot.origin).await {
+            Next::Task(task) => task,
+            Next::Nothing => continue,
+            Next::End => return,
         };
-        if let Ok(Done::RangesIgnored) = fetched {
-            tracing::info!(file = %file.remote.path, "the server ignores ranges; the file is read in one stream");
-            run.board.read_in_sequence(piece.file);
-        }
-        run.board.ended(&piece);
-        if let Err(error) = fetched {
+        let fetched = {
+            let _busy = slot.busy();
+            tokio::select! {
+                biased;
+                () = run.halt.cancelled() => return,
+                () = task.needless.cancelled() => Ok(Done::Needless),
+                fetched = fetch(&run, slot.origin, &task.piece, &task.file) => fetched,
+            }
+        };
+        let ended = end(&run, slot.origin, &task, fetched);
+        run.board.ended(&task.piece);
+        if let Err(error) = ended {
             run.fail(error);
             return;
         }
+    }
+}
+
+/// What follows from how the work on a piece ended. As long as another origin offers the file, no failure of one ends
+/// anything.
+fn end(run: &Run, origin: OriginNumber, task: &Task, fetched: Result<Done, FetchError>) -> Result<(), FetchError> {
+    let file = task.piece.file;
+    match fetched {
+        Ok(Done::Written | Done::Needless) => Ok(()),
+        Ok(Done::RangesIgnored) => {
+            if run.origins.is_single() || !run.board.withdraw(file, origin) {
+                tracing::info!(file = %task.file.remote.path, "the server ignores ranges; the file is read in one stream");
+                run.board.read_in_sequence(file, origin);
+            }
+            Ok(())
+        }
+        Err(FetchError::Source { source, .. }) if !run.origins.is_single() && survives(run, origin, file, &source) => {
+            run.progress.retried();
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether what failed can be had from another origin, or from this one later.
+fn survives(run: &Run, origin: OriginNumber, file: FileNumber, error: &SourceError) -> bool {
+    tracing::debug!(origin = run.origins.name(origin), %error, "an origin failed");
+    if error.class.is_permanent() {
+        return run.board.withdraw(file, origin);
+    }
+    match run.origins.failed(origin, error) {
+        Verdict::Stays => true,
+        Verdict::GivenUp => run.board.withdraw_all(origin),
     }
 }
 
@@ -55,33 +96,48 @@ enum Done {
     Written,
     /// Its server does not do pieces.
     RangesIgnored,
+    /// Somebody else has it, or its origin is to rest.
+    Needless,
 }
 
 /// Fetches a piece. When it returns, nothing of it is being written any more.
-async fn fetch(run: &Arc<Run>, piece: &Piece, file: &Arc<ActiveFile>) -> Result<Done, FetchError> {
+async fn fetch(
+    run: &Arc<Run>,
+    origin: OriginNumber,
+    piece: &Piece,
+    file: &Arc<ActiveFile>,
+) -> Result<Done, FetchError> {
     let mut gathering = Gathering {
         run,
+        origin,
         piece,
         file,
         start: file.bytes(&piece.blocks).start,
+        end: file.bytes(&piece.blocks).end,
         buffer: None,
+        in_hand: 0,
         writing: None,
     };
     let gathered = gather(&mut gathering).await;
-    gathering.settle().await?;
+    gathering.settle().await;
     gathered
 }
 
 /// Asks for a piece as often as that helps.
 async fn gather(gathering: &mut Gathering<'_>) -> Result<Done, FetchError> {
-    let Gathering { run, piece, file, .. } = *gathering;
-    let bytes = file.bytes(&piece.blocks);
+    let Gathering {
+        run,
+        origin,
+        piece,
+        file,
+        ..
+    } = *gathering;
     let mut backoff = Backoff::new(run.settings.retry, run.next_seed());
     let mut relocated = false;
-    while gathering.position() < bytes.end {
+    while gathering.position() < gathering.end {
         let before = gathering.position();
         let begin = Instant::now();
-        let asked = request::ask(run, file, before..bytes.end, piece.sequential).await;
+        let asked = request::ask(run, origin, file, before..gathering.end, piece.sequential).await;
         let answered = Instant::now();
         let read = match asked {
             Ok(answer) => gathering.read(answer).await,
@@ -92,6 +148,7 @@ async fn gather(gathering: &mut Gathering<'_>) -> Result<Done, FetchError> {
         }
         if gathering.position() > before {
             backoff.progressed();
+            run.origins.brought(origin);
             relocated = false;
         }
         let failed = |source| FetchError::Source {
@@ -114,6 +171,13 @@ async fn gather(gathering: &mut Gathering<'_>) -> Result<Done, FetchError> {
             }
             Err(Trouble::Relocate(error) | Trouble::Again(error)) => error,
         };
+        if !run.origins.is_single() {
+            if gathering.position() > before {
+                continue;
+            }
+            // Another origin is quicker than patience.
+            return Err(failed(error));
+        }
         let Some(pause) = backoff.failed(error.retry_after) else {
             return Err(failed(given_up(run, &error)));
         };
@@ -156,13 +220,18 @@ impl Pace {
 /// The bytes of a piece, gathering to blocks.
 struct Gathering<'a> {
     run: &'a Arc<Run>,
+    origin: OriginNumber,
     piece: &'a Piece,
     file: &'a Arc<ActiveFile>,
+    /// Where the piece ends by now.
+    end: u64,
     /// Where the buffer goes: the beginning of a block.
     start: u64,
     buffer: Option<Buffer>,
+    /// Bytes received that are in no buffer yet.
+    in_hand: u64,
     /// The block before, which is written while this one is filled.
-    writing: Option<JoinHandle<Result<(), StorageError>>>,
+    writing: Option<JoinHandle<()>>,
 }
 
 impl Gathering<'_> {
@@ -200,28 +269,33 @@ impl Gathering<'_> {
             pace.waited += asked.elapsed();
             pace.gained += chunk.len() as u64;
             self.run.progress.received(chunk.len() as u64);
+            self.in_hand = chunk.len() as u64;
+            self.run.origins.received(self.origin, chunk.len() as u64);
             if let Some(bandwidth) = &self.run.bandwidth {
                 bandwidth.draw(chunk.len() as u64).await;
             }
             let skipped = skip.min(chunk.len() as u64);
-            self.run.progress.discarded(skipped);
+            self.discard(skipped);
             skip -= skipped;
             chunk.advance(usize::try_from(skipped).unwrap_or(usize::MAX));
             if runs_on {
                 let needed = chunk.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                self.run.progress.discarded((chunk.len() - needed) as u64);
+                self.discard((chunk.len() - needed) as u64);
                 chunk.truncate(needed);
             } else if chunk.len() as u64 > left {
-                self.run.progress.discarded(chunk.len() as u64);
+                self.discard(chunk.len() as u64);
                 return Err(again(request::against_protocol(
                     "sent more bytes than it was asked for".to_owned(),
                 )));
             }
             left -= chunk.len() as u64;
-            self.take(chunk).await?;
+            self.take(chunk).await;
+            if self.position() >= self.end {
+                break;
+            }
         }
-        if runs_on {
-            // The rest of the file is on disk, or asked for by itself.
+        if runs_on || left > 0 {
+            // What follows is on disk, or asked for by itself.
             return Ok(());
         }
         // Read to its end, the connection can be used again. Whatever else happens here concerns no byte of ours.
@@ -229,8 +303,14 @@ impl Gathering<'_> {
         Ok(())
     }
 
+    /// Throws received bytes away.
+    fn discard(&mut self, bytes: u64) {
+        self.in_hand -= bytes;
+        self.run.progress.discarded(bytes);
+    }
+
     /// Takes bytes in, and has every block written that is full.
-    async fn take(&mut self, mut bytes: Bytes) -> Result<(), Trouble> {
+    async fn take(&mut self, mut bytes: Bytes) {
         while bytes.has_remaining() {
             let block = self.start / self.file.block_bytes;
             let end = self.file.bytes(&(block..block + 1)).end;
@@ -241,52 +321,69 @@ impl Gathering<'_> {
             let room = end - self.start - buffer.len() as u64;
             let part = bytes.split_to(usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len()));
             buffer.extend(&part);
-            if part.len() as u64 == room {
-                // One write at a time: a disk that is slower than the source must hold it back.
-                self.settle().await.map_err(Trouble::Failed)?;
-                let unsynced = Arc::clone(&self.run.unsynced).acquire_owned().await.ok();
-                self.start = end;
-                self.writing = Some(write(self.run, self.file, self.piece.file, block, buffer, unsynced));
+            self.in_hand -= part.len() as u64;
+            self.buffer = Some(buffer);
+            if (part.len() as u64) < room {
+                continue;
+            }
+            // One write at a time: a disk that is slower than the source must hold it back.
+            self.settle().await;
+            let unsynced = Arc::clone(&self.run.unsynced).acquire_owned().await.ok();
+            // From here to the write nothing may be waited for: a block that was claimed must be written.
+            let claim = self.run.board.claim(self.piece, block);
+            let Some(buffer) = self.buffer.take() else { continue };
+            self.start = end;
+            self.end = self.file.bytes(&(block..claim.end)).end.max(end);
+            if claim.is_first {
+                self.writing = Some(self.write(block, buffer, unsynced));
             } else {
-                self.buffer = Some(buffer);
+                self.run.progress.discarded(buffer.len() as u64);
+            }
+            if self.start >= self.end {
+                self.discard(bytes.len() as u64);
+                return;
             }
         }
-        Ok(())
     }
 
     /// Waits for the write under way.
-    async fn settle(&mut self) -> Result<(), FetchError> {
-        if let Some(writing) = self.writing.take() {
-            writing
-                .await
-                .map_err(|error| FetchError::Internal(format!("a write ended early: {error}")))??;
+    async fn settle(&mut self) {
+        if let Some(writing) = self.writing.take()
+            && let Err(error) = writing.await
+        {
+            self.run
+                .fail(FetchError::Internal(format!("a write ended early: {error}")));
         }
-        Ok(())
+    }
+
+    /// Writes a block where it belongs, and tells those who wait for it. Everything ends when that fails.
+    fn write(&self, block: u64, buffer: Buffer, unsynced: Option<OwnedSemaphorePermit>) -> JoinHandle<()> {
+        let (run, file) = (Arc::clone(self.run), Arc::clone(self.file));
+        let (number, origin) = (self.piece.file, self.origin);
+        tokio::task::spawn_blocking(move || {
+            let checksum = crc32c::crc32c(buffer.bytes());
+            let start = file.bytes(&(block..block + 1)).start;
+            if let Err(error) = file.disk.write(buffer.bytes(), start).map_err(file.storage("write")) {
+                run.fail(error.into());
+                return;
+            }
+            run.board.written(number, block);
+            // The lane is gone only when the file was given up: then nobody waits for its blocks.
+            let _ = file.written.send(Written {
+                block,
+                origin,
+                checksum,
+                kept: buffer.keep(),
+                unsynced,
+            });
+        })
     }
 }
 
-/// Writes a block where it belongs, and tells those who wait for it.
-fn write(
-    run: &Arc<Run>,
-    file: &Arc<ActiveFile>,
-    number: FileNumber,
-    block: u64,
-    buffer: Buffer,
-    unsynced: Option<OwnedSemaphorePermit>,
-) -> JoinHandle<Result<(), StorageError>> {
-    let (run, file) = (Arc::clone(run), Arc::clone(file));
-    tokio::task::spawn_blocking(move || {
-        let checksum = crc32c::crc32c(buffer.bytes());
-        let start = file.bytes(&(block..block + 1)).start;
-        file.disk.write(buffer.bytes(), start).map_err(file.storage("write"))?;
-        run.board.written(number, block);
-        // The lane is gone only when the file was given up: then nobody waits for its blocks.
-        let _ = file.written.send(Written {
-            block,
-            checksum,
-            kept: buffer.keep(),
-            unsynced,
-        });
-        Ok(())
-    })
+impl Drop for Gathering<'_> {
+    fn drop(&mut self) {
+        // Of a block that is not whole nothing stays.
+        let lost = self.buffer.as_ref().map_or(0, Buffer::len);
+        self.run.progress.discarded(self.in_hand + lost as u64);
+    }
 }

@@ -1,16 +1,18 @@
 //! Takes one file after another through its life, from what is on disk to staged.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use super::active::{ActiveFile, Written};
+use super::active::{ActiveFile, Offer, Written};
+use super::blame;
 use super::content::Content;
 use super::locations::Locations;
 use super::partial::Partial;
 use super::reuse::Found;
-use super::schedule::FileNumber;
+use super::schedule::{FileNumber, OriginNumber};
 use super::{Run, lock};
 use crate::error::FetchError;
 
@@ -68,11 +70,14 @@ fn fetch(run: &Run, content: &Content) -> Result<Partial, FetchError> {
     let remote = &content.remote;
     let mut refetches = 0;
     loop {
-        let partial = attempt(run, content)?;
-        let actual = partial.digest();
-        if actual == remote.digest {
+        let mut partial = Partial::open(&run.store, remote, run.settings.block_bytes, &run.halt)?;
+        run.progress.reused(partial.written_bytes());
+        run.progress.verified(partial.hashed_bytes());
+        complete(run, content, &mut partial, run.origins.offering(content))?;
+        if partial.digest() == remote.digest || blame::replace(run, content, &mut partial)? {
             return Ok(partial);
         }
+        let actual = partial.digest();
         run.progress.discarded(remote.size);
         run.progress.unverified(remote.size);
         partial.discard(&run.store)?;
@@ -88,30 +93,42 @@ fn fetch(run: &Run, content: &Content) -> Result<Partial, FetchError> {
     }
 }
 
-/// Takes up what is on disk of a content, and has the rest fetched and hashed.
-fn attempt(run: &Run, content: &Content) -> Result<Partial, FetchError> {
-    let settings = &run.settings;
-    let mut partial = Partial::open(&run.store, &content.remote, settings.block_bytes, &run.halt)?;
-    run.progress.reused(partial.written_bytes());
-    run.progress.verified(partial.hashed_bytes());
+/// Has what is missing of a content fetched from some origins, and all of it hashed.
+pub(super) fn complete(
+    run: &Run,
+    content: &Content,
+    partial: &mut Partial,
+    origins: Vec<OriginNumber>,
+) -> Result<(), FetchError> {
     if partial.is_hashed() {
-        return Ok(partial);
+        return Ok(());
+    }
+    let offers: BTreeMap<_, _> = origins
+        .into_iter()
+        .filter_map(|origin| {
+            let remote = run.origins.offer(origin, content)?.clone();
+            let locations = Locations::default();
+            Some((origin, Offer { remote, locations }))
+        })
+        .collect();
+    if offers.is_empty() {
+        return Err(run.origins.none_is_left(&content.remote));
     }
     let (written, arriving) = channel();
     let active = ActiveFile {
         remote: content.remote.clone(),
         disk: partial.disk(),
         label: partial.label().to_owned(),
-        block_bytes: settings.block_bytes,
-        locations: Locations::default(),
+        block_bytes: run.settings.block_bytes,
+        offers,
         written,
     };
     let number = run
         .board
         .add(Arc::new(active), partial.blocks(), partial.written(), partial.hashed());
-    let followed = follow(run, number, &mut partial, &arriving);
+    let followed = follow(run, number, partial, &arriving);
     run.board.remove(number);
-    followed.map(|()| partial)
+    followed
 }
 
 /// Hashes and syncs what connections write, until every byte is hashed. What is written when everything ends is

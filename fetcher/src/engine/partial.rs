@@ -12,10 +12,12 @@ use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use super::active::Written;
+use super::blame::Brought;
 use super::buffers::{Buffer, Memory};
 use super::disk::Disk;
 use super::durable::{Batch, Durable};
 use super::room;
+use super::schedule::OriginNumber;
 use crate::digest::{ContentDigest, Hasher};
 use crate::error::{FetchError, StorageError};
 use crate::journal::{Checkpoint, Journal, Key, Recovered};
@@ -36,6 +38,8 @@ pub(super) struct Partial {
     written: Vec<bool>,
     hasher: Hasher,
     hashed: u64,
+    /// What this run has fetched.
+    brought: Brought,
     /// Blocks hashed when the last checkpoint was noted.
     noted: u64,
     unsynced: Batch,
@@ -43,6 +47,13 @@ pub(super) struct Partial {
     /// Blocks that the hash need not read back.
     kept: HashMap<u64, Buffer>,
     memory: Memory,
+}
+
+/// What was forgotten of a file.
+#[derive(Debug, Default)]
+pub(super) struct Replaced {
+    pub(super) bytes: u64,
+    pub(super) brought: Brought,
 }
 
 impl Partial {
@@ -91,6 +102,7 @@ impl Partial {
             written: vec![false; blocks],
             hasher: Hasher::new(&remote.digest, remote.size),
             hashed: 0,
+            brought: Brought::new(),
             noted: 0,
             unsynced: Batch::default(),
             oldest_unsynced: None,
@@ -212,6 +224,7 @@ impl Partial {
     /// Takes note of a block that a connection has written.
     pub(super) fn received(&mut self, written: Written) {
         self.mark(written.block);
+        self.brought.insert(written.block, (written.origin, written.checksum));
         if let Some(buffer) = written.kept {
             self.kept.insert(written.block, buffer);
         }
@@ -220,6 +233,40 @@ impl Partial {
             self.unsynced.permits.extend(written.unsynced);
             self.oldest_unsynced.get_or_insert_with(Instant::now);
         }
+    }
+
+    /// Who brought which block in this run.
+    pub(super) fn brought(&self) -> &Brought {
+        &self.brought
+    }
+
+    /// Whether one origin brought everything, in this run.
+    pub(super) fn is_all_from(&self, origin: OriginNumber) -> bool {
+        self.brought.len() == self.written.len() && self.brought.values().all(|(from, _)| *from == origin)
+    }
+
+    /// Forgets what is not from one origin, and everything hashed.
+    pub(super) fn distrust(&mut self, trusted: OriginNumber) -> Result<Replaced, FetchError> {
+        self.sync()?;
+        self.finish()?;
+        let mut replaced = Replaced::default();
+        for block in 0..self.blocks() {
+            if self.brought.get(&block).is_some_and(|(from, _)| *from == trusted) {
+                continue;
+            }
+            replaced.bytes += self.block_length(block);
+            replaced.brought.extend(self.brought.remove_entry(&block));
+            if let Some(written) = usize::try_from(block)
+                .ok()
+                .and_then(|block| self.written.get_mut(block))
+            {
+                *written = false;
+            }
+        }
+        self.kept.clear();
+        self.hasher = Hasher::new(&self.key.digest, self.key.size);
+        (self.hashed, self.noted) = (0, 0);
+        Ok(replaced)
     }
 
     /// Hashes the next block, if it is on disk, and says how many bytes that were.

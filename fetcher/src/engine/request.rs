@@ -3,21 +3,20 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use modelcache_crds::report::FailureClass;
-use reqwest::Response;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, COOKIE, HeaderMap, HeaderValue, RANGE};
+use reqwest::{Response, StatusCode};
 use tokio::time::timeout;
 use url::Url;
 
 use super::active::ActiveFile;
-use super::locations::Located;
 use super::redirect::{MAX_HOPS, follow};
+use super::schedule::OriginNumber;
 use super::{Run, Trouble};
-use crate::error::SourceError;
+use crate::error::{FetchError, SourceError};
 use crate::range::{Asked, Decision, decide};
 use crate::redact::SecretUrl;
 
@@ -34,11 +33,26 @@ pub(super) struct Answer {
     pub(super) runs_on: bool,
 }
 
-/// Asks for a range of a file.
-pub(super) async fn ask(run: &Run, file: &ActiveFile, range: Range<u64>, sequential: bool) -> Result<Answer, Trouble> {
-    let located = file
+/// Asks an origin for a range of a file.
+pub(super) async fn ask(
+    run: &Run,
+    number: OriginNumber,
+    file: &ActiveFile,
+    range: Range<u64>,
+    sequential: bool,
+) -> Result<Answer, Trouble> {
+    let (Some(origin), Some(offer)) = (run.origins.get(number), file.offers.get(&number)) else {
+        let error = format!("{} was asked of an origin that does not offer it", file.remote.path);
+        return Err(Trouble::Failed(FetchError::Internal(error)));
+    };
+    let located = offer
         .locations
-        .get(run.source.as_ref(), &run.revision, &file.remote, Timestamp::now())
+        .get(
+            origin.source.as_ref(),
+            &origin.revision,
+            &offer.remote,
+            Timestamp::now(),
+        )
         .await
         .map_err(|error| {
             if error.class.is_permanent() {
@@ -58,6 +72,9 @@ pub(super) async fn ask(run: &Run, file: &ActiveFile, range: Range<u64>, sequent
         };
         run.pauses.wait(&url).await;
         let response = send(run, &url, &headers, &asked.range).await?;
+        if is_too_much(response.status()) {
+            run.origins.refused(number);
+        }
         match decide(response.status(), response.headers(), &asked, Timestamp::now()) {
             Decision::Accept { skip, length } => {
                 return Ok(Answer {
@@ -75,7 +92,7 @@ pub(super) async fn ask(run: &Run, file: &ActiveFile, range: Range<u64>, sequent
                     follow(&url, response.headers(), headers).map_err(|error| Trouble::Again(at(&url, &error)))?;
             }
             Decision::Relocate(error) => {
-                discard(file, &located).await;
+                offer.locations.discard(&located).await;
                 return Err(Trouble::Relocate(at(&url, &error)));
             }
             Decision::Retry(error) => {
@@ -88,15 +105,16 @@ pub(super) async fn ask(run: &Run, file: &ActiveFile, range: Range<u64>, sequent
             }
         }
     }
-    discard(file, &located).await;
+    offer.locations.discard(&located).await;
     Err(Trouble::Again(at(
         &url,
         &against_protocol(format!("redirects more than {MAX_HOPS} times")),
     )))
 }
 
-async fn discard(file: &ActiveFile, located: &Arc<Located>) {
-    file.locations.discard(located).await;
+/// What servers answer that are asked too much. Some say 403 then, as they do when an address has expired.
+fn is_too_much(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 403 | 429 | 503)
 }
 
 async fn send(run: &Run, url: &Url, headers: &HeaderMap, range: &Range<u64>) -> Result<Response, Trouble> {

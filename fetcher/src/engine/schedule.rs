@@ -1,14 +1,36 @@
-//! Which bytes to ask for next. Pure: it knows blocks and files by number, not sockets or disks.
+//! Which bytes to ask for next, and of which origin. Pure: it knows blocks, files, origins and moments by number, not
+//! sockets, disks or clocks.
 //!
 //! A block is the unit of writing and of durability, a piece is what one request asks for: a run of missing
 //! blocks. Pieces stay within a window ahead of the hash, so that bytes are hashed while they are still in memory,
-//! and files under way share the connections evenly.
+//! and files under way share the connections evenly. When nothing is missing that may be asked for, the piece that
+//! would end last gives up part of what is left of it, or is doubled when it is down to one block: the last slow
+//! connection never holds the file. A block is written by whoever has it first, and by nobody else.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
 
 /// Number of a file under way; never used twice, so that what arrives late for a file given up is nobody's.
 pub(crate) type FileNumber = u64;
+
+/// Number of an origin: its place among those the fetch was given.
+pub(crate) type OriginNumber = usize;
+
+/// Number of a piece; never used twice.
+pub(crate) type PieceNumber = u64;
+
+/// What taking over a piece must save, for it costs a request and most likely a connection.
+const WORTH: f64 = 0.25;
+
+/// What asking for a block a second time must save, for that costs the bytes, too.
+const WORTH_TWICE: f64 = 1.0;
+
+/// How much faster than a slow piece an origin is thought to be of which nothing is known yet.
+const HOPED_FOR: f64 = 1.25;
+
+/// The weight of a new observation in the pace of an origin.
+const WEIGHT: f64 = 0.3;
 
 /// How pieces are cut, in blocks.
 #[derive(Clone, Copy, Debug)]
@@ -20,33 +42,61 @@ pub(crate) struct Limits {
     /// That pieces of all files may run ahead while the source waits for the hash: as many as stay in memory,
     /// for a block further ahead would only have to be read back.
     pub(crate) memory: u64,
+    /// Whether slow pieces are taken over; not where it is us who makes them slow.
+    pub(crate) take_over: bool,
 }
 
 /// A run of blocks to ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
+    /// Its number.
+    pub(crate) number: PieceNumber,
     /// The file.
     pub(crate) file: FileNumber,
-    /// Its blocks.
+    /// Its blocks. Some at the end may be taken over by others while it is under way.
     pub(crate) blocks: Range<u64>,
     /// Whether the file is read in one stream, because its server ignores ranges.
     pub(crate) sequential: bool,
+}
+
+/// What to do with a block that has arrived whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// It is to be written; otherwise somebody else has it.
+    pub(crate) is_first: bool,
+    /// Where the piece ends by now.
+    pub(crate) end: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Block {
     Missing,
     UnderWay,
+    /// Arrived, and being written.
+    Claimed,
     Written,
 }
 
 #[derive(Debug)]
 struct Entry {
     blocks: Vec<Block>,
+    /// Who offers it.
+    origins: Vec<OriginNumber>,
     /// Blocks hashed, from the first on.
     hashed: u64,
     pieces_under_way: u64,
     sequential: bool,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    file: FileNumber,
+    origin: OriginNumber,
+    blocks: Range<u64>,
+    /// The block that is arriving.
+    next: u64,
+    /// When the first of the blocks was asked for.
+    begun: Duration,
 }
 
 /// The files under way and the state of each of their blocks.
@@ -54,6 +104,10 @@ struct Entry {
 pub(crate) struct Schedule {
     limits: Limits,
     files: BTreeMap<FileNumber, Entry>,
+    pieces: BTreeMap<PieceNumber, UnderWay>,
+    next_piece: PieceNumber,
+    /// Blocks per second of one connection to an origin.
+    paces: BTreeMap<OriginNumber, f64>,
 }
 
 impl Schedule {
@@ -61,6 +115,9 @@ impl Schedule {
         Self {
             limits,
             files: BTreeMap::new(),
+            pieces: BTreeMap::new(),
+            next_piece: 0,
+            paces: BTreeMap::new(),
         }
     }
 
@@ -69,11 +126,19 @@ impl Schedule {
         self.limits.piece = blocks.max(1);
     }
 
-    /// Takes a file up, of which some blocks are there already and the first ones are hashed.
-    pub(crate) fn add(&mut self, file: FileNumber, blocks: u64, written: impl IntoIterator<Item = u64>, hashed: u64) {
+    /// Takes a file up that some origins offer, of which some blocks are there already and the first ones are hashed.
+    pub(crate) fn add(
+        &mut self,
+        file: FileNumber,
+        origins: Vec<OriginNumber>,
+        blocks: u64,
+        written: impl IntoIterator<Item = u64>,
+        hashed: u64,
+    ) {
         let length = usize::try_from(blocks).unwrap_or(usize::MAX);
         let mut entry = Entry {
             blocks: vec![Block::Missing; length],
+            origins,
             hashed,
             pieces_under_way: 0,
             sequential: false,
@@ -87,50 +152,193 @@ impl Schedule {
     /// Lets go of a file. What is still under way for it no longer counts.
     pub(crate) fn remove(&mut self, file: FileNumber) {
         self.files.remove(&file);
+        self.pieces.retain(|_, piece| piece.file != file);
     }
 
-    /// The next piece to ask for, of the file that has the fewest under way; `None` when there is nothing to do now.
-    pub(crate) fn next(&mut self) -> Option<Piece> {
+    /// An origin no longer offers a file; whether another one does.
+    pub(crate) fn withdraw(&mut self, file: FileNumber, origin: OriginNumber) -> bool {
+        self.files.get_mut(&file).is_none_or(|entry| {
+            entry.origins.retain(|offering| *offering != origin);
+            !entry.origins.is_empty()
+        })
+    }
+
+    /// The next piece to ask an origin for, of the file that has the fewest under way; `None` when there is nothing
+    /// to do now.
+    pub(crate) fn next(&mut self, origin: OriginNumber, now: Duration) -> Option<Piece> {
+        let (file, blocks) = self.missing(origin).or_else(|| {
+            if self.limits.take_over {
+                self.take_over(origin, now)
+            } else {
+                None
+            }
+        })?;
+        let entry = self.files.get_mut(&file)?;
+        for block in blocks.clone() {
+            entry.set(block, Block::UnderWay);
+        }
+        entry.pieces_under_way += 1;
+        let sequential = entry.sequential;
+        let number = self.next_piece;
+        self.next_piece += 1;
+        self.pieces.insert(
+            number,
+            UnderWay {
+                file,
+                origin,
+                blocks: blocks.clone(),
+                next: blocks.start,
+                begun: now,
+            },
+        );
+        Some(Piece {
+            number,
+            file,
+            blocks,
+            sequential,
+        })
+    }
+
+    fn missing(&self, origin: OriginNumber) -> Option<(FileNumber, Range<u64>)> {
         let mut order: Vec<_> = self
             .files
             .iter()
+            .filter(|(_, entry)| entry.origins.contains(&origin))
             .map(|(file, entry)| (entry.pieces_under_way, *file))
             .collect();
         order.sort_unstable();
         let limits = Limits {
-            memory: self.limits.memory / (order.len() as u64).max(1),
+            memory: self.limits.memory / (self.files.len() as u64).max(1),
             ..self.limits
         };
-        order.into_iter().find_map(|(_, file)| {
-            let entry = self.files.get_mut(&file)?;
-            let blocks = entry.next(limits)?;
-            for block in blocks.clone() {
-                entry.set(block, Block::UnderWay);
-            }
-            entry.pieces_under_way += 1;
-            Some(Piece {
-                file,
-                blocks,
-                sequential: entry.sequential,
-            })
-        })
+        order
+            .into_iter()
+            .find_map(|(_, file)| Some((file, self.files.get(&file)?.next(limits)?)))
     }
 
-    /// A block of a piece under way is written.
+    /// Takes over part of the piece that would end last, if that ends sooner then.
+    fn take_over(&mut self, origin: OriginNumber, now: Duration) -> Option<(FileNumber, Range<u64>)> {
+        let (number, _) = self
+            .pieces
+            .iter()
+            .filter(|(_, piece)| self.can_take_over(piece.file, origin))
+            .filter(|(number, piece)| piece.left() > 1 || self.may_be_doubled(**number, piece))
+            .map(|(number, piece)| (*number, piece.seconds_left(now)))
+            .max_by(|(_, one), (_, other)| one.total_cmp(other))?;
+        let piece = self.pieces.get(&number)?;
+        let (left, slow) = (piece.left(), piece.pace(now));
+        let known = self.paces.get(&origin).copied();
+        let own = known.unwrap_or(slow * HOPED_FOR).max(f64::MIN_POSITIVE);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a number of blocks"
+        )]
+        let share = (left as f64 * own / (own + slow)).round() as u64;
+        // What is arriving stays; alone, it is asked for a second time.
+        let taken = share.clamp(1, (left - 1).max(1));
+        let kept = if left == 1 { 0.0 } else { (left - taken) as f64 / slow };
+        let ends = kept.max(taken as f64 / own);
+        let worth = if left == 1 { WORTH_TWICE } else { WORTH };
+        if piece.seconds_left(now) - ends < worth {
+            return None;
+        }
+        let (file, end) = (piece.file, piece.blocks.end);
+        if left > 1 {
+            self.pieces.get_mut(&number)?.blocks.end = end - taken;
+        }
+        Some((file, end - taken..end))
+    }
+
+    /// A piece that has come down to a block that another one brought first.
+    pub(crate) fn doubled(&self, piece: &Piece, block: u64) -> Option<PieceNumber> {
+        self.pieces
+            .iter()
+            .find(|(number, other)| {
+                **number != piece.number && other.file == piece.file && other.left() == 1 && other.next == block
+            })
+            .map(|(number, _)| *number)
+    }
+
+    /// Whether there is a file under way that an origin offers, and whether there is one that no other offers.
+    pub(crate) fn demand(&self, origin: OriginNumber) -> (bool, bool) {
+        let mut offered = self.files.values().filter(|entry| entry.origins.contains(&origin));
+        (
+            offered.clone().next().is_some(),
+            offered.any(|entry| entry.origins.len() == 1),
+        )
+    }
+
+    fn can_take_over(&self, file: FileNumber, origin: OriginNumber) -> bool {
+        self.files
+            .get(&file)
+            .is_some_and(|entry| !entry.sequential && entry.origins.contains(&origin))
+    }
+
+    /// Whether a piece that has come down to one block lacks it, and is alone with it: two for a block are enough.
+    fn may_be_doubled(&self, number: PieceNumber, piece: &UnderWay) -> bool {
+        let is_lacking = self
+            .files
+            .get(&piece.file)
+            .is_some_and(|entry| entry.get(piece.next) == Some(Block::UnderWay));
+        is_lacking
+            && !self
+                .pieces
+                .iter()
+                .any(|(other, more)| *other != number && more.file == piece.file && more.blocks.contains(&piece.next))
+    }
+
+    /// A block of a piece has arrived whole.
+    pub(crate) fn claim(&mut self, piece: &Piece, block: u64) -> Claim {
+        let end = match self.pieces.get_mut(&piece.number) {
+            Some(under_way) => {
+                under_way.next = under_way.next.max(block + 1);
+                under_way.blocks.end
+            }
+            None => piece.blocks.end,
+        };
+        let is_first = self.files.get_mut(&piece.file).is_some_and(|entry| {
+            let is_first = matches!(entry.get(block), Some(Block::Missing | Block::UnderWay));
+            if is_first {
+                entry.set(block, Block::Claimed);
+            }
+            is_first
+        });
+        Claim { is_first, end }
+    }
+
+    /// A block that was claimed is written.
     pub(crate) fn written(&mut self, file: FileNumber, block: u64) {
         if let Some(entry) = self.files.get_mut(&file) {
             entry.set(block, Block::Written);
         }
     }
 
-    /// A piece has ended. Those of its blocks that were not written are missing again.
-    pub(crate) fn ended(&mut self, piece: &Piece) {
+    /// A piece has ended. Those of its blocks that did not arrive, and that nobody else has under way, are missing
+    /// again.
+    pub(crate) fn ended(&mut self, piece: &Piece, now: Duration) {
+        let Some(ended) = self.pieces.remove(&piece.number) else {
+            return;
+        };
+        let arrived = ended.next - ended.blocks.start;
+        let seconds = now.saturating_sub(ended.begun).as_secs_f64();
+        if arrived > 0 && seconds > 0.0 {
+            let new = arrived as f64 / seconds;
+            let pace = self.paces.entry(ended.origin).or_insert(new);
+            *pace += WEIGHT * (new - *pace);
+        }
+        let others: Vec<_> = self
+            .pieces
+            .values()
+            .filter(|other| other.file == ended.file)
+            .map(|other| other.blocks.clone())
+            .collect();
         let Some(entry) = self.files.get_mut(&piece.file) else {
             return;
         };
         entry.pieces_under_way -= 1;
-        for block in piece.blocks.clone() {
-            if entry.get(block) == Some(Block::UnderWay) {
+        for block in ended.blocks {
+            if entry.get(block) == Some(Block::UnderWay) && !others.iter().any(|other| other.contains(&block)) {
                 entry.set(block, Block::Missing);
             }
         }
@@ -143,12 +351,30 @@ impl Schedule {
         }
     }
 
-    /// The server of a file ignores ranges: from now on one request at a time reads on to the next block that is
+    /// The only server of a file ignores ranges: from now on one request at a time reads on to the next block that is
     /// there.
-    pub(crate) fn read_in_sequence(&mut self, file: FileNumber) {
+    pub(crate) fn read_in_sequence(&mut self, file: FileNumber, origin: OriginNumber) {
         if let Some(entry) = self.files.get_mut(&file) {
             entry.sequential = true;
+            entry.origins = vec![origin];
         }
+    }
+}
+
+impl UnderWay {
+    /// Blocks not yet arrived, the arriving one included.
+    fn left(&self) -> u64 {
+        self.blocks.end.saturating_sub(self.next)
+    }
+
+    /// Blocks per second. Of the arriving one half is thought to be there, as it is on average.
+    fn pace(&self, now: Duration) -> f64 {
+        let arrived = (self.next - self.blocks.start) as f64 + 0.5;
+        arrived / now.saturating_sub(self.begun).as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    fn seconds_left(&self, now: Duration) -> f64 {
+        self.left() as f64 / self.pace(now)
     }
 }
 
@@ -194,178 +420,4 @@ impl Entry {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const LIMITS: Limits = Limits {
-        piece: 4,
-        window: 16,
-        memory: 8,
-    };
-
-    fn blocks(piece: Option<Piece>) -> Option<(FileNumber, Range<u64>)> {
-        piece.map(|piece| (piece.file, piece.blocks))
-    }
-
-    #[test]
-    fn files_share_the_connections() {
-        let mut schedule = Schedule::new(LIMITS);
-        schedule.add(1, 10, [], 0);
-        schedule.add(2, 3, [], 0);
-        let order: Vec<_> = std::iter::from_fn(|| blocks(schedule.next())).collect();
-        assert_eq!(order, [(1, 0..4), (2, 0..3), (1, 4..8), (1, 8..10)]);
-    }
-
-    #[test]
-    fn nothing_is_asked_for_beyond_the_window_until_the_hash_moves() {
-        let mut schedule = Schedule::new(LIMITS);
-        schedule.add(1, 100, [], 0);
-        let first: Vec<_> = std::iter::from_fn(|| blocks(schedule.next())).collect();
-        assert_eq!(first.last(), Some(&(1, 12..16)));
-        schedule.hashed(1, 2);
-        assert_eq!(blocks(schedule.next()), Some((1, 16..18)));
-    }
-
-    #[test]
-    fn a_source_faster_than_the_hash_is_held_back_to_what_stays_in_memory() {
-        let mut schedule = Schedule::new(LIMITS);
-        schedule.add(1, 100, [], 0);
-        assert_eq!(blocks(schedule.next()), Some((1, 0..4)));
-        schedule.written(1, 0);
-        assert_eq!(blocks(schedule.next()), Some((1, 4..8)));
-        assert_eq!(blocks(schedule.next()), None, "the hash is behind");
-        schedule.hashed(1, 1);
-        assert_eq!(blocks(schedule.next()), Some((1, 8..12)), "the source is behind");
-    }
-
-    #[test]
-    fn blocks_that_are_there_are_left_out() {
-        let mut schedule = Schedule::new(LIMITS);
-        schedule.add(1, 10, [0, 1, 6], 2);
-        let order: Vec<_> = std::iter::from_fn(|| blocks(schedule.next())).collect();
-        assert_eq!(order, [(1, 2..4), (1, 4..6), (1, 7..8), (1, 8..10)]);
-    }
-
-    #[test]
-    fn a_piece_that_ended_early_is_asked_for_again_from_where_it_ended() {
-        let mut schedule = Schedule::new(LIMITS);
-        schedule.add(1, 4, [], 0);
-        let piece = schedule.next().unwrap();
-        schedule.written(1, 0);
-        schedule.ended(&piece);
-        assert_eq!(blocks(schedule.next()), Some((1, 1..4)));
-    }
-
-    #[test]
-    fn a_file_read_in_sequence_has_one_request_that_runs_to_the_next_block_there() {
-        let mut schedule = Schedule::new(LIMITS);
-        schedule.add(1, 100, [70], 0);
-        let refused = schedule.next().unwrap();
-        schedule.read_in_sequence(1);
-        assert_eq!(schedule.next(), None);
-        schedule.ended(&refused);
-        assert_eq!(
-            schedule.next(),
-            Some(Piece {
-                file: 1,
-                blocks: 0..70,
-                sequential: true
-            })
-        );
-        assert_eq!(schedule.next(), None);
-    }
-
-    #[test]
-    fn what_arrives_for_a_file_given_up_is_nobodys() {
-        let mut schedule = Schedule::new(LIMITS);
-        schedule.add(1, 4, [], 0);
-        let piece = schedule.next().unwrap();
-        schedule.remove(1);
-        schedule.written(1, 0);
-        schedule.ended(&piece);
-        assert_eq!(schedule.next(), None);
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Ask,
-        /// Ends the piece longest under way, having written all of it.
-        EndFirst,
-        /// Ends one of the pieces under way, having written this share of it.
-        End(prop::sample::Index, f64),
-        Hash,
-        Sequence,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            4 => Just(Step::Ask),
-            4 => (any::<prop::sample::Index>(), 0.0..=1.0).prop_map(|(which, share)| Step::End(which, share)),
-            2 => Just(Step::Hash),
-            1 => Just(Step::Sequence),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn no_block_is_asked_for_twice_and_every_file_is_completed(
-            sizes in proptest::collection::vec((1_u64..60, proptest::collection::btree_set(0_u64..60, 0..20)), 1..4),
-            steps in proptest::collection::vec(step(), 0..200),
-        ) {
-            let mut schedule = Schedule::new(LIMITS);
-            let mut missing: BTreeSet<(u64, u64)> = BTreeSet::new();
-            for (file, (size, written)) in (0..).zip(&sizes) {
-                schedule.add(file, *size, written.iter().copied(), 0);
-                missing.extend((0..*size).filter(|block| !written.contains(block)).map(|block| (file, block)));
-            }
-            let mut under_way: Vec<Piece> = Vec::new();
-            let frontier = |missing: &BTreeSet<(u64, u64)>, under_way: &[Piece], file: u64| {
-                let first = missing.range((file, 0)..(file + 1, 0)).next().map_or(sizes[usize::try_from(file).unwrap()].0, |(_, b)| *b);
-                let asked = under_way.iter().filter(|p| p.file == file).map(|p| p.blocks.start).min();
-                first.min(asked.unwrap_or(u64::MAX))
-            };
-            // Afterwards, steps enough to complete whatever is left.
-            let tail = (0..2000).flat_map(|_| [Step::Ask, Step::EndFirst, Step::Hash]);
-            for step in steps.into_iter().chain(tail) {
-                match step {
-                    Step::Ask => if let Some(piece) = schedule.next() {
-                        prop_assert!(!piece.blocks.is_empty());
-                        for block in piece.blocks.clone() {
-                            prop_assert!(missing.remove(&(piece.file, block)), "{:?} is not missing", block);
-                        }
-                        under_way.push(piece);
-                    },
-                    Step::End(which, share) => if !under_way.is_empty() {
-                        let piece = under_way.swap_remove(which.index(under_way.len()));
-                        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a length")]
-                        let written = ((piece.blocks.end - piece.blocks.start) as f64 * share) as u64;
-                        for block in piece.blocks.clone() {
-                            if block < piece.blocks.start + written {
-                                schedule.written(piece.file, block);
-                            } else {
-                                missing.insert((piece.file, block));
-                            }
-                        }
-                        schedule.ended(&piece);
-                    },
-                    Step::EndFirst => if !under_way.is_empty() {
-                        let piece = under_way.remove(0);
-                        for block in piece.blocks.clone() {
-                            schedule.written(piece.file, block);
-                        }
-                        schedule.ended(&piece);
-                    },
-                    Step::Hash => for file in 0..sizes.len() as u64 {
-                        schedule.hashed(file, frontier(&missing, &under_way, file));
-                    },
-                    Step::Sequence => schedule.read_in_sequence(0),
-                }
-            }
-            prop_assert!(missing.is_empty() && under_way.is_empty());
-        }
-    }
-}
+mod tests;

@@ -108,12 +108,39 @@ async fn a_connection_that_brings_a_byte_now_and_then_is_dropped_and_what_it_bro
         }
     })
     .await;
+    let mut fetch = Fetch::from(&hub);
+    // Nobody else is there to take the piece over.
+    fetch.settings.connections = 1;
     let begin = Instant::now();
-    fetch_and_check(&hub, &Fetch::from(&hub)).await;
+    fetch_and_check(&hub, &fetch).await;
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
     let ranges: Vec<_> = hub.asked().into_iter().map(|asked| asked.range).collect();
     assert_eq!(ranges.len(), 2, "{ranges:?}");
     assert!((1..BLOCK).contains(&ranges[1].start), "{ranges:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_slow_connection_does_not_hold_the_file() {
+    let hub = Hub::serve(&[("a", 2 * PIECE)], |asked| {
+        if asked.number == 0 {
+            Answer::Slow(1, Duration::from_millis(50))
+        } else {
+            Answer::Right
+        }
+    })
+    .await;
+    let mut fetch = Fetch::from(&hub);
+    // The slow connection would be dropped for it only after a minute.
+    fetch.settings.stall_timeout = Duration::from_mins(1);
+    fetch.settings.retry.attempts = 1;
+    fetch_and_check(&hub, &fetch).await;
+    let slow = hub.asked().first().map(|asked| asked.range.clone()).unwrap();
+    let again = hub
+        .asked()
+        .into_iter()
+        .skip(1)
+        .any(|asked| asked.range.start == slow.start);
+    assert!(again, "what was arriving slowly was asked for again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,7 +18,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, heade
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt};
 use modelcache_fetcher::digest::ContentDigest;
-use modelcache_fetcher::engine::{self, Outcome, RangeClient, Settings};
+use modelcache_fetcher::engine::{self, Origin, Outcome, RangeClient, Settings};
 use modelcache_fetcher::error::{FetchError, SourceError};
 use modelcache_fetcher::path::FilePath;
 use modelcache_fetcher::progress::{Progress, Snapshot};
@@ -365,6 +365,16 @@ impl Source for HubSource {
     }
 }
 
+/// A hub as one more origin.
+pub(crate) fn mirror(name: &str, hub: &Hub) -> Origin {
+    Origin {
+        name: name.to_owned(),
+        source: Arc::new(HubSource::new(hub.address)),
+        revision: "its own".to_owned(),
+        files: hub.files.clone(),
+    }
+}
+
 /// Small pieces and short waits, so that tests are quick.
 pub(crate) fn settings() -> Settings {
     Settings {
@@ -389,6 +399,8 @@ pub(crate) fn settings() -> Settings {
 pub(crate) struct Fetch {
     pub(crate) settings: Settings,
     pub(crate) source: Arc<HubSource>,
+    /// Asked beside it.
+    pub(crate) mirrors: Vec<Origin>,
     pub(crate) stop: CancellationToken,
     pub(crate) progress: Progress,
 }
@@ -402,6 +414,7 @@ impl Fetch {
         Self {
             settings: settings(),
             source: Arc::new(source),
+            mirrors: Vec::new(),
             stop: CancellationToken::new(),
             progress: Progress::default(),
         }
@@ -415,12 +428,19 @@ impl Fetch {
             .build()
             .unwrap();
         let source: Arc<dyn Source> = Arc::clone(&self.source) as _;
+        let mut origins = vec![Origin {
+            name: "hub".to_owned(),
+            source,
+            revision: revision.to_owned(),
+            files: files.to_vec(),
+        }];
+        origins.extend(self.mirrors.iter().cloned());
         let client = RangeClient::new(client);
         let stop = self.stop.clone();
         engine::fetch(
             files,
             revision,
-            source,
+            origins,
             client,
             store,
             &self.settings,

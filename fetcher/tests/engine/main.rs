@@ -8,5 +8,6 @@
 mod faults;
 mod hub;
 mod integrity;
+mod origins;
 mod resume;
 mod reuse;

@@ -3,5 +3,6 @@
 
 mod command_line;
 mod conversation;
+mod mirrors;
 mod plain_http;
 mod scripted;

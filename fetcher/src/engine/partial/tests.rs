@@ -49,6 +49,7 @@ impl Fixture {
             partial.received(Written {
                 block: *block,
                 checksum: crc32c::crc32c(bytes),
+                origin: 0,
                 kept: None,
                 unsynced: None,
             });

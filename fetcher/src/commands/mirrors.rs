@@ -1,0 +1,110 @@
+//! The origins of a fetch: the source itself, and those mirrors that list at least one of its files with the same
+//! digest and size.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use modelcache_crds::report::FailureClass;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::open::{Opened, open, open_hub};
+use super::{Run, Selected};
+use crate::args::{FetchArgs, SourceArgs};
+use crate::engine::Origin;
+use crate::error::{FetchError, SourceError};
+use crate::source::hugging_face::ModelAddress;
+use crate::source::{Listing, MirrorAddress, Source, SourceAddress};
+
+/// A mirror that takes longer to list its files is done without.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// All origins, the source first. A mirror that cannot be had is told of and left out: the source alone is enough.
+pub(super) async fn origins(run: &Run, args: &FetchArgs, selected: &Selected) -> Result<Vec<Origin>, FetchError> {
+    let mut origins = vec![Origin {
+        name: selected.origin.clone(),
+        source: Arc::clone(&selected.source),
+        revision: selected.revision.clone(),
+        files: selected.files.clone(),
+    }];
+    let mut listings = JoinSet::new();
+    for (place, mirror) in args.mirror.iter().enumerate() {
+        let opened = open_mirror(args, mirror, &selected.revision);
+        let name = mirror.to_string();
+        listings.spawn(async move { (place, name, list(opened).await) });
+    }
+    let mut listed = Vec::new();
+    loop {
+        tokio::select! {
+            () = run.stop.cancelled() => return Err(FetchError::Interrupted),
+            next = listings.join_next() => match next {
+                None => break,
+                Some(Ok(listing)) => listed.push(listing),
+                Some(Err(error)) => return Err(FetchError::Internal(format!("a listing ended early: {error}"))),
+            }
+        }
+    }
+    listed.sort_by_key(|(place, ..)| *place);
+    let wanted: HashSet<_> = selected.files.iter().map(|file| (file.digest, file.size)).collect();
+    for (_, name, listing) in listed {
+        match listing {
+            Err(error) => tracing::warn!(mirror = name, %error, "a mirror cannot be had; it is done without"),
+            Ok((source, Listing { revision, mut files })) => {
+                files.retain(|file| wanted.contains(&(file.digest, file.size)));
+                if files.is_empty() {
+                    tracing::warn!(
+                        mirror = name,
+                        "a mirror lists none of the files with these digests; it is done without"
+                    );
+                    continue;
+                }
+                tracing::info!(
+                    mirror = name,
+                    files = files.len(),
+                    of = wanted.len(),
+                    "a mirror holds the same files"
+                );
+                origins.push(Origin {
+                    name,
+                    source,
+                    revision,
+                    files,
+                });
+            }
+        }
+    }
+    Ok(origins)
+}
+
+fn open_mirror(args: &FetchArgs, mirror: &MirrorAddress, revision: &str) -> Result<Opened, SourceError> {
+    match (mirror, &args.source.source) {
+        (MirrorAddress::Source(source), _) => open(&SourceArgs {
+            source: source.clone(),
+            ..args.source.clone()
+        }),
+        // The token was given for the source's host, and is told to nobody else.
+        (MirrorAddress::Hub(endpoint), SourceAddress::HuggingFace(address)) => {
+            let address = format!("{}@{revision}", address.repo);
+            let address: ModelAddress = address
+                .parse()
+                .map_err(|error| SourceError::new(FailureClass::SourceError, format!("{address}: {error}")))?;
+            open_hub(endpoint, address, None)
+        }
+        (MirrorAddress::Hub(endpoint), source) => Err(SourceError::new(
+            FailureClass::Usage,
+            format!("{endpoint} can mirror a model of the hub only, not {source}; name a list of digests there"),
+        )),
+    }
+}
+
+async fn list(opened: Result<Opened, SourceError>) -> Result<(Arc<dyn Source>, Listing), SourceError> {
+    let Opened { source, .. } = opened?;
+    let listing = timeout(PATIENCE, source.list()).await.map_err(|_| {
+        SourceError::new(
+            FailureClass::SourceUnreachable,
+            format!("listed nothing in {} s", PATIENCE.as_secs()),
+        )
+    })??;
+    Ok((source, listing))
+}

@@ -1,0 +1,83 @@
+//! Finds out which origin sent other bytes than the digest promises, and does without it.
+//!
+//! A digest says that a file is wrong, not where. So what one origin did not bring is fetched again from it alone: if
+//! the file is right then, the origins whose bytes differ from these have sent wrong ones.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::Run;
+use super::content::Content;
+use super::lane::complete;
+use super::partial::Partial;
+use super::schedule::OriginNumber;
+use crate::error::FetchError;
+
+/// Who brought a block, and its checksum.
+pub(super) type Brought = HashMap<u64, (OriginNumber, u32)>;
+
+/// Trusts one origin after the other with a whole file; whether the file is right with one of them.
+pub(super) fn replace(run: &Run, content: &Content, partial: &mut Partial) -> Result<bool, FetchError> {
+    let remote = &content.remote;
+    let candidates = run.origins.offering(content);
+    if candidates.len() < 2 || remote.size == 0 {
+        return Ok(false);
+    }
+    let mut former = Brought::new();
+    for trusted in candidates {
+        if partial.is_all_from(trusted) {
+            continue;
+        }
+        tracing::warn!(
+            file = %remote.path,
+            origin = run.origins.name(trusted),
+            "the bytes hash to something else; what came from other origins is fetched again from this one"
+        );
+        let replaced = partial.distrust(trusted)?;
+        run.progress.discarded(replaced.bytes);
+        run.progress.unverified(remote.size);
+        for (block, brought) in replaced.brought {
+            former.entry(block).or_insert(brought);
+        }
+        complete(run, content, partial, vec![trusted])?;
+        if partial.digest() == remote.digest {
+            drop_liars(run, content, &liars(&former, partial.brought()));
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The origins that brought something else than is right, and how many blocks.
+fn liars(former: &Brought, right: &Brought) -> HashMap<OriginNumber, usize> {
+    let mut liars = HashMap::new();
+    for (block, (origin, checksum)) in former {
+        if right.get(block).is_some_and(|(_, right)| right != checksum) {
+            *liars.entry(*origin).or_insert(0) += 1;
+        }
+    }
+    liars
+}
+
+fn drop_liars(run: &Run, content: &Content, liars: &HashMap<OriginNumber, usize>) {
+    for origin in liars.keys().copied().collect::<BTreeSet<_>>() {
+        let blocks = liars.get(&origin).copied().unwrap_or_default();
+        let reason = format!(
+            "sent wrong bytes of {}, in {blocks} of its blocks of {} bytes",
+            content.remote.path, run.settings.block_bytes
+        );
+        run.origins.drop_origin(origin, &reason);
+        run.board.withdraw_all(origin);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_lied_where_its_bytes_differ_from_the_right_ones() {
+        let former = Brought::from([(0, (1, 10)), (1, (2, 11)), (2, (1, 12)), (3, (1, 13))]);
+        let right = Brought::from([(0, (0, 10)), (1, (0, 99)), (2, (0, 12)), (3, (0, 13)), (4, (0, 14))]);
+        assert_eq!(liars(&former, &right), HashMap::from([(2, 1)]));
+    }
+}

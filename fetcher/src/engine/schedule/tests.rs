@@ -1,0 +1,274 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Where time plays no part: nothing is slow.
+const NOW: Duration = Duration::ZERO;
+
+const LIMITS: Limits = Limits {
+    piece: 4,
+    window: 16,
+    memory: 8,
+    take_over: true,
+};
+
+fn blocks(piece: Option<Piece>) -> Option<(FileNumber, Range<u64>)> {
+    piece.map(|piece| (piece.file, piece.blocks))
+}
+
+#[test]
+fn files_share_the_connections() {
+    let mut schedule = Schedule::new(LIMITS);
+    schedule.add(1, vec![0], 10, [], 0);
+    schedule.add(2, vec![0], 3, [], 0);
+    let order: Vec<_> = std::iter::from_fn(|| blocks(schedule.next(0, NOW))).collect();
+    assert_eq!(order, [(1, 0..4), (2, 0..3), (1, 4..8), (1, 8..10)]);
+}
+
+#[test]
+fn nothing_is_asked_for_beyond_the_window_until_the_hash_moves() {
+    let mut schedule = Schedule::new(LIMITS);
+    schedule.add(1, vec![0], 100, [], 0);
+    let first: Vec<_> = std::iter::from_fn(|| blocks(schedule.next(0, NOW))).collect();
+    assert_eq!(first.last(), Some(&(1, 12..16)));
+    schedule.hashed(1, 2);
+    assert_eq!(blocks(schedule.next(0, NOW)), Some((1, 16..18)));
+}
+
+#[test]
+fn a_source_faster_than_the_hash_is_held_back_to_what_stays_in_memory() {
+    let mut schedule = Schedule::new(LIMITS);
+    schedule.add(1, vec![0], 100, [], 0);
+    assert_eq!(blocks(schedule.next(0, NOW)), Some((1, 0..4)));
+    schedule.written(1, 0);
+    assert_eq!(blocks(schedule.next(0, NOW)), Some((1, 4..8)));
+    assert_eq!(blocks(schedule.next(0, NOW)), None, "the hash is behind");
+    schedule.hashed(1, 1);
+    assert_eq!(blocks(schedule.next(0, NOW)), Some((1, 8..12)), "the source is behind");
+}
+
+#[test]
+fn blocks_that_are_there_are_left_out() {
+    let mut schedule = Schedule::new(LIMITS);
+    schedule.add(1, vec![0], 10, [0, 1, 6], 2);
+    let order: Vec<_> = std::iter::from_fn(|| blocks(schedule.next(0, NOW))).collect();
+    assert_eq!(order, [(1, 2..4), (1, 4..6), (1, 7..8), (1, 8..10)]);
+}
+
+#[test]
+fn a_piece_that_ended_early_is_asked_for_again_from_where_it_ended() {
+    let mut schedule = Schedule::new(LIMITS);
+    schedule.add(1, vec![0], 4, [], 0);
+    let piece = schedule.next(0, NOW).unwrap();
+    schedule.written(1, 0);
+    schedule.ended(&piece, NOW);
+    assert_eq!(blocks(schedule.next(0, NOW)), Some((1, 1..4)));
+}
+
+#[test]
+fn a_file_read_in_sequence_has_one_request_that_runs_to_the_next_block_there() {
+    let mut schedule = Schedule::new(LIMITS);
+    schedule.add(1, vec![0], 100, [70], 0);
+    let refused = schedule.next(0, NOW).unwrap();
+    schedule.read_in_sequence(1, 0);
+    assert_eq!(schedule.next(0, NOW), None);
+    schedule.ended(&refused, NOW);
+    let piece = schedule.next(0, NOW).unwrap();
+    assert_eq!((piece.file, piece.blocks, piece.sequential), (1, 0..70, true));
+    assert_eq!(schedule.next(0, NOW), None);
+}
+
+#[test]
+fn what_arrives_for_a_file_given_up_is_nobodys() {
+    let mut schedule = Schedule::new(LIMITS);
+    schedule.add(1, vec![0], 4, [], 0);
+    let piece = schedule.next(0, NOW).unwrap();
+    schedule.remove(1);
+    schedule.written(1, 0);
+    schedule.ended(&piece, NOW);
+    assert_eq!(schedule.next(0, NOW), None);
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_piece_that_would_end_last_gives_up_what_another_connection_brings_sooner() {
+    let mut schedule = Schedule::new(LIMITS);
+    schedule.add(1, vec![0], 8, [], 0);
+    let slow = schedule.next(0, NOW).unwrap();
+    let quick = schedule.next(0, NOW).unwrap();
+    for block in quick.blocks.clone() {
+        assert!(schedule.claim(&quick, block).is_first);
+        schedule.written(1, block);
+    }
+    schedule.ended(&quick, SECOND);
+    assert!(schedule.claim(&slow, 0).is_first);
+    schedule.written(1, 0);
+    let taken = schedule.next(0, SECOND * 2).unwrap();
+    assert_eq!(taken.blocks, 2..4);
+    assert_eq!(schedule.claim(&slow, 1), Claim { is_first: true, end: 2 });
+}
+
+#[test]
+fn the_last_block_of_a_stuck_connection_is_asked_for_again_and_the_first_to_bring_it_counts() {
+    let mut schedule = Schedule::new(LIMITS);
+    schedule.add(1, vec![0], 1, [], 0);
+    let stuck = schedule.next(0, NOW).unwrap();
+    assert_eq!(schedule.next(0, SECOND / 10), None, "it may yet come");
+    schedule.paces.insert(0, 4.0);
+    let second = schedule.next(0, SECOND * 2).unwrap();
+    assert_eq!(second.blocks, 0..1);
+    assert_eq!(schedule.next(0, SECOND * 9), None, "two are enough");
+    assert!(schedule.claim(&second, 0).is_first);
+    assert_eq!(schedule.doubled(&second, 0), Some(stuck.number));
+    assert!(!schedule.claim(&stuck, 0).is_first);
+}
+
+#[test]
+fn a_block_that_two_had_under_way_is_missing_only_when_both_have_ended() {
+    let mut schedule = Schedule::new(LIMITS);
+    schedule.add(1, vec![0, 1], 1, [], 0);
+    schedule.paces.insert(1, 4.0);
+    let stuck = schedule.next(0, NOW).unwrap();
+    let second = schedule.next(1, SECOND * 2).unwrap();
+    schedule.ended(&stuck, SECOND * 2);
+    assert_eq!(schedule.missing(0), None);
+    schedule.ended(&second, SECOND * 3);
+    assert_eq!(schedule.missing(0), Some((1, 0..1)));
+}
+
+#[test]
+fn an_origin_is_asked_only_for_what_it_offers() {
+    let mut schedule = Schedule::new(LIMITS);
+    schedule.add(1, vec![0], 4, [], 0);
+    schedule.add(2, vec![0, 1], 4, [], 0);
+    assert_eq!(blocks(schedule.next(1, NOW)), Some((2, 0..4)));
+    assert_eq!(
+        [0, 1, 2].map(|origin| schedule.demand(origin)),
+        [(true, true), (true, false), (false, false)]
+    );
+    assert!(schedule.withdraw(2, 0));
+    assert!(!schedule.withdraw(2, 1), "nobody offers it any more");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Ask,
+    /// Ends the piece longest under way, having written all of it.
+    EndFirst,
+    /// Ends one of the pieces under way, having written this share of it.
+    End(prop::sample::Index, f64),
+    Hash,
+    Sequence,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => Just(Step::Ask),
+        4 => (any::<prop::sample::Index>(), 0.0..=1.0).prop_map(|(which, share)| Step::End(which, share)),
+        2 => Just(Step::Hash),
+        1 => Just(Step::Sequence),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_block_is_asked_for_twice_and_every_file_is_completed(
+        sizes in proptest::collection::vec((1_u64..60, proptest::collection::btree_set(0_u64..60, 0..20)), 1..4),
+        steps in proptest::collection::vec(step(), 0..200),
+    ) {
+        let mut schedule = Schedule::new(LIMITS);
+        let mut missing: BTreeSet<(u64, u64)> = BTreeSet::new();
+        for (file, (size, written)) in (0..).zip(&sizes) {
+            schedule.add(file, vec![0], *size, written.iter().copied(), 0);
+            missing.extend((0..*size).filter(|block| !written.contains(block)).map(|block| (file, block)));
+        }
+        let mut under_way: Vec<Piece> = Vec::new();
+        let frontier = |missing: &BTreeSet<(u64, u64)>, under_way: &[Piece], file: u64| {
+            let first = missing.range((file, 0)..(file + 1, 0)).next().map_or(sizes[usize::try_from(file).unwrap()].0, |(_, b)| *b);
+            let asked = under_way.iter().filter(|p| p.file == file).map(|p| p.blocks.start).min();
+            first.min(asked.unwrap_or(u64::MAX))
+        };
+        // Afterwards, steps enough to complete whatever is left.
+        let tail = (0..2000).flat_map(|_| [Step::Ask, Step::EndFirst, Step::Hash]);
+        for step in steps.into_iter().chain(tail) {
+            match step {
+                Step::Ask => if let Some(piece) = schedule.next(0, NOW) {
+                    prop_assert!(!piece.blocks.is_empty());
+                    for block in piece.blocks.clone() {
+                        prop_assert!(missing.remove(&(piece.file, block)), "{:?} is not missing", block);
+                    }
+                    under_way.push(piece);
+                },
+                Step::End(which, share) => if !under_way.is_empty() {
+                    let piece = under_way.swap_remove(which.index(under_way.len()));
+                    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a length")]
+                    let written = ((piece.blocks.end - piece.blocks.start) as f64 * share) as u64;
+                    for block in piece.blocks.clone() {
+                        if block < piece.blocks.start + written {
+                            schedule.written(piece.file, block);
+                        } else {
+                            missing.insert((piece.file, block));
+                        }
+                    }
+                    schedule.ended(&piece, NOW);
+                },
+                Step::EndFirst => if !under_way.is_empty() {
+                    let piece = under_way.remove(0);
+                    for block in piece.blocks.clone() {
+                        schedule.written(piece.file, block);
+                    }
+                    schedule.ended(&piece, NOW);
+                },
+                Step::Hash => for file in 0..sizes.len() as u64 {
+                    schedule.hashed(file, frontier(&missing, &under_way, file));
+                },
+                Step::Sequence => schedule.read_in_sequence(0, 0),
+            }
+        }
+        prop_assert!(missing.is_empty() && under_way.is_empty());
+    }
+
+    #[test]
+    fn whatever_connections_take_over_from_each_other_each_block_is_written_once_and_all_are(
+        blocks in 1_u64..40,
+        // Seconds that a connection takes for a block; one may be stuck for ever.
+        speeds in proptest::collection::vec(1_u32..60, 2..6),
+        is_one_stuck in any::<bool>(),
+    ) {
+        let mut schedule = Schedule::new(LIMITS);
+        schedule.add(1, vec![0], blocks, [], 0);
+        let mut written = BTreeSet::new();
+        let mut connections: Vec<Option<(Piece, u64, u32)>> = vec![None; speeds.len()];
+        let mut second = 0;
+        while u64::try_from(written.len()).unwrap() < blocks {
+            second += 1;
+            prop_assert!(second < 100_000, "it never ends");
+            let now = SECOND * second;
+            for (number, (connection, speed)) in connections.iter_mut().zip(&speeds).enumerate() {
+                let Some((piece, next, since)) = connection.take() else {
+                    *connection = schedule.next(0, now).map(|piece| (piece.clone(), piece.blocks.start, second));
+                    continue;
+                };
+                if (is_one_stuck && number == 0) || second - since < *speed {
+                    *connection = Some((piece, next, since));
+                    continue;
+                }
+                let claim = schedule.claim(&piece, next);
+                prop_assert_eq!(claim.is_first, written.insert(next));
+                if claim.is_first {
+                    schedule.written(1, next);
+                    let frontier = (0..blocks).find(|block| !written.contains(block)).unwrap_or(blocks);
+                    schedule.hashed(1, frontier);
+                }
+                if next + 1 < claim.end {
+                    *connection = Some((piece, next + 1, second));
+                } else {
+                    schedule.ended(&piece, now);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! How many connections each origin gets, by what it was measured to bring. Pure: moments are given.
+//!
+//! Origins share the connections in proportion to what one connection brings from each. One that brings next to
+//! nothing beside the best rests, and so does one that keeps failing; both are tried again later, with one
+//! connection. One that refuses is asked with half as many connections, then slowly with more. And now and then one
+//! is asked with fewer or more connections, to see whether that brings more: some servers collapse under many.
+
+use std::time::Duration;
+
+use super::schedule::OriginNumber;
+
+mod climb;
+
+use self::climb::Climb;
+
+/// An origin rests when one connection brings less than this share of what the best one brings.
+const SLOW: f64 = 0.1;
+
+/// Connection-seconds behind a rate before it is believed.
+const EVIDENCE: f64 = 1.5;
+
+/// Seconds over which rates are smoothed.
+const SMOOTHING: f64 = 1.5;
+
+/// The first rest of a slow origin; each further one is twice as long.
+const SLOW_REST: Duration = Duration::from_secs(30);
+
+/// The first rest of one that fails for the second time; it doubles, too.
+const FAILED_REST: Duration = Duration::from_millis(500);
+
+/// The longest rest.
+const LONGEST_REST: Duration = Duration::from_mins(5);
+
+/// How long after a refusal connections are added again, and how long after the last one the next.
+const CALM: Duration = Duration::from_secs(2);
+
+/// What an origin brought since the last look.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Sample {
+    /// Bytes received.
+    pub(super) bytes: u64,
+    /// Connections that were asking it.
+    pub(super) busy: usize,
+}
+
+/// What there is to ask an origin for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Demand {
+    /// Something at all.
+    pub(super) is_any: bool,
+    /// Something that no other origin offers.
+    pub(super) is_alone: bool,
+}
+
+/// What becomes of an origin after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is asked again, sooner or later.
+    Stays,
+    /// It failed so often in a row that it is not asked again.
+    GivenUp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    Resting { until: Duration, is_slow: bool },
+    Out,
+}
+
+#[derive(Clone, Debug)]
+struct Course {
+    state: State,
+    demand: Demand,
+    /// Bytes per second of one connection, and the connection-seconds behind it.
+    rate: Option<f64>,
+    evidence: f64,
+    /// It was at rest, and one connection is to see how it does now.
+    is_probe: bool,
+    /// Connections at most.
+    limit: usize,
+    refused: Option<Duration>,
+    failures: u32,
+    failed: Option<Duration>,
+    /// How often it has rested for being slow.
+    rests: u32,
+    climb: Climb,
+}
+
+/// The courses of all origins.
+#[derive(Clone, Debug)]
+pub(super) struct Steering {
+    connections: usize,
+    attempts: u32,
+    courses: Vec<Course>,
+    looked: Duration,
+}
+
+impl Steering {
+    /// Some origins, to share some connections; one that fails so often in a row is given up.
+    pub(super) fn new(origins: usize, connections: usize, attempts: u32) -> Self {
+        let course = Course {
+            state: State::Open,
+            demand: Demand {
+                is_any: true,
+                is_alone: false,
+            },
+            rate: None,
+            evidence: 0.0,
+            is_probe: false,
+            limit: connections,
+            refused: None,
+            failures: 0,
+            failed: None,
+            rests: 0,
+            climb: Climb::default(),
+        };
+        Self {
+            connections,
+            attempts,
+            courses: vec![course; origins],
+            looked: Duration::ZERO,
+        }
+    }
+
+    /// Whether an origin may be asked now.
+    pub(super) fn is_open(&self, origin: OriginNumber) -> bool {
+        self.courses
+            .get(origin)
+            .is_some_and(|course| course.state == State::Open)
+    }
+
+    /// Whether an origin will never be asked again.
+    pub(super) fn is_out(&self, origin: OriginNumber) -> bool {
+        self.courses.get(origin).is_none_or(|course| course.state == State::Out)
+    }
+
+    /// Takes in what each origin brought since the last look, and what there is to ask it for. One that alone offers
+    /// something does not rest for being slow.
+    pub(super) fn look(&mut self, now: Duration, samples: &[Sample], demands: &[Demand]) {
+        let seconds = now.saturating_sub(self.looked).as_secs_f64();
+        self.looked = now;
+        if seconds <= 0.0 {
+            return;
+        }
+        let cap = self.connections;
+        for (course, sample) in self.courses.iter_mut().zip(samples) {
+            course.measure(*sample, seconds);
+            course.relax(now, cap);
+            if course.state == State::Open {
+                let is_bound = sample.busy >= course.limit;
+                course.limit = course.climb.step(now, sample.bytes, is_bound, course.limit, cap);
+            }
+        }
+        let best = self
+            .courses
+            .iter()
+            .filter(|course| course.state == State::Open && course.evidence >= EVIDENCE)
+            .filter_map(|course| course.rate)
+            .fold(0.0, f64::max);
+        // Between two files there is nothing for a moment; the next one is most likely offered as the last one was.
+        let is_between = demands.iter().all(|demand| !demand.is_any);
+        for (course, demand) in self.courses.iter_mut().zip(demands) {
+            if !is_between {
+                course.demand = *demand;
+            }
+            if demand.is_alone && matches!(course.state, State::Resting { is_slow: true, .. }) {
+                course.state = State::Open;
+            }
+            let is_slow = course.rate.is_some_and(|rate| rate < best * SLOW) && course.evidence >= EVIDENCE;
+            if course.state == State::Open && is_slow && !demand.is_alone {
+                let doublings = course.rests.min(10);
+                course.rests += 1;
+                course.rest(now, SLOW_REST.saturating_mul(1 << doublings), true);
+            }
+        }
+    }
+
+    /// How many connections each origin is to have.
+    pub(super) fn targets(&self) -> Vec<usize> {
+        let best = self
+            .courses
+            .iter()
+            .filter_map(|course| course.rate)
+            .fold(f64::MIN_POSITIVE, f64::max);
+        let mut order: Vec<(OriginNumber, f64, usize)> = self
+            .courses
+            .iter()
+            .enumerate()
+            .filter(|(_, course)| course.state == State::Open && course.demand.is_any)
+            .map(|(origin, course)| {
+                let limit = if course.is_probe { 1 } else { course.limit };
+                (origin, course.rate.unwrap_or(best), limit)
+            })
+            .collect();
+        // Stable, so that of equals the one named first comes first.
+        order.sort_by(|(_, one, _), (_, other, _)| other.total_cmp(one));
+        let mut targets = vec![0; self.courses.len()];
+        // Each in turn is given to the origin that would still bring the most for its share.
+        for _ in 0..self.connections {
+            let needy = order
+                .iter()
+                .filter(|(origin, _, limit)| targets[*origin] < *limit)
+                .max_by(|(one, weight, _), (other, more, _)| {
+                    let worth = |origin: usize, weight: f64| match targets[origin] {
+                        0 => f64::INFINITY,
+                        held => weight / held as f64,
+                    };
+                    worth(*one, *weight)
+                        .total_cmp(&worth(*other, *more))
+                        // `max_by` takes the last of equals; the first is wanted.
+                        .then(std::cmp::Ordering::Greater)
+                });
+            match needy {
+                Some((origin, ..)) => targets[*origin] += 1,
+                None => break,
+            }
+        }
+        targets
+    }
+
+    /// An origin refused because it is asked too much.
+    pub(super) fn refused(&mut self, origin: OriginNumber, busy: usize, now: Duration) {
+        if let Some(course) = self.courses.get_mut(origin) {
+            // What was under way when the first was refused is refused with it: that is one refusal.
+            if course.refused.is_none_or(|last| now.saturating_sub(last) >= CALM / 2) {
+                course.limit = (busy.min(course.limit) / 2).max(1);
+                course.climb = Climb::default();
+            }
+            course.refused = Some(now);
+        }
+    }
+
+    /// An origin failed, without bytes gained since the last failure; it may have said how long to leave it alone.
+    pub(super) fn failed(&mut self, origin: OriginNumber, now: Duration, retry_after: Option<Duration>) -> Verdict {
+        let attempts = self.attempts;
+        let Some(course) = self.courses.get_mut(origin) else {
+            return Verdict::GivenUp;
+        };
+        if let Some(pause) = retry_after {
+            course.rest(now, pause, false);
+            return Verdict::Stays;
+        }
+        // What was under way when the first one failed fails with it: that is one failure.
+        let is_same = course
+            .failed
+            .is_some_and(|last| now.saturating_sub(last) < FAILED_REST / 2);
+        if is_same || course.state != State::Open {
+            return Verdict::Stays;
+        }
+        course.failed = Some(now);
+        course.failures += 1;
+        if course.failures >= attempts {
+            course.state = State::Out;
+            return Verdict::GivenUp;
+        }
+        if course.failures > 1 {
+            let doublings = (course.failures - 2).min(10);
+            course.rest(now, FAILED_REST.saturating_mul(1 << doublings), false);
+        }
+        Verdict::Stays
+    }
+
+    /// An origin brought what it was asked for.
+    pub(super) fn brought(&mut self, origin: OriginNumber) {
+        if let Some(course) = self.courses.get_mut(origin) {
+            course.failures = 0;
+        }
+    }
+
+    /// An origin is not to be asked again.
+    pub(super) fn give_up(&mut self, origin: OriginNumber) {
+        if let Some(course) = self.courses.get_mut(origin) {
+            course.state = State::Out;
+        }
+    }
+}
+
+impl Course {
+    fn measure(&mut self, sample: Sample, seconds: f64) {
+        if sample.busy == 0 {
+            return;
+        }
+        let watched = sample.busy as f64 * seconds;
+        let new = sample.bytes as f64 / watched;
+        let weight = (seconds / SMOOTHING).min(1.0);
+        self.rate = Some(self.rate.map_or(new, |old| old + weight * (new - old)));
+        self.evidence += watched;
+        if self.evidence >= EVIDENCE && self.is_probe {
+            self.is_probe = false;
+        }
+    }
+
+    /// Ends a rest that is over, and adds a connection when all is calm.
+    fn relax(&mut self, now: Duration, cap: usize) {
+        if let State::Resting { until, .. } = self.state
+            && now >= until
+        {
+            self.state = State::Open;
+            self.is_probe = true;
+        }
+        if let Some(last) = self.refused
+            && now.saturating_sub(last) >= CALM
+        {
+            self.limit = (self.limit + 1).min(cap);
+            self.refused = (self.limit < cap).then_some(now);
+        }
+    }
+
+    fn rest(&mut self, now: Duration, rest: Duration, is_slow: bool) {
+        self.state = State::Resting {
+            until: now + rest.min(LONGEST_REST),
+            is_slow,
+        };
+        // What it brought before says nothing about what it brings afterwards.
+        self.rate = None;
+        self.evidence = 0.0;
+    }
+}
+
+#[cfg(test)]
+mod tests;

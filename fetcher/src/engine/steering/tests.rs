@@ -1,0 +1,263 @@
+use proptest::prelude::*;
+use rstest::rstest;
+
+use super::*;
+
+const MIB: f64 = 1_048_576.0;
+const STEP: Duration = Duration::from_millis(250);
+
+const ANY: Demand = Demand {
+    is_any: true,
+    is_alone: false,
+};
+const ALONE: Demand = Demand {
+    is_any: true,
+    is_alone: true,
+};
+
+/// What a server brings per second to so many connections.
+type Server = fn(usize) -> f64;
+
+struct Simulation {
+    steering: Steering,
+    servers: Vec<Server>,
+    now: Duration,
+    brought: Vec<f64>,
+}
+
+impl Simulation {
+    fn of(connections: usize, servers: &[Server]) -> Self {
+        Self {
+            steering: Steering::new(servers.len(), connections, 8),
+            servers: servers.to_vec(),
+            now: Duration::ZERO,
+            brought: vec![0.0; servers.len()],
+        }
+    }
+
+    /// Bytes per second over some seconds, from all.
+    fn run(&mut self, seconds: u32) -> f64 {
+        let steps = seconds * 4;
+        let mut total = 0.0;
+        for _ in 0..steps {
+            let targets = self.steering.targets();
+            let mut samples = Vec::new();
+            for (origin, busy) in targets.into_iter().enumerate() {
+                let bytes = self.servers[origin](busy) * STEP.as_secs_f64();
+                self.brought[origin] += bytes;
+                total += bytes;
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a number of bytes"
+                )]
+                samples.push(Sample {
+                    bytes: bytes as u64,
+                    busy,
+                });
+            }
+            self.now += STEP;
+            let demands = vec![ANY; samples.len()];
+            self.steering.look(self.now, &samples, &demands);
+        }
+        total / f64::from(seconds)
+    }
+}
+
+fn per_connection(connections: usize) -> f64 {
+    connections as f64 * 6.0 * MIB
+}
+
+fn slow(connections: usize) -> f64 {
+    per_connection(connections) / 100.0
+}
+
+fn capped(connections: usize) -> f64 {
+    per_connection(connections).min(10.0 * MIB)
+}
+
+/// As some networks for content do: more than six connections get less in total.
+fn collapsing(connections: usize) -> f64 {
+    let connections = connections as f64;
+    if connections <= 6.0 {
+        connections * 5.0 * MIB
+    } else {
+        30.0 * MIB * 6.0 / connections
+    }
+}
+
+#[test]
+fn origins_alike_share_the_connections() {
+    assert_eq!(Steering::new(3, 16, 8).targets(), [6, 5, 5]);
+    assert_eq!(Steering::new(3, 2, 8).targets(), [1, 1, 0]);
+}
+
+#[test]
+fn three_capped_origins_bring_the_sum_of_their_caps() {
+    let total = Simulation::of(16, &[capped, capped, capped]).run(60);
+    assert!(total >= 0.95 * 30.0 * MIB, "{} MiB/s", total / MIB);
+}
+
+#[test]
+fn an_origin_a_hundred_times_slower_costs_next_to_nothing() {
+    let total = Simulation::of(16, &[per_connection, slow, per_connection]).run(60);
+    assert!(total >= 0.95 * 16.0 * 6.0 * MIB, "{} MiB/s", total / MIB);
+}
+
+#[test]
+fn a_server_that_collapses_under_many_connections_is_asked_with_few() {
+    let mut simulation = Simulation::of(16, &[collapsing]);
+    simulation.run(90);
+    let total = simulation.run(60);
+    assert!(total >= 0.85 * 30.0 * MIB, "{} MiB/s", total / MIB);
+}
+
+#[test]
+fn trying_fewer_connections_costs_little_where_more_bring_more() {
+    let total = Simulation::of(16, &[per_connection]).run(300);
+    assert!(total >= 0.97 * 16.0 * 6.0 * MIB, "{} MiB/s", total / MIB);
+}
+
+#[test]
+fn a_slow_origin_is_tried_again_with_one_connection_and_shares_again_when_it_has_recovered() {
+    let mut simulation = Simulation::of(8, &[per_connection, slow]);
+    simulation.run(5);
+    assert_eq!(simulation.steering.targets()[1], 0);
+    simulation.servers[1] = per_connection;
+    simulation.run(27);
+    assert_eq!(simulation.steering.targets()[1], 1);
+    simulation.run(10);
+    assert!(simulation.steering.targets()[1] >= 3);
+}
+
+#[test]
+fn the_only_origin_of_something_does_not_rest_for_being_slow() {
+    let mut steering = Steering::new(2, 8, 8);
+    for second in 1..10 {
+        let samples = [
+            Sample {
+                bytes: 50_000_000,
+                busy: 4,
+            },
+            Sample { bytes: 1000, busy: 4 },
+        ];
+        steering.look(Duration::from_secs(second), &samples, &[ANY, ALONE]);
+    }
+    assert_eq!(steering.targets(), [7, 1]);
+}
+
+#[test]
+fn an_origin_of_which_nothing_is_wanted_has_no_connection() {
+    let mut steering = Steering::new(2, 1, 8);
+    assert_eq!(steering.targets(), [1, 0]);
+    steering.look(
+        Duration::from_secs(1),
+        &[Sample::default(); 2],
+        &[Demand::default(), ALONE],
+    );
+    assert_eq!(steering.targets(), [0, 1]);
+}
+
+#[test]
+fn an_origin_that_rests_for_being_slow_is_asked_again_when_it_alone_offers_something() {
+    let mut steering = Steering::new(2, 8, 8);
+    let samples = [
+        Sample {
+            bytes: 50_000_000,
+            busy: 4,
+        },
+        Sample { bytes: 1000, busy: 4 },
+    ];
+    steering.look(Duration::from_secs(1), &samples, &[ANY; 2]);
+    assert!(!steering.is_open(1));
+    steering.look(Duration::from_secs(2), &[Sample::default(); 2], &[ANY, ALONE]);
+    assert!(steering.is_open(1));
+}
+
+#[test]
+fn a_refusal_halves_the_connections_once_and_calm_brings_them_back() {
+    let mut steering = Steering::new(1, 8, 8);
+    let second = Duration::from_secs;
+    for _ in 0..8 {
+        steering.refused(0, 8, second(1));
+    }
+    assert_eq!(steering.targets(), [4]);
+    steering.refused(0, 4, second(2));
+    assert_eq!(steering.targets(), [2]);
+    for now in 3..20 {
+        steering.look(second(now), &[Sample { bytes: 1, busy: 1 }], &[ALONE]);
+    }
+    assert_eq!(steering.targets(), [8]);
+}
+
+#[test]
+fn an_origin_that_keeps_failing_rests_longer_each_time_and_is_given_up_in_the_end() {
+    let mut steering = Steering::new(2, 4, 4);
+    let at = Duration::from_secs;
+    let look = |steering: &mut Steering, now| {
+        steering.look(now, &[Sample::default(); 2], &[ANY; 2]);
+        steering.is_open(1)
+    };
+    for _ in 0..9 {
+        assert_eq!(steering.failed(1, at(0), None), Verdict::Stays);
+    }
+    assert!(
+        steering.is_open(1),
+        "connections that fail together fail once, and once is no reason to rest"
+    );
+    assert_eq!(steering.failed(1, at(1), None), Verdict::Stays);
+    assert!(!steering.is_open(1));
+    assert!(look(&mut steering, at(2)));
+    assert_eq!(steering.failed(1, at(2), None), Verdict::Stays);
+    assert!(!look(&mut steering, Duration::from_millis(2900)));
+    assert!(look(&mut steering, at(3)));
+    assert_eq!(steering.failed(1, at(3), None), Verdict::GivenUp);
+    assert!(steering.is_out(1) && !look(&mut steering, at(1000)));
+    assert_eq!(steering.targets(), [4, 0]);
+}
+
+#[test]
+fn an_origin_that_brings_something_has_not_failed() {
+    let mut steering = Steering::new(2, 4, 2);
+    assert_eq!(steering.failed(1, Duration::from_secs(1), None), Verdict::Stays);
+    steering.brought(1);
+    assert_eq!(steering.failed(1, Duration::from_secs(2), None), Verdict::Stays);
+}
+
+#[test]
+fn an_origin_is_left_alone_for_as_long_as_it_asks() {
+    let mut steering = Steering::new(2, 4, 4);
+    let at = Duration::from_secs;
+    for _ in 0..9 {
+        assert_eq!(steering.failed(1, at(0), Some(at(20))), Verdict::Stays);
+    }
+    for (now, expected) in [(19, false), (20, true)] {
+        steering.look(at(now), &[Sample::default(); 2], &[ANY; 2]);
+        assert_eq!(steering.is_open(1), expected);
+    }
+}
+
+#[rstest]
+#[case(1)]
+#[case(5)]
+fn all_connections_are_given_while_an_origin_is_open(#[case] origins: usize) {
+    assert_eq!(Steering::new(origins, 16, 8).targets().iter().sum::<usize>(), 16);
+}
+
+proptest! {
+    #[test]
+    fn no_more_connections_are_given_than_there_are(
+        connections in 1_usize..64,
+        looks in proptest::collection::vec(proptest::collection::vec((0_u64..100_000_000, 0_usize..20), 4), 0..60),
+    ) {
+        let mut steering = Steering::new(4, connections, 8);
+        for (second, look) in (1..).zip(looks) {
+            let samples: Vec<_> = look.iter().map(|(bytes, busy)| Sample { bytes: *bytes, busy: *busy }).collect();
+            steering.look(Duration::from_secs(second), &samples, &[ANY; 4]);
+            let targets = steering.targets();
+            prop_assert!(targets.iter().sum::<usize>() <= connections);
+            let is_any_open = (0..4).any(|origin| steering.is_open(origin));
+            prop_assert!(is_any_open && targets.iter().any(|target| *target > 0));
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Several origins of one model.
+
+use std::time::Duration;
+
+use modelcache_fetcher::engine::{Origin, Outcome};
+use rstest::rstest;
+
+use crate::hub::{Answer, Fetch, Hub, PIECE, bytes, fetch_and_check, mirror};
+
+const FILES: &[(&str, u64)] = &[("weights", 40 * PIECE + 17), ("config", 100)];
+
+/// The right bytes, but so slowly that every origin has a part in them.
+fn unhurried(_: &crate::hub::Asked) -> Answer {
+    Answer::Slow(PIECE / 2, Duration::from_millis(2))
+}
+
+fn from(hub: &Hub, mirrors: Vec<Origin>) -> Fetch {
+    let mut fetch = Fetch::from(hub);
+    fetch.mirrors = mirrors;
+    fetch
+}
+
+fn dropped(outcome: &Outcome) -> Vec<&str> {
+    outcome
+        .origins
+        .iter()
+        .filter(|origin| origin.dropped.is_some())
+        .map(|origin| origin.name.as_str())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pieces_of_one_file_come_from_all_origins() {
+    let hub = Hub::serve(FILES, unhurried).await;
+    let twin = Hub::serve(FILES, unhurried).await;
+    let outcome = fetch_and_check(&hub, &from(&hub, vec![mirror("twin", &twin)])).await;
+    assert_eq!(dropped(&outcome), [""; 0]);
+    for origin in &outcome.origins {
+        assert!(origin.bytes >= 5 * PIECE, "{origin:?}");
+    }
+    assert!(outcome.bytes_fetched < hub.size() + 8 * PIECE);
+}
+
+#[rstest]
+#[case::a_mirror(false)]
+#[case::the_hub(true)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_sends_wrong_bytes_is_named_and_not_asked_again(#[case] is_hub: bool) {
+    let lie = |asked: &crate::hub::Asked| {
+        if asked.range.start == 0 || asked.number.is_multiple_of(2) {
+            Answer::Flipped
+        } else {
+            Answer::Right
+        }
+    };
+    let (hub, twin) = if is_hub {
+        (Hub::serve(FILES, lie).await, Hub::serve(FILES, unhurried).await)
+    } else {
+        (Hub::serve(FILES, unhurried).await, Hub::serve(FILES, lie).await)
+    };
+    let outcome = fetch_and_check(&hub, &from(&hub, vec![mirror("twin", &twin)])).await;
+    assert_eq!(dropped(&outcome), [if is_hub { "hub" } else { "twin" }]);
+    let reason = outcome
+        .origins
+        .iter()
+        .find_map(|origin| origin.dropped.clone())
+        .unwrap();
+    assert!(reason.contains("sent wrong bytes of "), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_of_three_origins_may_lie() {
+    let hub = Hub::serve(FILES, |_| Answer::Flipped).await;
+    let (liar, honest) = (
+        Hub::serve(FILES, |_| Answer::Flipped).await,
+        Hub::serve(FILES, unhurried).await,
+    );
+    let mirrors = vec![mirror("liar", &liar), mirror("honest", &honest)];
+    let outcome = fetch_and_check(&hub, &from(&hub, mirrors)).await;
+    assert!(!dropped(&outcome).contains(&"honest"), "{:?}", outcome.origins);
+}
+
+#[rstest]
+#[case::gone(404)]
+#[case::refused(403)]
+#[case::broken(500)]
+#[case::overloaded(503)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_fails_is_done_without(#[case] status: u16) {
+    let hub = Hub::serve(FILES, unhurried).await;
+    let twin = Hub::serve(FILES, move |_| Answer::Status(status, vec![])).await;
+    let outcome = fetch_and_check(&hub, &from(&hub, vec![mirror("twin", &twin)])).await;
+    assert_eq!(outcome.origins[1].bytes, 0);
+    // What slow connections had under way at the end may have come twice.
+    assert!(outcome.bytes_fetched < hub.size() + 8 * PIECE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hub_itself_may_fail_where_a_mirror_has_the_files() {
+    let hub = Hub::serve(FILES, |_| Answer::Status(404, vec![])).await;
+    let twin = Hub::serve(FILES, unhurried).await;
+    let outcome = fetch_and_check(&hub, &from(&hub, vec![mirror("twin", &twin)])).await;
+    assert_eq!(outcome.origins[0].bytes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_ignores_ranges_is_done_without() {
+    let hub = Hub::serve(FILES, unhurried).await;
+    let twin = Hub::serve(FILES, |_| Answer::Whole).await;
+    let outcome = fetch_and_check(&hub, &from(&hub, vec![mirror("twin", &twin)])).await;
+    assert_eq!(dropped(&outcome), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_another_digest_or_size_is_not_asked_for() {
+    let hub = Hub::serve(FILES, unhurried).await;
+    let other = [("weights", bytes(99, 40 * PIECE + 17)), ("config", bytes(2, 101))];
+    let twin = Hub::serve_contents(&other, |_| Answer::Right).await;
+    let outcome = fetch_and_check(&hub, &from(&hub, vec![mirror("twin", &twin)])).await;
+    assert_eq!((outcome.origins[1].bytes, twin.asked().len()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_stalls_does_not_hold_the_file() {
+    let hub = Hub::serve(FILES, unhurried).await;
+    let twin = Hub::serve(FILES, |_| Answer::StallAfter(10)).await;
+    let mut fetch = from(&hub, vec![mirror("twin", &twin)]);
+    fetch.settings.stall_timeout = Duration::from_mins(10);
+    fetch_and_check(&hub, &fetch).await;
+}
