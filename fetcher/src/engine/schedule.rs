@@ -3,8 +3,8 @@
 //!
 //! A block is the unit of writing and of durability, a piece is what one request asks for: a run of missing
 //! blocks. Pieces stay within a window ahead of the hash, so that bytes are hashed while they are still in memory,
-//! and files under way share the connections evenly. When nothing is missing that may be asked for, the piece that
-//! would end last gives up part of what is left of it, or is doubled when it is down to one block: the last slow
+//! and files under way share the connections evenly. When nothing is missing that may be asked for, the slow piece
+//! that would end last gives up part of what is left of it, or is doubled when it is down to one block: the last slow
 //! connection never holds the file. A block is written by whoever has it first, and by nobody else.
 
 use std::collections::BTreeMap;
@@ -26,7 +26,14 @@ const WORTH: f64 = 0.25;
 /// What asking for a block a second time must save, for that costs the bytes, too.
 const WORTH_TWICE: f64 = 1.0;
 
-/// How much faster than a slow piece an origin is thought to be of which nothing is known yet.
+/// Only a piece that is slower than this share of what a connection is known to bring is taken over: where all are
+/// equally slow they share a bottleneck, and taking over only wastes what was under way.
+const SLOWER: f64 = 1.0 / 3.0;
+
+/// Where nothing is known, a piece that brought nothing for so many seconds is slow.
+const SILENCE: f64 = 5.0;
+
+/// And another connection is hoped to be faster by this.
 const HOPED_FOR: f64 = 1.25;
 
 /// The weight of a new observation in the pace of an origin.
@@ -222,6 +229,7 @@ impl Schedule {
             .pieces
             .iter()
             .filter(|(_, piece)| self.can_take_over(piece.file, origin))
+            .filter(|(_, piece)| piece.is_slow(self.paces.get(&origin).copied(), now))
             .filter(|(number, piece)| piece.left() > 1 || self.may_be_doubled(**number, piece))
             .map(|(number, piece)| (*number, piece.seconds_left(now)))
             .max_by(|(_, one), (_, other)| one.total_cmp(other))?;
@@ -371,6 +379,14 @@ impl UnderWay {
     fn pace(&self, now: Duration) -> f64 {
         let arrived = (self.next - self.blocks.start) as f64 + 0.5;
         arrived / now.saturating_sub(self.begun).as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    /// Whether it is slow beside what another connection is known to bring.
+    fn is_slow(&self, known: Option<f64>, now: Duration) -> bool {
+        match known {
+            Some(known) => self.pace(now) < known * SLOWER,
+            None => self.next == self.blocks.start && now.saturating_sub(self.begun).as_secs_f64() >= SILENCE,
+        }
     }
 
     fn seconds_left(&self, now: Duration) -> f64 {

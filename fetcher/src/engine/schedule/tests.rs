@@ -112,6 +112,21 @@ fn a_piece_that_would_end_last_gives_up_what_another_connection_brings_sooner() 
 }
 
 #[test]
+fn where_all_are_equally_slow_nothing_is_taken_over() {
+    let mut schedule = Schedule::new(LIMITS);
+    schedule.add(1, vec![0], 8, [], 0);
+    let (one, other) = (schedule.next(0, NOW).unwrap(), schedule.next(0, NOW).unwrap());
+    for block in other.blocks.clone() {
+        schedule.claim(&other, block);
+        schedule.written(1, block);
+    }
+    schedule.ended(&other, SECOND * 40);
+    schedule.claim(&one, 0);
+    schedule.claim(&one, 1);
+    assert_eq!(schedule.next(0, SECOND * 40), None);
+}
+
+#[test]
 fn the_last_block_of_a_stuck_connection_is_asked_for_again_and_the_first_to_bring_it_counts() {
     let mut schedule = Schedule::new(LIMITS);
     schedule.add(1, vec![0], 1, [], 0);
