@@ -20,11 +20,11 @@ pub(crate) type OriginNumber = usize;
 /// Number of a piece; never used twice.
 pub(crate) type PieceNumber = u64;
 
-/// What taking over a piece must save, for it costs a request and most likely a connection.
-const WORTH: f64 = 0.25;
+/// Seconds that taking over a piece must save, for it costs a connection and what was under way on it.
+const WORTH: f64 = 2.0;
 
-/// What asking for a block a second time must save, for that costs the bytes, too.
-const WORTH_TWICE: f64 = 1.0;
+/// Seconds that asking for a block a second time must save, for that costs the bytes, too.
+const WORTH_TWICE: f64 = 3.0;
 
 /// Only a piece that is slower than this share of what a connection is known to bring is taken over: where all are
 /// equally slow they share a bottleneck, and taking over only wastes what was under way.
