@@ -7,7 +7,7 @@ pub mod source;
 pub mod spec;
 pub mod status;
 
-pub use source::{HuggingFaceSource, SecretKeyReference, Source};
+pub use source::{HuggingFaceSource, Mirror, SecretKeyReference, Source};
 pub use spec::{
     AccessMode, ExistingClaim, Fetch, Files, GpuRequirement, Placement, ReclaimPolicy, Requirements, Storage,
 };
@@ -57,6 +57,13 @@ use serde::{Deserialize, Serialize};
 pub struct ModelCacheSpec {
     /// Where the model comes from. Exactly one member is set.
     pub source: Source,
+
+    /// Further places that hold the same files, at most 8. Files come from all places at once whose listing has the same
+    /// digests and sizes; one that is slow or fails is asked less, and one that sends wrong bytes is not asked again. No
+    /// token is sent to them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub mirrors: Vec<Mirror>,
 
     /// Which of the model's files to fetch. Left out: all but the default exclude list.
     #[serde(default, skip_serializing_if = "Option::is_none")]

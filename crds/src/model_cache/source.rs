@@ -47,6 +47,15 @@ pub struct HuggingFaceSource {
     pub token_secret_ref: Option<SecretKeyReference>,
 }
 
+/// A further place that holds the same files.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Mirror {
+    /// Base URL of a server that speaks the hub's protocol, or the URL of a SHA256SUMS beside the files.
+    #[schemars(length(max = 2048), regex(pattern = r"^https?://[^\s@?#]+$"))]
+    pub url: String,
+}
+
 /// One key of a Secret in the same namespace.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]

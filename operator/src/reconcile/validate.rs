@@ -113,6 +113,9 @@ impl ClaimPlan {
 /// How the bytes are fetched; what is not given is the fetcher's default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Transfer {
+    /// URLs of mirrors.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<String>,
     /// Connections in all.
     pub connections: Option<i32>,
     /// Files at the same time.
@@ -140,6 +143,7 @@ pub fn validate(cache: &ModelCache) -> Result<ValidatedCache, InvalidSpec> {
         placement: cache.spec.placement.clone().unwrap_or_default(),
         needs: cache.spec.requirements.as_ref().map(needs).transpose()?.flatten(),
         transfer: Transfer {
+            mirrors: cache.spec.mirrors.iter().map(|mirror| mirror.url.clone()).collect(),
             connections: fetch.connections,
             parallel_files: fetch.parallel_files,
             max_bytes_per_second: fetch

@@ -62,6 +62,7 @@ async fn a_spec_that_cannot_work_is_refused_with_what_to_write_instead() {
             (json!({"fetch": {"connections": 0}}), "spec.fetch.connections"),
             (json!({"fetch": {"connections": 65}}), "spec.fetch.connections"),
             (json!({"fetch": {"parallelFiles": 33}}), "spec.fetch.parallelFiles"),
+            (json!({"mirrors": [{"url": "ftp://mirror"}]}), "spec.mirrors[0].url"),
             (
                 json!({"fetch": {"maxBytesPerSecond": "100"}}),
                 "fetch.maxBytesPerSecond must be a quantity from 1Ki",

@@ -6,14 +6,14 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use modelcache_crds::conditions::ConditionType;
-use modelcache_tests::hub::{Access, Stage};
+use modelcache_tests::hub::{Access, Hub, HubConfig, Stage};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
 use crate::models::{SMALL, sha256, weights};
 use crate::pods::{BUSYBOX, CONSUMER, kubectl};
 use crate::waiting::{SOON, condition};
-use crate::world::scenario;
+use crate::world::{host_ip, scenario};
 
 const REAL: &str = "sentence-transformers/all-MiniLM-L6-v2";
 
@@ -109,6 +109,30 @@ fn tensors_in(path: &Path) -> anyhow::Result<(usize, u64)> {
         shape.iter().filter_map(Value::as_u64).product::<u64>()
     };
     Ok((tensors.len(), tensors.values().map(numbers).sum()))
+}
+
+#[tokio::test]
+async fn files_come_from_a_mirror_too_and_one_that_is_not_there_holds_nothing_back() {
+    scenario(async |world| {
+        const BYTES: usize = 24 << 20;
+        world.serve_weights("main", BYTES, 5).await;
+        let mirror = Hub::start(HubConfig::on(host_ip())).await?;
+        let files = [
+            ("config.json", b"{\"seed\": 5}".to_vec()),
+            ("model.safetensors", weights(BYTES, 5)),
+        ];
+        mirror.commit_bytes(SMALL, "main", files).await?;
+        // So slow that the mirror is asked for most of it.
+        world.hub.throttle(Some(1 << 20));
+        let mirrors = json!({"mirrors": [{"url": mirror.endpoint()}, {"url": "http://127.0.0.1:1"}]});
+        world.apply("mirrored", world.spec(mirrors)).await?;
+        world.until_ready("mirrored", SOON).await?;
+        let sent = mirror.stats().bytes_sent;
+        ensure!(sent > 12 << 20, "the mirror sent {sent} bytes");
+        mirror.stop();
+        Ok(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -65,6 +65,7 @@ fn args(cache: &ValidatedCache, resolved: &Resolved) -> Vec<String> {
             .into_iter()
             .filter_map(|(option, value)| value.map(|value| format!("--{option}={value}"))),
     );
+    args.extend(transfer.mirrors.iter().map(|url| format!("--mirror={url}")));
     args.extend(pod::selection(cache));
     args.extend(pod::reporting());
     args

@@ -41,6 +41,7 @@ fn full() -> ValidatedCache {
             "nodeSelector": { "disk": "fast" },
             "tolerations": [{ "key": "gpu", "operator": "Exists", "effect": "NoSchedule" }],
         },
+        "mirrors": [{ "url": "https://mirror.example" }],
         "fetch": {
             "connections": 16, "parallelFiles": 2, "maxBytesPerSecond": "50Mi", "stallTimeoutSeconds": 30,
             "resources": { "limits": { "memory": "1Gi" } },
