@@ -19,6 +19,10 @@ const SLOW: f64 = 0.1;
 /// Connection-seconds behind a rate before it is believed.
 const EVIDENCE: f64 = 1.5;
 
+/// For so many seconds an origin is asked before it may be called slow: finding out where a file is, connecting and
+/// TCP's slow start take longer from some, and say nothing about what they bring afterwards.
+const HEAD_START: f64 = 5.0;
+
 /// Seconds over which rates are smoothed.
 const SMOOTHING: f64 = 1.5;
 
@@ -75,6 +79,8 @@ struct Course {
     /// Bytes per second of one connection, and the connection-seconds behind it.
     rate: Option<f64>,
     evidence: f64,
+    /// Seconds that it was asked since it was opened.
+    asked: f64,
     /// It was at rest, and one connection is to see how it does now.
     is_probe: bool,
     /// Connections at most.
@@ -107,6 +113,7 @@ impl Steering {
             },
             rate: None,
             evidence: 0.0,
+            asked: 0.0,
             is_probe: false,
             limit: connections,
             refused: None,
@@ -167,8 +174,9 @@ impl Steering {
             if demand.is_alone && matches!(course.state, State::Resting { is_slow: true, .. }) {
                 course.state = State::Open;
             }
-            let is_slow = course.rate.is_some_and(|rate| rate < best * SLOW) && course.evidence >= EVIDENCE;
-            if course.state == State::Open && is_slow && !demand.is_alone {
+            let is_slow = course.rate.is_some_and(|rate| rate < best * SLOW);
+            let is_judged = course.asked >= HEAD_START && course.evidence >= EVIDENCE;
+            if course.state == State::Open && is_judged && is_slow && !demand.is_alone {
                 let doublings = course.rests.min(10);
                 course.rests += 1;
                 course.rest(now, SLOW_REST.saturating_mul(1 << doublings), true);
@@ -281,6 +289,10 @@ impl Course {
         if sample.busy == 0 {
             return;
         }
+        self.asked += seconds;
+        if sample.bytes == 0 && self.rate.is_none() && self.asked < HEAD_START {
+            return;
+        }
         let watched = sample.busy as f64 * seconds;
         let new = sample.bytes as f64 / watched;
         let weight = (seconds / SMOOTHING).min(1.0);
@@ -315,6 +327,7 @@ impl Course {
         // What it brought before says nothing about what it brings afterwards.
         self.rate = None;
         self.evidence = 0.0;
+        self.asked = 0.0;
     }
 }
 

@@ -121,13 +121,23 @@ fn trying_fewer_connections_costs_little_where_more_bring_more() {
 #[test]
 fn a_slow_origin_is_tried_again_with_one_connection_and_shares_again_when_it_has_recovered() {
     let mut simulation = Simulation::of(8, &[per_connection, slow]);
-    simulation.run(5);
+    simulation.run(6);
     assert_eq!(simulation.steering.targets()[1], 0);
     simulation.servers[1] = per_connection;
-    simulation.run(27);
+    simulation.run(30);
     assert_eq!(simulation.steering.targets()[1], 1);
     simulation.run(10);
     assert!(simulation.steering.targets()[1] >= 3);
+}
+
+#[test]
+fn an_origin_that_is_late_with_its_first_bytes_keeps_its_share() {
+    let mut simulation = Simulation::of(8, &[per_connection, |_| 0.0]);
+    simulation.run(4);
+    assert_eq!(simulation.steering.targets(), [4, 4]);
+    simulation.servers[1] = per_connection;
+    simulation.run(10);
+    assert_eq!(simulation.steering.targets(), [4, 4]);
 }
 
 #[test]
@@ -168,9 +178,12 @@ fn an_origin_that_rests_for_being_slow_is_asked_again_when_it_alone_offers_somet
         },
         Sample { bytes: 1000, busy: 4 },
     ];
-    steering.look(Duration::from_secs(1), &samples, &[ANY; 2]);
+    for second in 1..=5 {
+        assert!(steering.is_open(1));
+        steering.look(Duration::from_secs(second), &samples, &[ANY; 2]);
+    }
     assert!(!steering.is_open(1));
-    steering.look(Duration::from_secs(2), &[Sample::default(); 2], &[ANY, ALONE]);
+    steering.look(Duration::from_secs(6), &[Sample::default(); 2], &[ANY, ALONE]);
     assert!(steering.is_open(1));
 }
 
