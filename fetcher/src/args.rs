@@ -113,9 +113,16 @@ pub struct FetchArgs {
 /// Where a model comes from, and which of its files are wanted.
 #[derive(Group, Clone, Debug)]
 pub struct SourceArgs {
-    /// The model: hf://org/name[@revision], org/name[@revision], or https://... with a digest
+    /// The model: hf://org/name[@revision], or an address of another kind (see --help)
     ///
     /// hf:// or no scheme: a model of the Hugging Face Hub. The revision is a branch, a tag or a commit; left out, main.
+    ///
+    /// modelscope://owner/name[@revision]: a model of ModelScope; the revision is a branch or a tag; left out, master.
+    ///
+    /// oci://registry/repository[:tag][@digest]: an artifact with a layer for each file, as ModelPack and ORAS write
+    /// them. ollama://[host/][namespace/]model[:tag]: a model of Ollama's registry, in the layout that Ollama keeps, for
+    /// OLLAMA_MODELS=DIR/current. With oci+http:// and ollama+http:// the registry is asked without encryption.
+    /// Credentials are those of `docker login`, or the text in DOCKER_AUTH_CONFIG.
     ///
     /// https:// or http://: one file, with its digest: https://host/model.gguf#sha256=HEX; or all files of a list that
     /// sha256sum wrote: https://host/folder/SHA256SUMS, whose paths are relative to it.
@@ -131,9 +138,18 @@ pub struct SourceArgs {
     )]
     pub endpoint: Endpoint,
 
+    /// Base URL of ModelScope; for modelscope:// only
+    #[arg(
+        long,
+        env = "MODELSCOPE_ENDPOINT",
+        value_name = "URL",
+        default_value = "https://modelscope.cn"
+    )]
+    pub modelscope_endpoint: Endpoint,
+
     /// File that holds an access token
     ///
-    /// Left out: HF_TOKEN, then the file HF_TOKEN_PATH names, then (for huggingface.co only, and not with
+    /// Left out, for ModelScope: MODELSCOPE_API_TOKEN. For the hub: HF_TOKEN, then the file HF_TOKEN_PATH names, then (for huggingface.co only, and not with
     /// HF_HUB_DISABLE_IMPLICIT_TOKEN=1) the token stored by `hf auth login`. It is sent to the endpoint's host only.
     #[arg(long, env = "MODELCACHE_TOKEN_FILE", value_name = "PATH")]
     pub token_file: Option<PathBuf>,
@@ -225,6 +241,7 @@ fn after_long_help() -> String {
          modelcache-fetcher fetch hf://org/name@v1.0 ./models --include '*.safetensors' --include '*.json'\n  \
          HF_TOKEN=hf_... modelcache-fetcher fetch org/gated-model /models\n  \
          modelcache-fetcher fetch https://host/folder/SHA256SUMS ./models\n  \
+         modelcache-fetcher fetch ollama://llama3.2:1b ./ollama\n  \
          modelcache-fetcher verify /models\n\n\
          Exit codes:\n    0  success\n",
     );

@@ -20,7 +20,6 @@ mod origins;
 mod partial;
 mod pauses;
 mod piece_length;
-mod redirect;
 mod request;
 mod reuse;
 mod room;

@@ -18,6 +18,7 @@ pub mod progress;
 pub mod range;
 mod rate;
 pub mod redact;
+mod redirect;
 mod report;
 pub mod retry;
 mod serve;

@@ -19,7 +19,7 @@ pub enum InvalidPath {
     #[error("a segment is '.' or '..'")]
     DotSegment,
     /// A leading `/`, a drive letter, a backslash or a control character.
-    #[error("it is absolute, or holds a backslash, a colon or a control character")]
+    #[error("it is absolute, or holds a backslash, a drive letter or a control character")]
     Hostile,
     /// More than a file system takes.
     #[error("it is longer than 1024 bytes, or a segment is longer than 255")]
@@ -35,7 +35,9 @@ impl FilePath {
         if text.len() > 1024 {
             return Err(InvalidPath::TooLong);
         }
-        if text.starts_with('/') || text.contains(['\\', ':']) || text.chars().any(char::is_control) {
+        // A colon further on is a host's, in the layout that Ollama keeps.
+        let is_drive = text.get(1..2) == Some(":");
+        if text.starts_with('/') || is_drive || text.contains('\\') || text.chars().any(char::is_control) {
             return Err(InvalidPath::Hostile);
         }
         for segment in text.split('/') {

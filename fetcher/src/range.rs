@@ -75,6 +75,10 @@ pub fn decide(status: StatusCode, headers: &HeaderMap, asked: &Asked, now: Times
             text(headers, &CONTENT_RANGE).unwrap_or("no Content-Range"),
             asked.size,
         ))),
+        412 => Decision::Relocate(SourceError::new(
+            FailureClass::SourceChanged,
+            "holds another version of the file than was listed (412): plan it anew",
+        )),
         // Signed addresses answer 400, 401, 403, 404 or 410 when they have expired, by vendor.
         400..=499 => Decision::Relocate(against_protocol(format!("answered {status}"))),
         _ => Decision::Retry(against_protocol(format!(

@@ -3,9 +3,14 @@
 mod address;
 mod api;
 mod check;
+mod expiry;
 pub mod hugging_face;
 mod mirror;
+pub mod model_scope;
+pub mod oci;
+pub mod ollama;
 pub mod plain_http;
+mod registry;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -20,6 +25,7 @@ pub use self::address::{InvalidSource, SourceAddress};
 pub use self::api::API_RETRY;
 pub use self::check::check_listing;
 pub use self::mirror::{InvalidMirror, MirrorAddress};
+pub use self::registry::{InvalidImageName, RegistryCredentials};
 
 /// A place that holds a model.
 #[async_trait]

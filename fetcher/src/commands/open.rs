@@ -7,9 +7,12 @@ use secrecy::SecretString;
 use crate::args::SourceArgs;
 use crate::error::SourceError;
 use crate::http;
-use crate::source::hugging_face::{Endpoint, HuggingFace, ModelAddress, find_token};
+use crate::source::hugging_face::{Endpoint, HuggingFace, ModelAddress, find_modelscope_token, find_token};
+use crate::source::model_scope::ModelScope;
+use crate::source::oci::Oci;
+use crate::source::ollama::Ollama;
 use crate::source::plain_http::PlainHttp;
-use crate::source::{API_RETRY, Source, SourceAddress};
+use crate::source::{API_RETRY, RegistryCredentials, Source, SourceAddress};
 
 /// A source, ready to be asked.
 pub(super) struct Opened {
@@ -19,11 +22,45 @@ pub(super) struct Opened {
 }
 
 pub(super) fn open(args: &SourceArgs) -> Result<Opened, SourceError> {
+    let variable = |name: &str| std::env::var(name).ok();
     match &args.source {
         SourceAddress::HuggingFace(address) => {
-            let variable = |name: &str| std::env::var(name).ok();
             let token = find_token(args.token_file.as_deref(), &args.endpoint, &variable)?;
             open_hub(&args.endpoint, address.clone(), token.as_ref())
+        }
+        SourceAddress::ModelScope(address) => {
+            let endpoint = &args.modelscope_endpoint;
+            let token = find_modelscope_token(args.token_file.as_deref(), &variable)?;
+            let source = ModelScope::new(
+                endpoint.clone(),
+                address.clone(),
+                token.as_ref(),
+                http::api_client()?,
+                API_RETRY,
+            )?;
+            Ok(Opened {
+                origin: format!("{endpoint}/models/{}", address.repo),
+                source: Arc::new(source),
+            })
+        }
+        SourceAddress::Oci(address) => {
+            let credentials = RegistryCredentials::find(&variable)?;
+            Ok(Opened {
+                origin: address.to_string(),
+                source: Arc::new(Oci::new(address.clone(), credentials, http::api_client()?, API_RETRY)),
+            })
+        }
+        SourceAddress::Ollama(address) => {
+            let credentials = RegistryCredentials::find(&variable)?;
+            Ok(Opened {
+                origin: address.to_string(),
+                source: Arc::new(Ollama::new(
+                    address.clone(),
+                    credentials,
+                    http::api_client()?,
+                    API_RETRY,
+                )),
+            })
         }
         SourceAddress::PlainHttp(address) => Ok(Opened {
             origin: address.to_string(),

@@ -13,12 +13,12 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::active::ActiveFile;
-use super::redirect::{MAX_HOPS, follow};
 use super::schedule::OriginNumber;
 use super::{Run, Trouble};
 use crate::error::{FetchError, SourceError};
 use crate::range::{Asked, Decision, decide};
 use crate::redact::SecretUrl;
+use crate::redirect::{MAX_HOPS, follow};
 
 /// An answer that may be read.
 pub(super) struct Answer {

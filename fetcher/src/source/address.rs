@@ -4,13 +4,23 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::hugging_face::{InvalidAddress, ModelAddress};
+use super::model_scope::{InvalidModelScopeAddress, ModelScopeAddress};
+use super::oci::OciAddress;
+use super::ollama::OllamaAddress;
 use super::plain_http::{HttpAddress, InvalidHttpAddress};
+use super::registry::InvalidImageName;
 
 /// A model at one of the sources there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceAddress {
     /// `hf://org/name@revision`, or without scheme.
     HuggingFace(ModelAddress),
+    /// `modelscope://owner/name@revision`.
+    ModelScope(ModelScopeAddress),
+    /// `oci://registry/repository:tag`.
+    Oci(OciAddress),
+    /// `ollama://model:tag`.
+    Ollama(OllamaAddress),
     /// `https://host/file#sha256=<hex>`, or `https://host/SHA256SUMS`.
     PlainHttp(HttpAddress),
 }
@@ -19,11 +29,19 @@ pub enum SourceAddress {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSource {
     /// A scheme of no source.
-    #[error("the scheme {0}:// is not supported; give hf://org/name, or https:// with a digest")]
+    #[error(
+        "the scheme {0}:// is not supported; give hf://, modelscope://, oci://, ollama://, or https:// with a digest"
+    )]
     Scheme(String),
     /// Not a model of the hub.
     #[error(transparent)]
     HuggingFace(#[from] InvalidAddress),
+    /// Not a model of ModelScope.
+    #[error(transparent)]
+    ModelScope(#[from] InvalidModelScopeAddress),
+    /// Nothing a registry holds.
+    #[error(transparent)]
+    Image(#[from] InvalidImageName),
     /// Nothing that can be proven on an HTTP server.
     #[error(transparent)]
     PlainHttp(#[from] InvalidHttpAddress),
@@ -35,6 +53,9 @@ impl FromStr for SourceAddress {
     fn from_str(text: &str) -> Result<Self, InvalidSource> {
         match text.split_once("://") {
             None | Some(("hf", _)) => Ok(Self::HuggingFace(text.parse()?)),
+            Some(("modelscope", _)) => Ok(Self::ModelScope(text.parse()?)),
+            Some(("oci" | "oci+http", _)) => Ok(Self::Oci(text.parse()?)),
+            Some(("ollama" | "ollama+http", _)) => Ok(Self::Ollama(text.parse()?)),
             Some(("http" | "https", _)) => Ok(Self::PlainHttp(text.parse()?)),
             Some((scheme, _)) => Err(InvalidSource::Scheme(scheme.to_owned())),
         }
@@ -45,6 +66,9 @@ impl fmt::Display for SourceAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HuggingFace(address) => write!(f, "hf://{}@{}", address.repo, address.revision),
+            Self::ModelScope(address) => address.fmt(f),
+            Self::Oci(address) => address.fmt(f),
+            Self::Ollama(address) => address.fmt(f),
             Self::PlainHttp(address) => address.fmt(f),
         }
     }
@@ -62,6 +86,9 @@ mod tests {
     #[case("org/name", Some("hf://org/name@main"))]
     #[case("hf://org/name@v1", Some("hf://org/name@v1"))]
     #[case("https://host/m.gguf#sha256=$HEX", Some("https://host/m.gguf#sha256=$HEX"))]
+    #[case("modelscope://org/name", Some("modelscope://org/name@master"))]
+    #[case("oci://ghcr.io/org/name:v1", Some("oci://ghcr.io/org/name:v1"))]
+    #[case("ollama://llama3.2", Some("ollama://registry.ollama.ai/library/llama3.2:latest"))]
     #[case("http://host/SHA256SUMS", Some("http://host/SHA256SUMS"))]
     #[case("https://huggingface.co/org/name", None)]
     #[case("ftp://host/m.gguf", None)]

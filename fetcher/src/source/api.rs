@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use modelcache_crds::report::FailureClass;
-use reqwest::{Response, StatusCode};
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, RANGE};
+use reqwest::{Client, Method, Response, StatusCode};
+use url::Url;
 
 use crate::error::SourceError;
 use crate::http::describe;
 use crate::redact::SecretUrl;
+use crate::redirect::{MAX_HOPS, follow};
 use crate::retry::{Backoff, Policy};
 
 /// A page of a thousand entries is below one MiB.
@@ -43,6 +46,50 @@ where
         tracing::warn!(error = %error, class = %error.class, pause = ?pause, "the source failed; trying again");
         tokio::time::sleep(pause).await;
     }
+}
+
+/// An answer and who gave it.
+pub(super) struct Answered {
+    pub(super) response: Response,
+    /// The address that answered, after all redirects.
+    pub(super) url: Url,
+    /// What may be sent there.
+    pub(super) headers: HeaderMap,
+}
+
+/// Asks and follows redirects. The headers go to the host they were meant for, and to no other.
+pub(super) async fn ask(
+    client: &Client,
+    method: &Method,
+    url: &Url,
+    headers: HeaderMap,
+    range: Option<&str>,
+) -> Result<Answered, SourceError> {
+    let (mut url, mut headers) = (url.clone(), headers);
+    for _ in 0..=MAX_HOPS {
+        let shown = SecretUrl::new(url.clone());
+        let mut request = client
+            .request(method.clone(), url.clone())
+            .headers(headers.clone())
+            // With an encoding, lengths and tags would be those of the encoded body.
+            .header(ACCEPT_ENCODING, "identity");
+        if let Some(range) = range {
+            request = request.header(RANGE, range);
+        }
+        let response = request.send().await.map_err(|error| describe(&error, &shown))?;
+        if !is_redirect(response.status()) {
+            return Ok(Answered { response, url, headers });
+        }
+        (url, headers) = follow(&url, response.headers(), headers)
+            .map_err(|error| SourceError::new(error.class, format!("{shown} {}", error.message)))?;
+    }
+    Err(SourceError::new(
+        FailureClass::SourceError,
+        format!(
+            "{} and others redirect more than {MAX_HOPS} times; the server is broken",
+            SecretUrl::new(url)
+        ),
+    ))
 }
 
 /// The body of an answer of the API, which is no model.

@@ -21,8 +21,9 @@ use url::Url;
 pub use self::address::{Endpoint, InvalidAddress, InvalidEndpoint, ModelAddress, RepoId, Revision};
 use self::answers::Asked;
 use self::locate::Hop;
-pub use self::token::find_token;
+pub use self::token::{find_modelscope_token, find_token};
 use super::api::{is_head_unknown, is_redirect, persist, read_body};
+use super::expiry::expiry;
 use super::{Listing, Location, RemoteFile, Source};
 use crate::error::SourceError;
 use crate::http::describe;
@@ -180,7 +181,7 @@ impl HuggingFace {
                     Hop::Same(next) => url = next,
                     Hop::Other(next) => {
                         return Ok(Location {
-                            expires: locate::expiry(&next),
+                            expires: expiry(&next),
                             url: SecretUrl::new(next),
                             headers: HeaderMap::new(),
                         });
@@ -194,7 +195,7 @@ impl HuggingFace {
             }
             locate::check(headers, false, commit, file)?;
             return Ok(Location {
-                expires: locate::expiry(shown.expose()),
+                expires: expiry(shown.expose()),
                 url: shown,
                 headers: self.headers(),
             });

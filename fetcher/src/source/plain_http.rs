@@ -8,24 +8,20 @@ use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use modelcache_crds::report::FailureClass;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, LOCATION, RANGE};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap};
 use reqwest::{Method, Response, StatusCode};
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use self::address::Named;
 pub use self::address::{HttpAddress, InvalidHttpAddress};
-use super::api::{is_redirect, persist, read_body};
+use super::api::{self, persist, read_body};
 use super::{Listing, Location, RemoteFile, Source};
 use crate::digest::{ContentDigest, hex};
 use crate::error::SourceError;
-use crate::http::describe;
 use crate::path::FilePath;
 use crate::redact::SecretUrl;
 use crate::retry::{Policy, retry_after};
-
-/// As browsers and the hub's client: more hops are a loop.
-const MAX_HOPS: usize = 20;
 
 /// Sizes are asked for file by file; as many at once as a browser would.
 const SIZES_AT_ONCE: usize = 8;
@@ -54,31 +50,8 @@ impl PlainHttp {
     }
 
     async fn ask(&self, method: Method, url: &Url, range: Option<&str>) -> Result<Response, SourceError> {
-        let mut next = url.clone();
-        for _ in 0..MAX_HOPS {
-            let mut request = self
-                .client
-                .request(method.clone(), next.clone())
-                .header(ACCEPT_ENCODING, "identity");
-            if let Some(range) = range {
-                request = request.header(RANGE, range);
-            }
-            let response = request
-                .send()
-                .await
-                .map_err(|error| describe(&error, &SecretUrl::new(next.clone())))?;
-            if !is_redirect(response.status()) {
-                return Ok(response);
-            }
-            next = redirected(&next, response.headers())?;
-        }
-        Err(SourceError::new(
-            FailureClass::SourceError,
-            format!(
-                "{}: more than {MAX_HOPS} redirects; the server is broken",
-                SecretUrl::new(url.clone())
-            ),
-        ))
+        let answered = api::ask(&self.client, &method, url, HeaderMap::new(), range).await?;
+        Ok(answered.response)
     }
 
     async fn sums(&self) -> Result<Vec<u8>, SourceError> {
@@ -170,25 +143,6 @@ fn read_sums(list: &[u8], url: &SecretUrl) -> Result<Vec<(FilePath, ContentDiges
         return Err(invalid("the list names no file".to_owned()));
     }
     Ok(files)
-}
-
-fn redirected(from: &Url, headers: &HeaderMap) -> Result<Url, SourceError> {
-    let refuse = |what: &str| {
-        let from = SecretUrl::new(from.clone());
-        SourceError::new(FailureClass::SourceError, format!("{from} redirects {what}"))
-    };
-    let target = headers
-        .get(LOCATION)
-        .and_then(|value| value.to_str().ok())
-        .ok_or_else(|| refuse("without saying where to"))?;
-    let next = from.join(target).map_err(|_| refuse("to what is no address"))?;
-    match (from.scheme(), next.scheme()) {
-        ("https" | "http", "https") | ("http", "http") => Ok(next),
-        _ => Err(refuse(&format!(
-            "to {}, which is not encrypted; refused",
-            SecretUrl::new(next)
-        ))),
-    }
 }
 
 fn refusal(status: StatusCode, headers: &HeaderMap, url: &SecretUrl) -> SourceError {

@@ -4,5 +4,7 @@
 mod command_line;
 mod conversation;
 mod mirrors;
+mod model_scope;
 mod plain_http;
+mod registry;
 mod scripted;

@@ -2,9 +2,6 @@
 
 use std::path::Path;
 
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 use modelcache_crds::report::FailureClass;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, LOCATION};
 use url::Url;
@@ -128,24 +125,6 @@ fn short(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
-/// When a signed address stops working: `X-Amz-Date` and `X-Amz-Expires` (or Google's twins), or the
-/// `Expires` of `CloudFront`. `None` when it does not say.
-pub(super) fn expiry(url: &Url) -> Option<Timestamp> {
-    let parameter = |name: &str| {
-        let found = url.query_pairs().find(|(key, _)| key.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.into_owned())
-    };
-    for vendor in ["X-Amz", "X-Goog"] {
-        let signed = parameter(&format!("{vendor}-Date")).zip(parameter(&format!("{vendor}-Expires")));
-        if let Some((date, seconds)) = signed {
-            let date = DateTime::strptime("%Y%m%dT%H%M%SZ", date).ok()?;
-            let start = date.to_zoned(TimeZone::UTC).ok()?.timestamp();
-            return start.checked_add(SignedDuration::from_secs(seconds.parse().ok()?)).ok();
-        }
-    }
-    Timestamp::from_second(parameter("Expires")?.parse().ok()?).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use pretty_assertions::assert_eq;
@@ -223,22 +202,5 @@ mod tests {
             Err(url) => Hop::Other(url.parse().unwrap()),
         });
         assert_eq!(hop, expected);
-    }
-
-    #[rstest]
-    #[case(
-        "https://c/x?X-Amz-Date=20260409T120000Z&X-Amz-Expires=3600",
-        Some("2026-04-09T13:00:00Z")
-    )]
-    #[case(
-        "https://c/x?X-Goog-Date=20260409T120000Z&X-Goog-Expires=60",
-        Some("2026-04-09T12:01:00Z")
-    )]
-    #[case("https://c/x?Expires=1781098782&Policy=p", Some("2026-06-10T13:39:42Z"))]
-    #[case("https://c/x?X-Amz-Date=today&X-Amz-Expires=3600", None)]
-    #[case("https://c/x?Expires=soon", None)]
-    #[case("https://c/x", None)]
-    fn an_expiry(#[case] url: Url, #[case] expected: Option<&str>) {
-        assert_eq!(expiry(&url), expected.map(|time| time.parse().unwrap()));
     }
 }

@@ -22,14 +22,7 @@ pub fn find_token(
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Option<SecretString>, SourceError> {
     if let Some(file) = file {
-        return match read(file) {
-            Ok(Some(token)) => Ok(Some(token)),
-            Ok(None) => Err(refused(format!("the token file {} is empty", file.display()))),
-            Err(error) => Err(refused(format!(
-                "failed to read the token file {}: {error}",
-                file.display()
-            ))),
-        };
+        return read_named(file).map(Some);
     }
     for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] {
         if let Some(token) = variable(name).and_then(|text| trimmed(&text)) {
@@ -52,6 +45,28 @@ pub fn find_token(
             file.display()
         ))),
         token => Ok(token.unwrap_or_default()),
+    }
+}
+
+/// ModelScope's token: from the file named, or from its own client's variable.
+pub fn find_modelscope_token(
+    file: Option<&Path>,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<SecretString>, SourceError> {
+    if let Some(file) = file {
+        return read_named(file).map(Some);
+    }
+    Ok(variable("MODELSCOPE_API_TOKEN").and_then(|text| trimmed(&text)))
+}
+
+fn read_named(file: &Path) -> Result<SecretString, SourceError> {
+    match read(file) {
+        Ok(Some(token)) => Ok(token),
+        Ok(None) => Err(refused(format!("the token file {} is empty", file.display()))),
+        Err(error) => Err(refused(format!(
+            "failed to read the token file {}: {error}",
+            file.display()
+        ))),
     }
 }
 

@@ -8,11 +8,11 @@ use crate::error::SourceError;
 use crate::redact::SecretUrl;
 
 /// More hops than any hub needs; a loop ends here.
-pub(super) const MAX_HOPS: usize = 10;
+pub(crate) const MAX_HOPS: usize = 10;
 
 /// The next address and the headers to send there. Headers were meant for the host they came with: none of them
 /// goes to another one, since any could be a credential. Encrypted addresses are not left for open ones.
-pub(super) fn follow(from: &Url, answer: &HeaderMap, sent: HeaderMap) -> Result<(Url, HeaderMap), SourceError> {
+pub(crate) fn follow(from: &Url, answer: &HeaderMap, sent: HeaderMap) -> Result<(Url, HeaderMap), SourceError> {
     let refuse = |what: &str| Err(SourceError::new(FailureClass::SourceError, what));
     let Some(target) = answer.get(LOCATION).and_then(|value| value.to_str().ok()) else {
         return refuse("redirects without saying where to");

@@ -1,0 +1,71 @@
+//! The answers of ModelScope's API, and the files in them. Pure.
+
+use modelcache_crds::report::FailureClass;
+use serde::Deserialize;
+
+use super::ModelScopeAddress;
+use crate::digest::ContentDigest;
+use crate::error::SourceError;
+use crate::path::FilePath;
+use crate::source::RemoteFile;
+
+/// What every answer is wrapped in; an error may come with status 200.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Envelope {
+    pub(super) code: Option<i64>,
+    pub(super) success: Option<bool>,
+    pub(super) message: Option<String>,
+    pub(super) data: Option<Data>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Data {
+    /// Null in an empty folder.
+    #[serde(default)]
+    pub(super) files: Option<Vec<Entry>>,
+}
+
+/// One entry of a listing.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Entry {
+    /// `blob` or `tree`.
+    pub(super) r#type: String,
+    pub(super) path: String,
+    #[serde(default)]
+    size: u64,
+    sha256: Option<String>,
+}
+
+impl Entry {
+    pub(super) fn is_folder(&self) -> bool {
+        self.r#type == "tree"
+    }
+
+    /// The file this is; folders are none.
+    pub(super) fn remote_file(&self, address: &ModelScopeAddress) -> Result<Option<RemoteFile>, SourceError> {
+        let invalid = |why: String| SourceError::new(FailureClass::InvalidListing, why);
+        if self.r#type != "blob" {
+            return Ok(None);
+        }
+        let path = FilePath::parse(&self.path).map_err(|error| {
+            invalid(format!(
+                "the listing of {address} holds the path {:?}, which must not be written: {error}",
+                self.path
+            ))
+        })?;
+        let hex = self.sha256.as_deref().unwrap_or_default();
+        let digest = ContentDigest::sha256_from_hex(hex).map_err(|_| {
+            invalid(format!(
+                "the listing of {address} gives no sha256 for {path}; without one its bytes cannot be proven"
+            ))
+        })?;
+        Ok(Some(RemoteFile {
+            path,
+            size: self.size,
+            digest,
+        }))
+    }
+}

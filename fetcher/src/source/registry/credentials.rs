@@ -1,0 +1,129 @@
+//! Users and passwords of registries, from a file or text as `docker login` writes it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use modelcache_crds::report::FailureClass;
+use reqwest::header::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use crate::error::SourceError;
+
+/// What Docker Hub is called where credentials are kept.
+const DOCKER_HUB_KEYS: &[&str] = &["https://index.docker.io/v1/", "index.docker.io", "docker.io"];
+
+/// Docker Hub's host.
+const DOCKER_HUB: &str = "registry-1.docker.io";
+
+/// Credentials by registry.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct RegistryCredentials {
+    #[serde(default)]
+    auths: BTreeMap<String, Entry>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Entry {
+    auth: Option<SecretString>,
+    username: Option<String>,
+    password: Option<SecretString>,
+}
+
+impl RegistryCredentials {
+    /// Those at hand: the text of `DOCKER_AUTH_CONFIG`, else the file that `REGISTRY_AUTH_FILE` names, else `config.json`
+    /// in `DOCKER_CONFIG` or `~/.docker`.
+    pub fn find(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SourceError> {
+        if let Some(text) = variable("DOCKER_AUTH_CONFIG").filter(|text| !text.trim().is_empty()) {
+            return Self::parse(&text).map_err(|error| refused(&format!("DOCKER_AUTH_CONFIG: {error}")));
+        }
+        let named = variable("REGISTRY_AUTH_FILE").map(PathBuf::from);
+        let is_named = named.is_some();
+        let folder = variable("DOCKER_CONFIG")
+            .map(PathBuf::from)
+            .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".docker")));
+        let Some(file) = named.or_else(|| folder.map(|folder| folder.join("config.json"))) else {
+            return Ok(Self::default());
+        };
+        match fs::read_to_string(&file) {
+            Ok(text) => Self::parse(&text).map_err(|error| refused(&format!("{}: {error}", file.display()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => Ok(Self::default()),
+            Err(error) => Err(refused(&format!("failed to read {}: {error}", file.display()))),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// The header for a registry.
+    pub(super) fn basic(&self, registry: &str) -> Option<HeaderValue> {
+        let entry = self.entry(registry)?;
+        let encoded = match (&entry.auth, &entry.username, &entry.password) {
+            (Some(auth), ..) if !auth.expose_secret().is_empty() => auth.expose_secret().to_owned(),
+            (_, Some(user), Some(password)) => STANDARD.encode(format!("{user}:{}", password.expose_secret())),
+            _ => return None,
+        };
+        let mut header = HeaderValue::from_str(&format!("Basic {encoded}")).ok()?;
+        header.set_sensitive(true);
+        Some(header)
+    }
+
+    fn entry(&self, registry: &str) -> Option<&Entry> {
+        let hub = if registry == DOCKER_HUB { DOCKER_HUB_KEYS } else { &[] };
+        let is_of = |key: &str| {
+            let host = key.trim_start_matches("https://").trim_start_matches("http://");
+            host.trim_end_matches('/') == registry || hub.contains(&key)
+        };
+        self.auths.iter().find(|(key, _)| is_of(key)).map(|(_, entry)| entry)
+    }
+}
+
+fn refused(what: &str) -> SourceError {
+    SourceError::new(
+        FailureClass::AuthenticationFailed,
+        format!("the credentials of registries cannot be read: {what}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(r#"{"auths":{"ghcr.io":{"auth":"dTpw"}}}"#, "ghcr.io", Some("Basic dTpw"))]
+    #[case(
+        r#"{"auths":{"https://ghcr.io/":{"username":"u","password":"p"}}}"#,
+        "ghcr.io",
+        Some("Basic dTpw")
+    )]
+    #[case(
+        r#"{"auths":{"https://index.docker.io/v1/":{"auth":"dTpw"}}}"#,
+        "registry-1.docker.io",
+        Some("Basic dTpw")
+    )]
+    #[case(r#"{"auths":{"ghcr.io":{"auth":"dTpw"}}}"#, "evil-ghcr.io", None)]
+    #[case(r#"{"auths":{"host:5000":{"auth":"dTpw"}}}"#, "host", None)]
+    #[case(r#"{"auths":{"host":{}}, "credsStore": "desktop"}"#, "host", None)]
+    #[case("{}", "host", None)]
+    fn credentials_of_a_registry(#[case] text: &str, #[case] registry: &str, #[case] expected: Option<&str>) {
+        let header = RegistryCredentials::parse(text).unwrap().basic(registry);
+        assert_eq!(header.as_ref().map(|header| header.to_str().unwrap()), expected);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_without_its_text() {
+        let variable = |name: &str| (name == "DOCKER_AUTH_CONFIG").then(|| "secret".to_owned());
+        let error = RegistryCredentials::find(&variable).unwrap_err();
+        assert_eq!(error.class, FailureClass::AuthenticationFailed);
+        assert!(!error.message.contains("secret"), "{error}");
+        let nothing = RegistryCredentials::find(&|_| None).unwrap();
+        assert!(nothing.auths.is_empty());
+    }
+}

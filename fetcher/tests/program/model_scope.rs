@@ -1,0 +1,113 @@
+//! Models of ModelScope, against scripted answers in the shapes its servers were seen to give.
+
+use std::time::Duration;
+
+use modelcache_crds::report::FailureClass;
+use modelcache_fetcher::error::SourceError;
+use modelcache_fetcher::http;
+use modelcache_fetcher::retry::Policy;
+use modelcache_fetcher::source::model_scope::ModelScope;
+use modelcache_fetcher::source::{Listing, Source};
+use pretty_assertions::assert_eq;
+use rstest::rstest;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::scripted::{Answer, Scripted, answer, json};
+
+const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+const FILES: &str = "GET /api/v1/models/org/name/repo/files?Revision=master&Recursive=True";
+
+fn blob(path: &str) -> Value {
+    json!({"Type": "blob", "Name": path, "Path": path, "Size": 3, "Sha256": ABC, "IsLFS": true, "Mode": "33188"})
+}
+
+fn tree(path: &str) -> Value {
+    json!({"Type": "tree", "Name": path, "Path": path, "Size": 0})
+}
+
+fn listing(files: &[Value]) -> Answer {
+    json(&json!({"Code": 200, "Success": true, "Message": "success", "Data": {"Files": files}}).to_string())
+}
+
+async fn list(server: &Scripted) -> Result<Listing, SourceError> {
+    let policy = Policy {
+        base: Duration::from_millis(1),
+        cap: Duration::from_millis(1),
+        retry_after_cap: Duration::from_mins(1),
+        attempts: 3,
+    };
+    let (endpoint, address) = (server.url.parse().unwrap(), "modelscope://org/name".parse().unwrap());
+    let source = ModelScope::new(endpoint, address, None, http::api_client().unwrap(), policy).unwrap();
+    source.list().await
+}
+
+#[tokio::test]
+async fn the_program_publishes_a_model_and_its_token_stays_with_the_hub() {
+    let (server, storage) = (Scripted::start().await, Scripted::start().await);
+    server.on(FILES, [listing(&[tree("sub"), blob("sub/model.gguf")])]);
+    let file = "GET /api/v1/models/org/name/repo?Revision=master&FilePath=sub%2Fmodel.gguf";
+    let signed = format!("{}/x?Expires=4102444800&Signature=s", storage.url);
+    server.on(file, [answer(302).header("location", &signed)]);
+    storage.on("GET /x?Expires=4102444800&Signature=s", [answer(200).body(b"abc")]);
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_modelcache-fetcher"))
+        .args(["fetch", "modelscope://org/name", "--modelscope-endpoint", &server.url])
+        .arg(folder.path())
+        .env("MODELSCOPE_API_TOKEN", "ms-secret")
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        std::fs::read(folder.path().join("current/sub/model.gguf")).unwrap(),
+        b"abc"
+    );
+    let bearer = Some("Bearer ms-secret".to_owned());
+    assert!(server.asked().iter().all(|asked| asked.authorization == bearer));
+    assert!(storage.asked().iter().all(|asked| asked.authorization.is_none()));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!told.contains("ms-secret") && !told.contains("Signature=s"), "{told}");
+}
+
+#[tokio::test]
+async fn a_listing_that_was_cut_off_is_asked_for_folder_by_folder() {
+    let server = Scripted::start().await;
+    let many: Vec<Value> = (0..3000).map(|number| blob(&format!("a/{number}"))).collect();
+    server.on(FILES, [listing(&many)]);
+    let of = |recursive: &str, root: &str| {
+        format!("GET /api/v1/models/org/name/repo/files?Revision=master&Recursive={recursive}{root}")
+    };
+    server.on(
+        &of("False", ""),
+        [listing(&[tree("a"), tree("b"), blob("config.json")])],
+    );
+    server.on(&of("True", "&Root=a"), [listing(&many[..2999])]);
+    // Access that was granted is not denied in between: one of its servers' whims.
+    server.on(&of("True", "&Root=b"), [answer(403), listing(&[blob("b/x")])]);
+    let listing = list(&server).await.unwrap();
+    assert_eq!(listing.files.len(), 2999 + 2);
+}
+
+#[rstest]
+#[case::error_with_status_200(
+    json(r#"{"Code": 404, "Success": false, "Message": "no such model"}"#),
+    FailureClass::RepositoryNotFound
+)]
+#[case::other_code(
+    json(r#"{"Code": 10010205001, "Success": false, "Message": "x"}"#),
+    FailureClass::SourceError
+)]
+#[case::not_there(answer(404).body(b"{\"Code\": 10010205001, \"Success\": false}"), FailureClass::RepositoryNotFound)]
+#[case::token(answer(401), FailureClass::AuthenticationFailed)]
+#[case::access(answer(403), FailureClass::AccessDenied)]
+#[case::page(answer(200).body(b"<html>"), FailureClass::SourceError)]
+#[case::hostile_path(listing(&[blob("../x")]), FailureClass::InvalidListing)]
+#[case::no_digest(listing(&[json!({"Type": "blob", "Path": "x", "Size": 3})]), FailureClass::InvalidListing)]
+#[tokio::test]
+async fn an_answer_that_is_no_listing_is_told(#[case] answer: Answer, #[case] class: FailureClass) {
+    let server = Scripted::start().await;
+    server.on(FILES, [answer]);
+    let error = list(&server).await.unwrap_err();
+    assert_eq!(error.class, class, "{error}");
+}
