@@ -7,7 +7,10 @@ pub mod source;
 pub mod spec;
 pub mod status;
 
-pub use source::{HuggingFaceSource, Mirror, SecretKeyReference, Source};
+pub use source::{
+    HttpSource, HuggingFaceSource, Mirror, ModelScopeSource, OciSource, OllamaSource, SecretKeyReference,
+    SecretReference, Source,
+};
 pub use spec::{
     AccessMode, ExistingClaim, Fetch, Files, GpuRequirement, Placement, ReclaimPolicy, Requirements, Storage,
 };
@@ -36,7 +39,7 @@ use serde::{Deserialize, Serialize};
     selectable = ".spec.source.huggingFace.repo",
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status","description":"True once every byte is proven and published."}"#,
     printcolumn = r#"{"name":"Status","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason","description":"What happens, or what holds it back."}"#,
-    printcolumn = r#"{"name":"Source","type":"string","jsonPath":".spec.source.huggingFace.repo","description":"The model."}"#,
+    printcolumn = r#"{"name":"Source","type":"string","jsonPath":".status.source","description":"The model."}"#,
     printcolumn = r#"{"name":"Size","type":"string","jsonPath":".status.resolved.size","description":"Size of the selected files."}"#,
     printcolumn = r#"{"name":"Progress","type":"string","jsonPath":".status.progress.summary","description":"Share of the bytes that are fetched."}"#,
     printcolumn = r#"{"name":"Speed","type":"string","jsonPath":".status.progress.speed","description":"Current transfer rate."}"#,

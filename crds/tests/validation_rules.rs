@@ -67,10 +67,44 @@ fn refusals(new: &Value, old: Option<&Value>) -> Vec<String> {
 }
 
 /// What is refused: the start of the message, the spec, and the spec before for a change.
-fn refused() -> Vec<(&'static str, Value, Option<Value>)> {
-    let claim = |name: &str| storage(&json!({"existingClaim": {"claimName": name}}));
+type Refused = Vec<(&'static str, Value, Option<Value>)>;
+
+fn refused_sources() -> Refused {
     vec![
         ("set exactly one source", json!({"source": {}}), None),
+        (
+            "set exactly one source",
+            json!({"source": {
+                "ollama": {"model": "llama3.2", "tag": "latest"},
+                "http": {"url": "https://host/SHA256SUMS"},
+            }}),
+            None,
+        ),
+        (
+            "the kind of source is immutable",
+            json!({"source": {"ollama": {"model": "llama3.2", "tag": "latest"}}}),
+            Some(source("org/a")),
+        ),
+        (
+            "source.modelScope.repo is immutable",
+            json!({"source": {"modelScope": {"repo": "org/b", "revision": "master"}}}),
+            Some(json!({"source": {"modelScope": {"repo": "org/a", "revision": "master"}}})),
+        ),
+        (
+            "source.oci.repository is immutable",
+            json!({"source": {"oci": {"repository": "ghcr.io/org/b", "reference": "v1"}}}),
+            Some(json!({"source": {"oci": {"repository": "ghcr.io/org/a", "reference": "v1"}}})),
+        ),
+        (
+            "source.ollama.model is immutable",
+            json!({"source": {"ollama": {"model": "b", "tag": "latest"}}}),
+            Some(json!({"source": {"ollama": {"model": "a", "tag": "latest"}}})),
+        ),
+        (
+            "source.http.url must be the URL of a file",
+            json!({"source": {"http": {"url": "https://host/model.gguf"}}}),
+            None,
+        ),
         (
             "source.huggingFace.repo must be name or org/name",
             source("org/a--b"),
@@ -91,6 +125,13 @@ fn refused() -> Vec<(&'static str, Value, Option<Value>)> {
             source("org/b"),
             Some(source("org/a")),
         ),
+    ]
+}
+
+fn refused() -> Refused {
+    let claim = |name: &str| storage(&json!({"existingClaim": {"claimName": name}}));
+    let mut refused = refused_sources();
+    refused.extend([
         (
             "storage.size must be a positive quantity",
             storage(&json!({"size": "0"})),
@@ -154,7 +195,8 @@ fn refused() -> Vec<(&'static str, Value, Option<Value>)> {
             with(&json!({"fetch": {"maxBytesPerSecond": "1023"}})),
             None,
         ),
-    ]
+    ]);
+    refused
 }
 
 #[test]

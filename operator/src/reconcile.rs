@@ -7,6 +7,7 @@ pub mod facts;
 pub mod observe;
 pub mod pod_trouble;
 mod refusal;
+pub mod source;
 mod status;
 pub mod validate;
 mod written;
@@ -105,7 +106,8 @@ async fn step(reconciler: &Reconciler, cache: &ModelCache) -> Result<Action, Err
         }
     };
 
-    let status = status::assemble(&previous, &decision, cache.metadata.generation, now);
+    let source = source::ModelSource::parse(&cache.spec.source).map(|source| source.name());
+    let status = status::assemble(&previous, &decision, source, cache.metadata.generation, now);
     if status::is_worth_writing(&previous, &status, now) {
         write_status(reconciler, cache, &previous, status, &decision).await?;
     }

@@ -9,12 +9,30 @@ use serde::{Deserialize, Serialize};
 /// A place that holds the model. Exactly one member is set.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.huggingFace)].filter(x, x).size() == 1")
+#[x_kube(validation = Rule::new("[has(self.huggingFace), has(self.modelScope), has(self.oci), has(self.ollama), has(self.http)].filter(x, x).size() == 1")
     .message("set exactly one source, for example source.huggingFace: {repo: org/name}"))]
+#[x_kube(validation = Rule::new("has(self.huggingFace) == has(oldSelf.huggingFace) && has(self.modelScope) == has(oldSelf.modelScope) && has(self.oci) == has(oldSelf.oci) && has(self.ollama) == has(oldSelf.ollama) && has(self.http) == has(oldSelf.http)")
+    .message("the kind of source is immutable: create another ModelCache for the other source, name this one's source in its mirrors if it holds the same files"))]
 pub struct Source {
     /// A model of the Hugging Face Hub, or of a server that speaks its protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hugging_face: Option<HuggingFaceSource>,
+
+    /// A model of ModelScope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_scope: Option<ModelScopeSource>,
+
+    /// An artifact of an OCI registry, with a layer for each file, as ModelPack and ORAS write them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oci: Option<OciSource>,
+
+    /// A model of Ollama's registry. It is published in the layout that Ollama keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ollama: Option<OllamaSource>,
+
+    /// Files of an HTTP server, with their digests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpSource>,
 }
 
 /// A model of the Hugging Face Hub.
@@ -47,6 +65,99 @@ pub struct HuggingFaceSource {
     pub token_secret_ref: Option<SecretKeyReference>,
 }
 
+/// A model of ModelScope.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.repo == oldSelf.repo")
+    .message("source.modelScope.repo is immutable: create another ModelCache for another model, and delete this one when nothing uses it"))]
+pub struct ModelScopeSource {
+    /// The model, `owner/name` as in the URL of its page. Immutable.
+    #[schemars(
+        length(min = 3, max = 257),
+        regex(pattern = r"^[A-Za-z0-9_.-]{1,128}/[A-Za-z0-9_.-]{1,128}$")
+    )]
+    pub repo: String,
+
+    /// Branch or tag. A changed value resolves anew.
+    #[serde(default = "default_model_scope_revision")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_./-]*$"))]
+    pub revision: String,
+
+    /// Base URL of ModelScope. Left out: `https://modelscope.cn`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048), regex(pattern = r"^https?://[^\s@?#]+$"))]
+    pub endpoint: Option<String>,
+
+    /// A key of a Secret in this namespace that holds an access token. It is sent to the endpoint's host only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_secret_ref: Option<SecretKeyReference>,
+}
+
+/// An artifact of an OCI registry.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.repository == oldSelf.repository")
+    .message("source.oci.repository is immutable: create another ModelCache for another model, and delete this one when nothing uses it"))]
+pub struct OciSource {
+    /// Registry and repository, `ghcr.io/org/model`. Immutable.
+    #[schemars(
+        length(min = 3, max = 512),
+        regex(pattern = r"^[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9]+([._-]+[A-Za-z0-9]+)*)+$")
+    )]
+    pub repository: String,
+
+    /// Tag, or digest (`sha256:...`). A changed value resolves anew.
+    #[serde(default = "default_tag")]
+    #[schemars(regex(pattern = r"^([A-Za-z0-9_][A-Za-z0-9._-]{0,127}|sha256:[0-9a-f]{64})$"))]
+    pub reference: String,
+
+    /// Ask the registry without encryption: for one in the cluster's own network.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plain_http: bool,
+
+    /// A Secret of type `kubernetes.io/dockerconfigjson` in this namespace, as for image pulls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_secret_ref: Option<SecretReference>,
+}
+
+/// A model of Ollama's registry.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.model == oldSelf.model")
+    .message("source.ollama.model is immutable: create another ModelCache for another model, and delete this one when nothing uses it"))]
+pub struct OllamaSource {
+    /// The model without its tag, as `ollama pull` takes it: `llama3.2`, `namespace/model`, `host/namespace/model`.
+    /// Immutable.
+    #[schemars(
+        length(min = 1, max = 512),
+        regex(
+            pattern = r"^([A-Za-z0-9.-]+(:[0-9]+)?/)?([A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
+        )
+    )]
+    pub model: String,
+
+    /// Tag. A changed value resolves anew.
+    #[serde(default = "default_tag")]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"))]
+    pub tag: String,
+
+    /// Ask the registry without encryption: for one in the cluster's own network.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plain_http: bool,
+}
+
+/// Files of an HTTP server.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.url.contains('#sha256=') || self.url.matches('/SHA256SUMS([?].*)?$|[.]sha256([?].*)?$')")
+    .message("source.http.url must be the URL of a file with #sha256= and its digest, or of a SHA256SUMS: without a digest nothing can be proven"))]
+pub struct HttpSource {
+    /// One file and its digest, `https://host/model.gguf#sha256=<hex>`; or a list that `sha256sum` wrote, whose files are
+    /// beside it: `https://host/folder/SHA256SUMS`. A changed value resolves anew.
+    #[schemars(length(max = 2048), regex(pattern = r"^https?://[^\s@#]+(#sha256=[0-9a-f]{64})?$"))]
+    pub url: String,
+}
+
 /// A further place that holds the same files.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -68,6 +179,23 @@ pub struct SecretKeyReference {
     #[serde(default = "default_token_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
     pub key: String,
+}
+
+/// A Secret in the same namespace.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretReference {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+fn default_model_scope_revision() -> String {
+    "master".to_owned()
+}
+
+fn default_tag() -> String {
+    "latest".to_owned()
 }
 
 fn default_revision() -> String {

@@ -1,4 +1,4 @@
-//! Models as OCI artifacts: `ModelPack`, ORAS, and whoever else names each file on its layer. A layer is a file; its
+//! Models as OCI artifacts: ModelPack, ORAS, and whoever else names each file on its layer. A layer is a file; its
 //! digest is the file's.
 
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::error::SourceError;
 use crate::path::FilePath;
 use crate::retry::Policy;
 
-/// Where a layer says which file it is: `ModelPack`'s way, and everybody's.
+/// Where a layer says which file it is: ModelPack's way, and everybody's.
 const PATH_ANNOTATIONS: &[&str] = &["org.cncf.model.filepath", "org.opencontainers.image.title"];
 
 /// Set by ORAS on a folder that it packed.

@@ -125,7 +125,7 @@ async fn run(arguments: &[&str], folder: &Path, credentials: &str) -> Output {
         .unwrap()
 }
 
-/// A model of two files, as `ModelPack` writes it.
+/// A model of two files, as ModelPack writes it.
 async fn model_pack(registry: &Registry, weights: &[u8]) -> Value {
     let name = "org/model";
     let path = |path: &str| json!({"org.cncf.model.filepath": path});

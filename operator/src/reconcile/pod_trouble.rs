@@ -92,7 +92,7 @@ fn config_error(said: &str, namespace: &str) -> Trouble {
             reason: Reason::SecretKeyNotFound,
             message: format!(
                 "Secret {secret} in namespace {namespace} has no key {key}: add the key, or correct \
-                 source.huggingFace.tokenSecretRef.key, the fetcher then starts by itself"
+                 tokenSecretRef.key of the source, the fetcher then starts by itself"
             ),
         };
     }

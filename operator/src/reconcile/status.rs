@@ -19,12 +19,14 @@ const PROGRESS_EVERY: SignedDuration = SignedDuration::from_secs(10);
 pub(crate) fn assemble(
     previous: &ModelCacheStatus,
     decision: &Decision,
+    source: Option<String>,
     generation: Option<i64>,
     now: Timestamp,
 ) -> ModelCacheStatus {
     let decision = decision.clone();
     ModelCacheStatus {
         observed_generation: generation,
+        source,
         conditions: conditions::merge(
             &previous.conditions,
             &decision.conditions,

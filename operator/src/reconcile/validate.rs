@@ -5,21 +5,22 @@
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
-use modelcache_crds::model_cache::{
-    AccessMode, Files, HuggingFaceSource, Placement, ReclaimPolicy, Requirements, Resolved, Storage,
-};
+use modelcache_crds::model_cache::{AccessMode, Files, Placement, ReclaimPolicy, Requirements, Resolved, Storage};
 use modelcache_crds::{ModelCache, names, quantity};
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::capacity::Needs;
 use crate::context::FetcherImage;
+use crate::reconcile::source::ModelSource;
 
 /// Why a spec cannot be worked on. Always permanent: only another spec helps.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidSpec {
     /// No source, or one this operator does not know.
-    #[error("spec.source names no source that this operator knows: set source.huggingFace")]
+    #[error(
+        "spec.source names no source that this operator knows: set exactly one member, for example source.huggingFace"
+    )]
     NoSource,
     /// A quantity that is none.
     #[error("{field} is not a positive quantity: {value}: write for example {example}")]
@@ -46,7 +47,7 @@ pub struct ValidatedCache {
     /// Its uid.
     pub uid: String,
     /// Where the model comes from.
-    pub source: HuggingFaceSource,
+    pub source: ModelSource,
     /// Which files.
     pub files: Files,
     /// Where they go.
@@ -132,7 +133,7 @@ pub struct Transfer {
 /// Parses the spec.
 pub fn validate(cache: &ModelCache) -> Result<ValidatedCache, InvalidSpec> {
     let name = cache.metadata.name.clone().ok_or(InvalidSpec::Metadata("name"))?;
-    let source = cache.spec.source.hugging_face.clone().ok_or(InvalidSpec::NoSource)?;
+    let source = ModelSource::parse(&cache.spec.source).ok_or(InvalidSpec::NoSource)?;
     let fetch = cache.spec.fetch.clone().unwrap_or_default();
     Ok(ValidatedCache {
         namespace: cache.namespace().ok_or(InvalidSpec::Metadata("namespace"))?,
@@ -208,12 +209,7 @@ impl ValidatedCache {
     /// Hash of what the listing depends on; a token is not part of it, as another one lists the same commit.
     #[must_use]
     pub fn source_hash(&self) -> String {
-        names::inputs_hash(&(
-            &self.source.repo,
-            &self.source.revision,
-            &self.source.endpoint,
-            &self.files,
-        ))
+        self.source.hash(&self.files)
     }
 
     /// Hash of all that goes into a plan Job.
@@ -242,7 +238,7 @@ impl ValidatedCache {
     fn shared_inputs(&self, image: &FetcherImage) -> impl Serialize {
         (
             self.uid.clone(),
-            self.source.token_secret_ref.clone(),
+            self.source.credentials().map(|credentials| credentials.inputs()),
             self.placement.clone(),
             self.retry.clone(),
             image.image.clone(),

@@ -29,5 +29,7 @@ mod changes;
 mod fetcher_faults;
 mod interruption;
 mod ready;
+mod registry;
 mod source_faults;
+mod sources;
 mod storage_faults;

@@ -48,7 +48,7 @@ pub(crate) fn fetch_job(
 fn args(cache: &ValidatedCache, resolved: &Resolved) -> Vec<String> {
     let mut args = vec![
         "fetch".to_owned(),
-        pod::source(cache, &resolved.revision),
+        cache.source.address_at(&resolved.revision),
         names::MOUNT_PATH.to_owned(),
         format!("--expect-digest={}", resolved.digest),
         format!("--listen=0.0.0.0:{}", names::FETCHER_PORT),

@@ -6,8 +6,8 @@ use k8s_openapi::api::batch::v1::{
     JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, LocalObjectReference, PodSecurityContext, PodSpec,
-    PodTemplateSpec, ResourceRequirements, SeccompProfile, SecretKeySelector, SecurityContext, Volume, VolumeMount,
+    Capabilities, Container, ContainerPort, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec,
+    ResourceRequirements, SeccompProfile, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -98,7 +98,10 @@ fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> P
             image: Some(image.image.clone()),
             image_pull_policy: image.pull_policy.clone(),
             args: Some(program.args),
-            env: token(cache).map(|token| vec![token]),
+            env: cache
+                .source
+                .credentials()
+                .map(|credentials| vec![credentials.variable()]),
             resources: Some(program.resources),
             ports: program.ports,
             volume_mounts: mount.map(|mount| vec![mount]),
@@ -122,23 +125,6 @@ fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> P
     }
 }
 
-/// The kubelet reads the Secret, reports a missing one on the pod, and starts the pod once it is there.
-fn token(cache: &ValidatedCache) -> Option<EnvVar> {
-    let reference = cache.source.token_secret_ref.as_ref()?;
-    Some(EnvVar {
-        name: "HF_TOKEN".to_owned(),
-        value: None,
-        value_from: Some(EnvVarSource {
-            secret_key_ref: Some(SecretKeySelector {
-                name: reference.name.clone(),
-                key: reference.key.clone(),
-                optional: None,
-            }),
-            ..EnvVarSource::default()
-        }),
-    })
-}
-
 /// Memory is bounded, processor time is not: hashing is what limits a fast fetch.
 pub(super) fn resources(cpu: &str, memory: &str, memory_limit: &str) -> ResourceRequirements {
     let amounts = |amounts: &[(&str, &str)]| {
@@ -154,22 +140,11 @@ pub(super) fn resources(cpu: &str, memory: &str, memory_limit: &str) -> Resource
     }
 }
 
-/// The source at a revision, as the fetcher's command line names it.
-pub(super) fn source(cache: &ValidatedCache, revision: &str) -> String {
-    format!("hf://{}@{revision}", cache.source.repo)
-}
-
 /// Options that say where to ask and which files to take. `--option=value`, so that no value is taken for an
 /// option.
 pub(super) fn selection(cache: &ValidatedCache) -> Vec<String> {
     let mut options = Vec::new();
-    options.extend(
-        cache
-            .source
-            .endpoint
-            .as_ref()
-            .map(|endpoint| format!("--endpoint={endpoint}")),
-    );
+    options.extend(cache.source.options());
     options.extend(cache.files.include.iter().map(|pattern| format!("--include={pattern}")));
     if let Some(exclude) = &cache.files.exclude {
         options.push("--no-default-exclude".to_owned());

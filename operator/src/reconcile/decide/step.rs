@@ -141,9 +141,12 @@ fn working(
     let (reason, mut message) = match (step, started) {
         (Step::Plan, _) => (
             Reason::Resolving,
-            format!("listing {} at {}", source.repo, source.revision),
+            match source.revision() {
+                Some(revision) => format!("listing {} at {revision}", source.name()),
+                None => format!("listing {}", source.name()),
+            },
         ),
-        (Step::Fetch, Some(())) => (Reason::Fetching, format!("fetching {}", source.repo)),
+        (Step::Fetch, Some(())) => (Reason::Fetching, format!("fetching {}", source.name())),
         (Step::Fetch, None) => (Reason::FetcherStarting, "the fetcher's pod is being started".to_owned()),
     };
     if let Some(failed) = failed {

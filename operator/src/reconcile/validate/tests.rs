@@ -36,7 +36,7 @@ fn resolved() -> Resolved {
 #[test]
 fn defaults_are_filled_in() {
     let valid = validate(&cache(&json!({ "source": { "huggingFace": { "repo": "org/llama" } } }))).unwrap();
-    assert_eq!(valid.source.revision, "main");
+    assert_eq!(valid.source.revision(), Some("main"));
     let ClaimPlan::Own(own) = &valid.claim else {
         panic!("{:?}", valid.claim)
     };

@@ -1,3 +1,4 @@
+use crate::reconcile::source::ModelSource;
 use modelcache_crds::conditions::ConditionType;
 use modelcache_crds::report::ProgressReport;
 use pretty_assertions::assert_eq;
@@ -125,7 +126,10 @@ fn a_token_more_or_a_retry_asked_for_does_not_fetch_a_ready_model_again() {
     cluster.settle();
     let before = cluster.status.clone();
     cluster.cache.retry = Some("again".to_owned());
-    cluster.cache.source.token_secret_ref = Some(modelcache_crds::model_cache::SecretKeyReference {
+    let ModelSource::HuggingFace(source) = &mut cluster.cache.source else {
+        panic!("the simulation's source is another one");
+    };
+    source.token_secret_ref = Some(modelcache_crds::model_cache::SecretKeyReference {
         name: "hf".to_owned(),
         key: "token".to_owned(),
     });

@@ -119,7 +119,7 @@ impl Simulation {
         for action in &decision.actions {
             self.apply(action);
         }
-        self.status = status::assemble(&self.status, &decision, Some(1), self.now);
+        self.status = status::assemble(&self.status, &decision, None, Some(1), self.now);
         decision
     }
 
@@ -144,7 +144,7 @@ impl Simulation {
         match action {
             Action::ApplyClaim { bytes, current, .. } => self.apply_claim(*bytes, current.as_deref()),
             Action::CreatePlanJob { inputs, attempt } => {
-                let revision = self.cache.source.revision.clone();
+                let revision = self.cache.source.revision().unwrap().to_owned();
                 self.create_job(Step::Plan, inputs, *attempt, &revision);
             }
             Action::CreateFetchJob {

@@ -1,0 +1,258 @@
+//! The source of a model, as the fetcher's command line names it. One kind each; nothing else in the operator tells
+//! them apart.
+
+use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
+use modelcache_crds::model_cache::{
+    Files, HttpSource, HuggingFaceSource, ModelScopeSource, OciSource, OllamaSource, SecretKeyReference, Source,
+};
+use modelcache_crds::names;
+use serde::Serialize;
+
+/// Where the credentials are in a Secret for image pulls.
+const DOCKER_CONFIG_KEY: &str = ".dockerconfigjson";
+
+/// A place that holds the model.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModelSource {
+    /// The Hugging Face Hub.
+    HuggingFace(HuggingFaceSource),
+    /// ModelScope.
+    ModelScope(ModelScopeSource),
+    /// An OCI registry.
+    Oci(OciSource),
+    /// Ollama's registry.
+    Ollama(OllamaSource),
+    /// An HTTP server.
+    Http(HttpSource),
+}
+
+/// A key of a Secret and the variable it is handed over in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Credentials {
+    variable: &'static str,
+    secret: SecretKeyReference,
+}
+
+impl ModelSource {
+    /// The member that is set; `None` where none is, or several.
+    #[must_use]
+    pub fn parse(source: &Source) -> Option<Self> {
+        let Source {
+            hugging_face,
+            model_scope,
+            oci,
+            ollama,
+            http,
+        } = source.clone();
+        let set = [
+            hugging_face.map(Self::HuggingFace),
+            model_scope.map(Self::ModelScope),
+            oci.map(Self::Oci),
+            ollama.map(Self::Ollama),
+            http.map(Self::Http),
+        ];
+        let mut set = set.into_iter().flatten();
+        set.next().filter(|_| set.next().is_none())
+    }
+
+    /// The model, for people: without revision, and without a query, which may be a signature.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::HuggingFace(source) => source.repo.clone(),
+            Self::ModelScope(source) => format!("modelscope://{}", source.repo),
+            Self::Oci(source) => format!("oci://{}", source.repository),
+            Self::Ollama(source) => format!("ollama://{}", source.model),
+            Self::Http(source) => source.url.split(['?', '#']).next().unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// The revision asked for, where there is one.
+    #[must_use]
+    pub fn revision(&self) -> Option<&str> {
+        match self {
+            Self::HuggingFace(source) => Some(&source.revision),
+            Self::ModelScope(source) => Some(&source.revision),
+            Self::Oci(source) => Some(&source.reference),
+            Self::Ollama(source) => Some(&source.tag),
+            Self::Http(_) => None,
+        }
+    }
+
+    /// What the fetcher is to list.
+    #[must_use]
+    pub fn address(&self) -> String {
+        match self {
+            Self::HuggingFace(source) => format!("hf://{}@{}", source.repo, source.revision),
+            Self::ModelScope(source) => format!("modelscope://{}@{}", source.repo, source.revision),
+            Self::Oci(source) => {
+                let separator = if source.reference.contains(':') { '@' } else { ':' };
+                let scheme = scheme("oci", source.plain_http);
+                format!("{scheme}://{}{separator}{}", source.repository, source.reference)
+            }
+            Self::Ollama(source) => {
+                let scheme = scheme("ollama", source.plain_http);
+                format!("{scheme}://{}:{}", source.model, source.tag)
+            }
+            Self::Http(source) => source.url.clone(),
+        }
+    }
+
+    /// What it is to fetch once that was resolved. Where a source cannot be asked for what it was resolved to, the
+    /// digest that the fetch is told to expect holds it to that.
+    #[must_use]
+    pub fn address_at(&self, revision: &str) -> String {
+        match self {
+            Self::HuggingFace(source) => format!("hf://{}@{revision}", source.repo),
+            Self::Oci(source) => format!(
+                "{}://{}@{revision}",
+                scheme("oci", source.plain_http),
+                source.repository
+            ),
+            Self::Ollama(_) => format!("{}@{revision}", self.address()),
+            Self::ModelScope(_) | Self::Http(_) => self.address(),
+        }
+    }
+
+    /// Options that say where to ask. `--option=value`, so that no value is taken for an option.
+    #[must_use]
+    pub fn options(&self) -> Option<String> {
+        match self {
+            Self::HuggingFace(source) => source.endpoint.as_ref().map(|url| format!("--endpoint={url}")),
+            Self::ModelScope(source) => source
+                .endpoint
+                .as_ref()
+                .map(|url| format!("--modelscope-endpoint={url}")),
+            Self::Oci(_) | Self::Ollama(_) | Self::Http(_) => None,
+        }
+    }
+
+    /// The Secret to hand over, if one is named.
+    #[must_use]
+    pub fn credentials(&self) -> Option<Credentials> {
+        let (variable, secret) = match self {
+            Self::HuggingFace(source) => ("HF_TOKEN", source.token_secret_ref.clone()?),
+            Self::ModelScope(source) => ("MODELSCOPE_API_TOKEN", source.token_secret_ref.clone()?),
+            Self::Oci(source) => {
+                let secret = SecretKeyReference {
+                    name: source.pull_secret_ref.clone()?.name,
+                    key: DOCKER_CONFIG_KEY.to_owned(),
+                };
+                ("DOCKER_AUTH_CONFIG", secret)
+            }
+            Self::Ollama(_) | Self::Http(_) => return None,
+        };
+        Some(Credentials { variable, secret })
+    }
+
+    /// Hash of what the listing depends on; credentials are no part of it, as others list the same revision.
+    #[must_use]
+    pub fn hash(&self, files: &Files) -> String {
+        match self {
+            // As it was when there was this kind only: what is cached stays so.
+            Self::HuggingFace(source) => names::inputs_hash(&(&source.repo, &source.revision, &source.endpoint, files)),
+            _ => names::inputs_hash(&(self.address(), self.options(), files)),
+        }
+    }
+}
+
+impl Credentials {
+    /// The kubelet reads the Secret, reports a missing one on the pod, and starts the pod once it is there.
+    #[must_use]
+    pub fn variable(self) -> EnvVar {
+        EnvVar {
+            name: self.variable.to_owned(),
+            value: None,
+            value_from: Some(EnvVarSource {
+                secret_key_ref: Some(SecretKeySelector {
+                    name: self.secret.name,
+                    key: self.secret.key,
+                    optional: None,
+                }),
+                ..EnvVarSource::default()
+            }),
+        }
+    }
+
+    /// What a Job depends on.
+    #[must_use]
+    pub fn inputs(&self) -> impl Serialize + use<> {
+        self.secret.clone()
+    }
+}
+
+fn scheme(scheme: &str, plain_http: bool) -> String {
+    let insecure = if plain_http { "+http" } else { "" };
+    format!("{scheme}{insecure}")
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const DIGEST: &str = "sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
+
+    fn parsed(source: Value) -> Option<ModelSource> {
+        ModelSource::parse(&serde_json::from_value(source).unwrap())
+    }
+
+    #[rstest]
+    #[case::hugging_face(
+        json!({"huggingFace": {"repo": "org/a", "endpoint": "http://hub"}}),
+        ["org/a", "hf://org/a@main", "hf://org/a@$D", "--endpoint=http://hub"],
+    )]
+    #[case::model_scope(
+        json!({"modelScope": {"repo": "org/a", "endpoint": "http://hub"}}),
+        ["modelscope://org/a", "modelscope://org/a@master", "modelscope://org/a@master", "--modelscope-endpoint=http://hub"],
+    )]
+    #[case::oci(
+        json!({"oci": {"repository": "ghcr.io/org/a", "reference": "v1"}}),
+        ["oci://ghcr.io/org/a", "oci://ghcr.io/org/a:v1", "oci://ghcr.io/org/a@$D", ""],
+    )]
+    #[case::oci_in_plain(
+        json!({"oci": {"repository": "host:5000/a", "plainHttp": true}}),
+        ["oci://host:5000/a", "oci+http://host:5000/a:latest", "oci+http://host:5000/a@$D", ""],
+    )]
+    #[case::oci_by_digest(
+        json!({"oci": {"repository": "host/a", "reference": DIGEST}}),
+        ["oci://host/a", "oci://host/a@$D", "oci://host/a@$D", ""],
+    )]
+    #[case::ollama(
+        json!({"ollama": {"model": "llama3.2", "tag": "1b"}}),
+        ["ollama://llama3.2", "ollama://llama3.2:1b", "ollama://llama3.2:1b@$D", ""],
+    )]
+    #[case::http(
+        json!({"http": {"url": "https://host/a/SHA256SUMS?sig=1"}}),
+        ["https://host/a/SHA256SUMS", "https://host/a/SHA256SUMS?sig=1", "https://host/a/SHA256SUMS?sig=1", ""],
+    )]
+    fn a_source_is_named_as_the_fetcher_takes_it(#[case] source: Value, #[case] expected: [&str; 4]) {
+        let source = parsed(source).unwrap();
+        let options = source.options().unwrap_or_default();
+        assert_eq!(
+            [source.name(), source.address(), source.address_at(DIGEST), options],
+            expected.map(|text| text.replace("$D", DIGEST))
+        );
+    }
+
+    #[test]
+    fn a_pull_secret_is_handed_over_whole() {
+        let source = parsed(json!({"oci": {"repository": "ghcr.io/org/a", "pullSecretRef": {"name": "pull"}}}));
+        let variable = source.unwrap().credentials().unwrap().variable();
+        let secret = variable.value_from.unwrap().secret_key_ref.unwrap();
+        assert_eq!(
+            (variable.name.as_str(), secret.name.as_str(), secret.key.as_str()),
+            ("DOCKER_AUTH_CONFIG", "pull", ".dockerconfigjson")
+        );
+    }
+
+    #[test]
+    fn none_and_several_are_no_source() {
+        assert_eq!(parsed(json!({})), None);
+        let two = json!({"ollama": {"model": "a"}, "http": {"url": "https://host/SHA256SUMS"}});
+        assert_eq!(parsed(two), None);
+    }
+}

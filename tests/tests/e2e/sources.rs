@@ -1,0 +1,130 @@
+//! Sources beside the hub: each goes through plan, fetch and verify.
+
+use anyhow::{Context, ensure};
+use modelcache_crds::ModelCache;
+use modelcache_crds::conditions::{ConditionType, Reason};
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+
+use crate::fault::Told;
+use crate::models::{SMALL, sha256, weights};
+use crate::pods::BUSYBOX;
+use crate::registry::Registry;
+use crate::waiting::SOON;
+use crate::world::{World, scenario};
+
+const WEIGHTS: usize = 5 << 20;
+
+impl World {
+    /// A ready cache of a source, with its revision.
+    async fn ready_from(&self, name: &str, source: Value) -> anyhow::Result<(ModelCache, String)> {
+        let spec = json!({"source": source, "storage": {"reclaimPolicy": "Delete"}});
+        self.apply(name, spec).await?;
+        let cache = self.until_ready(name, SOON).await?;
+        let resolved = cache.status.clone().and_then(|status| status.resolved);
+        let revision = resolved.context("nothing is resolved")?.revision;
+        Ok((cache, revision))
+    }
+
+    /// The sha256 of a published file, as a pod reads it.
+    async fn published(&self, name: &str, file: &str) -> anyhow::Result<String> {
+        let path = format!("/models/current/{file}");
+        let printed = self.run_with_claim(name, BUSYBOX, &["sha256sum", &path]).await?;
+        Ok(printed.split_whitespace().next().unwrap_or_default().to_owned())
+    }
+}
+
+#[tokio::test]
+async fn an_artifact_of_a_closed_registry_becomes_ready_with_its_pull_secret() {
+    scenario(async |world| {
+        let registry = Registry::start(true).await?;
+        let bytes = weights(WEIGHTS, 11);
+        let path = |path: &str| json!({"org.cncf.model.filepath": path});
+        let raw = "application/vnd.cncf.model.weight.v1.raw";
+        let config = registry
+            .blob(
+                "org/model",
+                "application/vnd.cncf.model.config.v1+json",
+                b"{}",
+                json!({}),
+            )
+            .await?;
+        let layer = registry.blob("org/model", raw, &bytes, path("model.bin")).await?;
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "artifactType": "application/vnd.cncf.model.manifest.v1+json", "config": config, "layers": [layer],
+        });
+        let digest = registry.manifest("org/model", "v1", &manifest).await?;
+        world
+            .apply_secret("pull", ".dockerconfigjson", &registry.docker_config())
+            .await?;
+        let source = json!({"oci": {
+            "repository": format!("{}/org/model", registry.host), "reference": "v1", "plainHttp": true,
+            "pullSecretRef": {"name": "pull"},
+        }});
+        let (cache, revision) = world.ready_from("artifact", source).await?;
+        assert_eq!(revision, digest);
+        let shown = cache.status.and_then(|status| status.source);
+        assert_eq!(shown, Some(format!("oci://{}/org/model", registry.host)));
+        assert_eq!(world.published("artifact", "model.bin").await?, sha256(&bytes));
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_model_of_ollama_becomes_ready_in_the_layout_that_ollama_keeps() {
+    scenario(async |world| {
+        let registry = Registry::start(false).await?;
+        let bytes = weights(WEIGHTS, 12);
+        let name = "library/tiny";
+        let config = registry
+            .blob(name, "application/vnd.docker.container.image.v1+json", b"{}", json!({}))
+            .await?;
+        let model = registry
+            .blob(name, "application/vnd.ollama.image.model", &bytes, json!({}))
+            .await?;
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": config, "layers": [model],
+        });
+        let digest = registry.manifest(name, "1b", &manifest).await?;
+        let model = format!("{}/{name}", registry.host);
+        let source = json!({"ollama": {"model": model, "tag": "1b", "plainHttp": true}});
+        let (_, revision) = world.ready_from("tiny", source).await?;
+        assert_eq!(revision, digest);
+        let blob = format!("blobs/sha256-{}", sha256(&bytes));
+        assert_eq!(world.published("tiny", &blob).await?, sha256(&bytes));
+        let kept = format!("manifests/{}/{name}/1b", registry.host);
+        let published = world.published("tiny", &kept).await?;
+        assert_eq!(format!("sha256:{published}"), digest);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_with_its_digest_becomes_ready_and_one_with_another_digest_is_told() {
+    scenario(async |world| {
+        world.serve_weights("main", WEIGHTS, 13).await;
+        let digest = sha256(&weights(WEIGHTS, 13));
+        let url = format!("{}/{SMALL}/resolve/main/model.safetensors", world.hub.endpoint());
+        let source = json!({"http": {"url": format!("{url}#sha256={digest}")}});
+        world.ready_from("file", source).await?;
+        assert_eq!(world.published("file", "model.safetensors").await?, digest);
+
+        let wrong = json!({"http": {"url": format!("{url}#sha256={}", sha256(b"other"))}});
+        let spec = json!({"source": wrong, "storage": {"reclaimPolicy": "Delete"}});
+        world.apply("wrong", spec).await?;
+        let told = Told {
+            on: ConditionType::Verified,
+            reason: Reason::DigestMismatch,
+            says: &["model.safetensors"],
+        };
+        let cache = world.until_told("wrong", &told).await?;
+        let published = cache.status.and_then(|status| status.published_digest);
+        ensure!(published.is_none(), "{published:?}");
+        Ok(())
+    })
+    .await;
+}
