@@ -101,6 +101,11 @@ fn refused_sources() -> Refused {
             Some(json!({"source": {"ollama": {"model": "a", "tag": "latest"}}})),
         ),
         (
+            "source.s3.bucket is immutable",
+            json!({"source": {"s3": {"bucket": "bbb"}}}),
+            Some(json!({"source": {"s3": {"bucket": "aaa"}}})),
+        ),
+        (
             "source.http.url must be the URL of a file",
             json!({"source": {"http": {"url": "https://host/model.gguf"}}}),
             None,

@@ -124,6 +124,10 @@ pub struct SourceArgs {
     /// OLLAMA_MODELS=DIR/current. With oci+http:// and ollama+http:// the registry is asked without encryption.
     /// Credentials are those of `docker login`, or the text in DOCKER_AUTH_CONFIG.
     ///
+    /// s3://bucket/prefix: objects whose sha256 the store keeps, or beside which lies a SHA256SUMS. Keys are found as
+    /// AWS's tools find them: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a web identity (AWS_ROLE_ARN and
+    /// AWS_WEB_IDENTITY_TOKEN_FILE), a pod's identity (AWS_CONTAINER_CREDENTIALS_FULL_URI); without any, none are sent.
+    ///
     /// https:// or http://: one file, with its digest: https://host/model.gguf#sha256=HEX; or all files of a list that
     /// sha256sum wrote: https://host/folder/SHA256SUMS, whose paths are relative to it.
     #[arg(value_name = "SOURCE")]
@@ -146,6 +150,10 @@ pub struct SourceArgs {
         default_value = "https://modelscope.cn"
     )]
     pub modelscope_endpoint: Endpoint,
+
+    /// Where buckets are
+    #[command(flatten)]
+    pub s3: S3Args,
 
     /// File that holds an access token
     ///
@@ -170,6 +178,39 @@ pub struct SourceArgs {
     /// Do not leave out anything by default
     #[arg(long, env = "MODELCACHE_NO_DEFAULT_EXCLUDE")]
     pub no_default_exclude: bool,
+}
+
+/// Where the buckets of s3:// are.
+#[derive(Group, Clone, Debug)]
+pub struct S3Args {
+    /// Base URL of a server that speaks S3's protocol; left out, AWS; for s3:// only
+    #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL")]
+    pub s3_endpoint: Option<String>,
+
+    /// Region that signatures are for; left out, AWS_DEFAULT_REGION, then us-east-1
+    #[arg(long, env = "AWS_REGION", value_name = "REGION")]
+    pub s3_region: Option<String>,
+
+    /// Whether the bucket is in the path or in the host name; auto: in the path where an endpoint is given
+    #[arg(
+        long,
+        env = "MODELCACHE_S3_ADDRESSING",
+        value_name = "STYLE",
+        value_enum,
+        default_value = "auto"
+    )]
+    pub s3_addressing: S3Addressing,
+}
+
+/// Where the bucket stands in an address.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum S3Addressing {
+    /// In the path where an endpoint is given, in the host name for AWS.
+    Auto,
+    /// In the path.
+    Path,
+    /// In the host name.
+    Virtual,
 }
 
 impl SourceArgs {

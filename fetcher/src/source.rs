@@ -11,6 +11,7 @@ pub mod oci;
 pub mod ollama;
 pub mod plain_http;
 mod registry;
+pub mod s3;
 
 use async_trait::async_trait;
 use jiff::Timestamp;

@@ -4,14 +4,15 @@
 #![allow(unreachable_pub)]
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A place that holds the model. Exactly one member is set.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.huggingFace), has(self.modelScope), has(self.oci), has(self.ollama), has(self.http)].filter(x, x).size() == 1")
+#[x_kube(validation = Rule::new("[has(self.huggingFace), has(self.modelScope), has(self.oci), has(self.ollama), has(self.s3), has(self.http)].filter(x, x).size() == 1")
     .message("set exactly one source, for example source.huggingFace: {repo: org/name}"))]
-#[x_kube(validation = Rule::new("has(self.huggingFace) == has(oldSelf.huggingFace) && has(self.modelScope) == has(oldSelf.modelScope) && has(self.oci) == has(oldSelf.oci) && has(self.ollama) == has(oldSelf.ollama) && has(self.http) == has(oldSelf.http)")
+#[x_kube(validation = Rule::new("has(self.huggingFace) == has(oldSelf.huggingFace) && has(self.modelScope) == has(oldSelf.modelScope) && has(self.oci) == has(oldSelf.oci) && has(self.ollama) == has(oldSelf.ollama) && has(self.s3) == has(oldSelf.s3) && has(self.http) == has(oldSelf.http)")
     .message("the kind of source is immutable: create another ModelCache for the other source, name this one's source in its mirrors if it holds the same files"))]
 pub struct Source {
     /// A model of the Hugging Face Hub, or of a server that speaks its protocol.
@@ -29,6 +30,10 @@ pub struct Source {
     /// A model of Ollama's registry. It is published in the layout that Ollama keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ollama: Option<OllamaSource>,
+
+    /// Objects of a bucket of S3, or of a store that speaks its protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Source>,
 
     /// Files of an HTTP server, with their digests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,6 +149,55 @@ pub struct OllamaSource {
     /// Ask the registry without encryption: for one in the cluster's own network.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub plain_http: bool,
+}
+
+/// Objects of a bucket. Each is proven by the sha256 that the store keeps of it, or by a `SHA256SUMS` beside them.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.bucket == oldSelf.bucket")
+    .message("source.s3.bucket is immutable: create another ModelCache for another model, and delete this one when nothing uses it"))]
+pub struct S3Source {
+    /// The bucket. Immutable.
+    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9._-]*[a-z0-9]$"))]
+    pub bucket: String,
+
+    /// What the keys of all objects begin with, up to a slash. Left out: the whole bucket. A changed value resolves anew.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 1024), regex(pattern = r"^[^\x00-\x1f\x7f]*$"))]
+    pub prefix: String,
+
+    /// Base URL of the store. Left out: AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048), regex(pattern = r"^https?://[^\s@?#]+$"))]
+    pub endpoint: Option<String>,
+
+    /// Region that signatures are for. Left out: `us-east-1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9-]+$"))]
+    pub region: Option<String>,
+
+    /// Where the bucket stands in addresses. Left out: in the path where an endpoint is given, in the host name for AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addressing: Option<S3Addressing>,
+
+    /// A Secret in this namespace with the keys `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, for temporary ones,
+    /// `AWS_SESSION_TOKEN`. Left out: those that the service account is given, or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_ref: Option<SecretReference>,
+
+    /// Service account of the fetcher's pods, where the cluster gives it a role in the cloud (IRSA, EKS Pod Identity).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub service_account_name: Option<String>,
+}
+
+/// Where a bucket stands in addresses.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum S3Addressing {
+    /// In the path.
+    Path,
+    /// In the host name.
+    Virtual,
 }
 
 /// Files of an HTTP server.

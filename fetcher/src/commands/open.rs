@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use modelcache_crds::report::FailureClass;
 use secrecy::SecretString;
 
-use crate::args::SourceArgs;
+use crate::args::{S3Addressing, S3Args, SourceArgs};
 use crate::error::SourceError;
 use crate::http;
 use crate::source::hugging_face::{Endpoint, HuggingFace, ModelAddress, find_modelscope_token, find_token};
@@ -12,6 +13,7 @@ use crate::source::model_scope::ModelScope;
 use crate::source::oci::Oci;
 use crate::source::ollama::Ollama;
 use crate::source::plain_http::PlainHttp;
+use crate::source::s3::{KeySource, S3, S3Endpoint};
 use crate::source::{API_RETRY, RegistryCredentials, Source, SourceAddress};
 
 /// A source, ready to be asked.
@@ -62,11 +64,41 @@ pub(super) fn open(args: &SourceArgs) -> Result<Opened, SourceError> {
                 )),
             })
         }
+        SourceAddress::S3(address) => {
+            let endpoint = s3_endpoint(&args.s3, &variable)?;
+            let keys = KeySource::find(&endpoint.region, &variable)?;
+            let source = S3::new(address.clone(), endpoint, keys, http::api_client()?, API_RETRY)?;
+            Ok(Opened {
+                origin: address.to_string(),
+                source: Arc::new(source),
+            })
+        }
         SourceAddress::PlainHttp(address) => Ok(Opened {
             origin: address.to_string(),
             source: Arc::new(PlainHttp::new(address.clone(), http::api_client()?, API_RETRY)),
         }),
     }
+}
+
+/// As AWS's own tools find it, where it is not given.
+fn s3_endpoint(args: &S3Args, variable: &dyn Fn(&str) -> Option<String>) -> Result<S3Endpoint, SourceError> {
+    let url = args.s3_endpoint.clone().or_else(|| variable("AWS_ENDPOINT_URL"));
+    let url = url.filter(|url| !url.is_empty()).map(|url| url.parse()).transpose();
+    let url =
+        url.map_err(|error| SourceError::new(FailureClass::Usage, format!("the endpoint of S3 is no URL: {error}")))?;
+    let region = args.s3_region.clone().or_else(|| variable("AWS_DEFAULT_REGION"));
+    let virtual_hosted = match args.s3_addressing {
+        S3Addressing::Auto => url.is_none(),
+        S3Addressing::Path => false,
+        S3Addressing::Virtual => true,
+    };
+    Ok(S3Endpoint {
+        url,
+        region: region
+            .filter(|region| !region.is_empty())
+            .unwrap_or_else(|| "us-east-1".to_owned()),
+        virtual_hosted,
+    })
 }
 
 /// A model of a hub, with the token that was given for this hub.

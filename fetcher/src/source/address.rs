@@ -9,6 +9,7 @@ use super::oci::OciAddress;
 use super::ollama::OllamaAddress;
 use super::plain_http::{HttpAddress, InvalidHttpAddress};
 use super::registry::InvalidImageName;
+use super::s3::{InvalidS3Address, S3Address};
 
 /// A model at one of the sources there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum SourceAddress {
     Oci(OciAddress),
     /// `ollama://model:tag`.
     Ollama(OllamaAddress),
+    /// `s3://bucket/prefix`.
+    S3(S3Address),
     /// `https://host/file#sha256=<hex>`, or `https://host/SHA256SUMS`.
     PlainHttp(HttpAddress),
 }
@@ -30,7 +33,7 @@ pub enum SourceAddress {
 pub enum InvalidSource {
     /// A scheme of no source.
     #[error(
-        "the scheme {0}:// is not supported; give hf://, modelscope://, oci://, ollama://, or https:// with a digest"
+        "the scheme {0}:// is not supported; give hf://, modelscope://, oci://, ollama://, s3://, or https:// with a digest"
     )]
     Scheme(String),
     /// Not a model of the hub.
@@ -42,6 +45,9 @@ pub enum InvalidSource {
     /// Nothing a registry holds.
     #[error(transparent)]
     Image(#[from] InvalidImageName),
+    /// Nothing in a bucket.
+    #[error(transparent)]
+    S3(#[from] InvalidS3Address),
     /// Nothing that can be proven on an HTTP server.
     #[error(transparent)]
     PlainHttp(#[from] InvalidHttpAddress),
@@ -56,6 +62,7 @@ impl FromStr for SourceAddress {
             Some(("modelscope", _)) => Ok(Self::ModelScope(text.parse()?)),
             Some(("oci" | "oci+http", _)) => Ok(Self::Oci(text.parse()?)),
             Some(("ollama" | "ollama+http", _)) => Ok(Self::Ollama(text.parse()?)),
+            Some(("s3", _)) => Ok(Self::S3(text.parse()?)),
             Some(("http" | "https", _)) => Ok(Self::PlainHttp(text.parse()?)),
             Some((scheme, _)) => Err(InvalidSource::Scheme(scheme.to_owned())),
         }
@@ -69,6 +76,7 @@ impl fmt::Display for SourceAddress {
             Self::ModelScope(address) => address.fmt(f),
             Self::Oci(address) => address.fmt(f),
             Self::Ollama(address) => address.fmt(f),
+            Self::S3(address) => address.fmt(f),
             Self::PlainHttp(address) => address.fmt(f),
         }
     }
@@ -89,6 +97,7 @@ mod tests {
     #[case("modelscope://org/name", Some("modelscope://org/name@master"))]
     #[case("oci://ghcr.io/org/name:v1", Some("oci://ghcr.io/org/name:v1"))]
     #[case("ollama://llama3.2", Some("ollama://registry.ollama.ai/library/llama3.2:latest"))]
+    #[case("s3://models/llama/", Some("s3://models/llama"))]
     #[case("http://host/SHA256SUMS", Some("http://host/SHA256SUMS"))]
     #[case("https://huggingface.co/org/name", None)]
     #[case("ftp://host/m.gguf", None)]

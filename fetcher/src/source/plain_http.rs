@@ -135,7 +135,7 @@ impl Source for PlainHttp {
     }
 }
 
-fn read_sums(list: &[u8], url: &SecretUrl) -> Result<Vec<(FilePath, ContentDigest)>, SourceError> {
+pub(super) fn read_sums(list: &[u8], url: &SecretUrl) -> Result<Vec<(FilePath, ContentDigest)>, SourceError> {
     let invalid = |why: String| SourceError::new(FailureClass::InvalidListing, format!("{url}: {why}"));
     let text = std::str::from_utf8(list).map_err(|error| invalid(format!("the list is no UTF-8 text: {error}")))?;
     let files = sums::parse(text).map_err(|error| invalid(error.to_string()))?;

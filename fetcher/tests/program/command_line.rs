@@ -293,11 +293,11 @@ async fn a_file_whose_bytes_are_wrong_is_never_published() {
 #[tokio::test]
 async fn a_wrong_command_line_is_reported_too() {
     let room = Room::new().await;
-    let output = room.run(&["fetch", "s3://bucket/x", "/models"]).await;
+    let output = room.run(&["fetch", "gs://bucket/x", "/models"]).await;
     assert_eq!(output.status.code(), Some(2));
     let failed = room.failure();
     assert_eq!(failed.class, FailureClass::Usage);
-    assert!(failed.message.contains("s3:// is not supported"), "{}", failed.message);
+    assert!(failed.message.contains("gs:// is not supported"), "{}", failed.message);
 }
 
 #[tokio::test]

@@ -7,4 +7,5 @@ mod mirrors;
 mod model_scope;
 mod plain_http;
 mod registry;
+mod s3;
 mod scripted;

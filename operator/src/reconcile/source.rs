@@ -3,13 +3,21 @@
 
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
 use modelcache_crds::model_cache::{
-    Files, HttpSource, HuggingFaceSource, ModelScopeSource, OciSource, OllamaSource, SecretKeyReference, Source,
+    Files, HttpSource, HuggingFaceSource, ModelScopeSource, OciSource, OllamaSource, S3Addressing, S3Source,
+    SecretKeyReference, Source,
 };
 use modelcache_crds::names;
 use serde::Serialize;
 
 /// Where the credentials are in a Secret for image pulls.
 const DOCKER_CONFIG_KEY: &str = ".dockerconfigjson";
+
+/// What the Secret of a bucket holds, and whether it may lack it.
+const S3_KEYS: [(&str, bool); 3] = [
+    ("AWS_ACCESS_KEY_ID", false),
+    ("AWS_SECRET_ACCESS_KEY", false),
+    ("AWS_SESSION_TOKEN", true),
+];
 
 /// A place that holds the model.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +30,8 @@ pub enum ModelSource {
     Oci(OciSource),
     /// Ollama's registry.
     Ollama(OllamaSource),
+    /// A bucket.
+    S3(S3Source),
     /// An HTTP server.
     Http(HttpSource),
 }
@@ -31,6 +41,7 @@ pub enum ModelSource {
 pub struct Credentials {
     variable: &'static str,
     secret: SecretKeyReference,
+    is_optional: bool,
 }
 
 impl ModelSource {
@@ -42,6 +53,7 @@ impl ModelSource {
             model_scope,
             oci,
             ollama,
+            s3,
             http,
         } = source.clone();
         let set = [
@@ -49,6 +61,7 @@ impl ModelSource {
             model_scope.map(Self::ModelScope),
             oci.map(Self::Oci),
             ollama.map(Self::Ollama),
+            s3.map(Self::S3),
             http.map(Self::Http),
         ];
         let mut set = set.into_iter().flatten();
@@ -63,6 +76,7 @@ impl ModelSource {
             Self::ModelScope(source) => format!("modelscope://{}", source.repo),
             Self::Oci(source) => format!("oci://{}", source.repository),
             Self::Ollama(source) => format!("ollama://{}", source.model),
+            Self::S3(source) => s3_address(source),
             Self::Http(source) => source.url.split(['?', '#']).next().unwrap_or_default().to_owned(),
         }
     }
@@ -75,7 +89,7 @@ impl ModelSource {
             Self::ModelScope(source) => Some(&source.revision),
             Self::Oci(source) => Some(&source.reference),
             Self::Ollama(source) => Some(&source.tag),
-            Self::Http(_) => None,
+            Self::S3(_) | Self::Http(_) => None,
         }
     }
 
@@ -94,6 +108,7 @@ impl ModelSource {
                 let scheme = scheme("ollama", source.plain_http);
                 format!("{scheme}://{}:{}", source.model, source.tag)
             }
+            Self::S3(source) => s3_address(source),
             Self::Http(source) => source.url.clone(),
         }
     }
@@ -110,39 +125,91 @@ impl ModelSource {
                 source.repository
             ),
             Self::Ollama(_) => format!("{}@{revision}", self.address()),
-            Self::ModelScope(_) | Self::Http(_) => self.address(),
+            Self::ModelScope(_) | Self::S3(_) | Self::Http(_) => self.address(),
         }
     }
 
     /// Options that say where to ask. `--option=value`, so that no value is taken for an option.
     #[must_use]
-    pub fn options(&self) -> Option<String> {
+    pub fn options(&self) -> Vec<String> {
+        let given: Vec<(&str, Option<&str>)> = match self {
+            Self::HuggingFace(source) => vec![("endpoint", source.endpoint.as_deref())],
+            Self::ModelScope(source) => vec![("modelscope-endpoint", source.endpoint.as_deref())],
+            Self::S3(source) => vec![
+                ("s3-endpoint", source.endpoint.as_deref()),
+                ("s3-region", source.region.as_deref()),
+                ("s3-addressing", source.addressing.map(addressing)),
+            ],
+            Self::Oci(_) | Self::Ollama(_) | Self::Http(_) => Vec::new(),
+        };
+        let options = given.into_iter();
+        options
+            .filter_map(|(option, value)| Some(format!("--{option}={}", value?)))
+            .collect()
+    }
+
+    /// Service account of the pods that ask it.
+    #[must_use]
+    pub fn service_account(&self) -> Option<&str> {
         match self {
-            Self::HuggingFace(source) => source.endpoint.as_ref().map(|url| format!("--endpoint={url}")),
-            Self::ModelScope(source) => source
-                .endpoint
-                .as_ref()
-                .map(|url| format!("--modelscope-endpoint={url}")),
-            Self::Oci(_) | Self::Ollama(_) | Self::Http(_) => None,
+            Self::S3(source) => source.service_account_name.as_deref(),
+            _ => None,
         }
     }
 
-    /// The Secret to hand over, if one is named.
+    /// What to hand over of Secrets, if one is named.
     #[must_use]
-    pub fn credentials(&self) -> Option<Credentials> {
-        let (variable, secret) = match self {
-            Self::HuggingFace(source) => ("HF_TOKEN", source.token_secret_ref.clone()?),
-            Self::ModelScope(source) => ("MODELSCOPE_API_TOKEN", source.token_secret_ref.clone()?),
-            Self::Oci(source) => {
-                let secret = SecretKeyReference {
-                    name: source.pull_secret_ref.clone()?.name,
-                    key: DOCKER_CONFIG_KEY.to_owned(),
-                };
-                ("DOCKER_AUTH_CONFIG", secret)
-            }
-            Self::Ollama(_) | Self::Http(_) => return None,
+    pub fn credentials(&self) -> Vec<Credentials> {
+        let key = |name: &str, key: &str| SecretKeyReference {
+            name: name.to_owned(),
+            key: key.to_owned(),
         };
-        Some(Credentials { variable, secret })
+        let one = |variable, secret: Option<SecretKeyReference>| {
+            let credentials = secret.map(|secret| Credentials {
+                variable,
+                secret,
+                is_optional: false,
+            });
+            credentials.into_iter().collect()
+        };
+        match self {
+            Self::HuggingFace(source) => one("HF_TOKEN", source.token_secret_ref.clone()),
+            Self::ModelScope(source) => one("MODELSCOPE_API_TOKEN", source.token_secret_ref.clone()),
+            Self::Oci(source) => {
+                let secret = source.pull_secret_ref.as_ref();
+                one(
+                    "DOCKER_AUTH_CONFIG",
+                    secret.map(|secret| key(&secret.name, DOCKER_CONFIG_KEY)),
+                )
+            }
+            Self::S3(source) => {
+                let secrets = source.credentials_secret_ref.iter();
+                let keys = secrets.flat_map(|secret| S3_KEYS.map(|of| (secret, of)));
+                keys.map(|(secret, (variable, is_optional))| Credentials {
+                    variable,
+                    secret: key(&secret.name, variable),
+                    is_optional,
+                })
+                .collect()
+            }
+            Self::Ollama(_) | Self::Http(_) => Vec::new(),
+        }
+    }
+
+    /// What a Job depends on besides the listing: the Secret and the account.
+    #[must_use]
+    pub fn access_inputs(&self) -> impl Serialize + use<> {
+        // Of several keys the first stands for all: they are of one Secret.
+        let secret = self
+            .credentials()
+            .into_iter()
+            .next()
+            .map(|credentials| credentials.secret);
+        // Without an account it is what it was before there were any: what is cached stays so.
+        match self.service_account() {
+            None => Access::Secret(secret),
+            Some(account) => Access::Both(secret, account.to_owned()),
+        }
     }
 
     /// Hash of what the listing depends on; credentials are no part of it, as others list the same revision.
@@ -156,6 +223,14 @@ impl ModelSource {
     }
 }
 
+/// Written as what it holds, without a name.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Access {
+    Secret(Option<SecretKeyReference>),
+    Both(Option<SecretKeyReference>, String),
+}
+
 impl Credentials {
     /// The kubelet reads the Secret, reports a missing one on the pod, and starts the pod once it is there.
     #[must_use]
@@ -167,17 +242,22 @@ impl Credentials {
                 secret_key_ref: Some(SecretKeySelector {
                     name: self.secret.name,
                     key: self.secret.key,
-                    optional: None,
+                    optional: self.is_optional.then_some(true),
                 }),
                 ..EnvVarSource::default()
             }),
         }
     }
+}
 
-    /// What a Job depends on.
-    #[must_use]
-    pub fn inputs(&self) -> impl Serialize + use<> {
-        self.secret.clone()
+fn s3_address(source: &S3Source) -> String {
+    format!("s3://{}/{}", source.bucket, source.prefix.trim_matches('/'))
+}
+
+fn addressing(addressing: S3Addressing) -> &'static str {
+    match addressing {
+        S3Addressing::Path => "path",
+        S3Addressing::Virtual => "virtual",
     }
 }
 
@@ -225,13 +305,18 @@ mod tests {
         json!({"ollama": {"model": "llama3.2", "tag": "1b"}}),
         ["ollama://llama3.2", "ollama://llama3.2:1b", "ollama://llama3.2:1b@$D", ""],
     )]
+    #[case::s3(
+        json!({"s3": {"bucket": "models", "prefix": "/llama/", "endpoint": "http://store", "region": "eu", "addressing": "Path"}}),
+        ["s3://models/llama", "s3://models/llama", "s3://models/llama",
+            "--s3-endpoint=http://store --s3-region=eu --s3-addressing=path"],
+    )]
     #[case::http(
         json!({"http": {"url": "https://host/a/SHA256SUMS?sig=1"}}),
         ["https://host/a/SHA256SUMS", "https://host/a/SHA256SUMS?sig=1", "https://host/a/SHA256SUMS?sig=1", ""],
     )]
     fn a_source_is_named_as_the_fetcher_takes_it(#[case] source: Value, #[case] expected: [&str; 4]) {
         let source = parsed(source).unwrap();
-        let options = source.options().unwrap_or_default();
+        let options = source.options().join(" ");
         assert_eq!(
             [source.name(), source.address(), source.address_at(DIGEST), options],
             expected.map(|text| text.replace("$D", DIGEST))
@@ -241,11 +326,33 @@ mod tests {
     #[test]
     fn a_pull_secret_is_handed_over_whole() {
         let source = parsed(json!({"oci": {"repository": "ghcr.io/org/a", "pullSecretRef": {"name": "pull"}}}));
-        let variable = source.unwrap().credentials().unwrap().variable();
+        let variable = source.unwrap().credentials().remove(0).variable();
         let secret = variable.value_from.unwrap().secret_key_ref.unwrap();
         assert_eq!(
             (variable.name.as_str(), secret.name.as_str(), secret.key.as_str()),
             ("DOCKER_AUTH_CONFIG", "pull", ".dockerconfigjson")
+        );
+    }
+
+    #[test]
+    fn the_keys_of_a_bucket_are_handed_over_and_a_session_token_may_lack() {
+        let source = parsed(json!({"s3": {
+            "bucket": "models", "credentialsSecretRef": {"name": "keys"}, "serviceAccountName": "reader",
+        }}));
+        let source = source.unwrap();
+        assert_eq!(source.service_account(), Some("reader"));
+        let told = source.credentials().into_iter().map(|one| {
+            let variable = one.variable();
+            let secret = variable.value_from.unwrap().secret_key_ref.unwrap();
+            format!("{} {} {} {:?}", variable.name, secret.name, secret.key, secret.optional)
+        });
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [
+                "AWS_ACCESS_KEY_ID keys AWS_ACCESS_KEY_ID None",
+                "AWS_SECRET_ACCESS_KEY keys AWS_SECRET_ACCESS_KEY None",
+                "AWS_SESSION_TOKEN keys AWS_SESSION_TOKEN Some(true)",
+            ]
         );
     }
 

@@ -238,7 +238,7 @@ impl ValidatedCache {
     fn shared_inputs(&self, image: &FetcherImage) -> impl Serialize {
         (
             self.uid.clone(),
-            self.source.credentials().map(|credentials| credentials.inputs()),
+            self.source.access_inputs(),
             self.placement.clone(),
             self.retry.clone(),
             image.image.clone(),

@@ -12,6 +12,7 @@
     reason = "a test that cannot go on fails, and says so on its standard error"
 )]
 
+mod bucket;
 mod caches;
 mod dump;
 mod fault;

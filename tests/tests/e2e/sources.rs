@@ -6,6 +6,7 @@ use modelcache_crds::conditions::{ConditionType, Reason};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
+use crate::bucket::Bucket;
 use crate::fault::Told;
 use crate::models::{SMALL, sha256, weights};
 use crate::pods::BUSYBOX;
@@ -124,6 +125,30 @@ async fn a_file_with_its_digest_becomes_ready_and_one_with_another_digest_is_tol
         let cache = world.until_told("wrong", &told).await?;
         let published = cache.status.and_then(|status| status.published_digest);
         ensure!(published.is_none(), "{published:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn objects_of_a_bucket_become_ready_with_the_keys_of_a_secret() {
+    scenario(async |world| {
+        let store = Bucket::start("models").await?;
+        let bytes = weights(WEIGHTS, 14);
+        store.put("llama/model.bin", &bytes).await?;
+        let sums = format!("{}  model.bin\n", sha256(&bytes));
+        store.put("llama/SHA256SUMS", sums.as_bytes()).await?;
+        world
+            .apply_object(json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"},
+                "stringData": {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"},
+            }))
+            .await?;
+        let source = json!({"s3": {
+            "bucket": "models", "prefix": "llama", "endpoint": store.url, "credentialsSecretRef": {"name": "keys"},
+        }});
+        world.ready_from("bucket", source).await?;
+        assert_eq!(world.published("bucket", "model.bin").await?, sha256(&bytes));
         Ok(())
     })
     .await;

@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use modelcache_crds::report::TERMINATION_MESSAGE_PATH;
 
 use crate::context::FetcherImage;
+use crate::reconcile::source::Credentials;
 use crate::reconcile::validate::ValidatedCache;
 
 /// The user that distroless images call `nonroot`.
@@ -67,10 +68,14 @@ pub(super) fn job_spec(
 fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> PodSpec {
     let (volume, mount) = program.volume.unzip();
     let placement = &cache.placement;
+    let credentials = cache.source.credentials().into_iter();
+    let environment: Vec<_> = credentials.map(Credentials::variable).collect();
     PodSpec {
         restart_policy: Some("Never".to_owned()),
         termination_grace_period_seconds: Some(GRACE_SECONDS),
+        // What a role in the cloud needs is mounted for it by the cluster.
         automount_service_account_token: Some(false),
+        service_account_name: cache.source.service_account().map(str::to_owned),
         enable_service_links: Some(false),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
@@ -98,10 +103,7 @@ fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> P
             image: Some(image.image.clone()),
             image_pull_policy: image.pull_policy.clone(),
             args: Some(program.args),
-            env: cache
-                .source
-                .credentials()
-                .map(|credentials| vec![credentials.variable()]),
+            env: (!environment.is_empty()).then_some(environment),
             resources: Some(program.resources),
             ports: program.ports,
             volume_mounts: mount.map(|mount| vec![mount]),

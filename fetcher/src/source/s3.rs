@@ -1,0 +1,366 @@
+//! Buckets of S3 and of whatever speaks its protocol. Objects are proven by the sha256 that the store keeps of them, or
+//! by a list of digests beside them. Every range is bound to the version that was listed, by its entity tag.
+
+mod address;
+mod answers;
+mod credentials;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use modelcache_crds::report::FailureClass;
+use reqwest::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH};
+use reqwest::{Client, Method};
+use rusty_s3::actions::ListObjectsV2;
+use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
+use url::Url;
+
+pub use self::address::{InvalidS3Address, S3Address};
+pub use self::credentials::KeySource;
+use self::credentials::Keys;
+use super::api::{self, persist, read_body};
+use super::plain_http::read_sums;
+use super::{Listing, Location, RemoteFile, Source};
+use crate::digest::ContentDigest;
+use crate::error::SourceError;
+use crate::manifest::manifest_digest;
+use crate::path::FilePath;
+use crate::redact::SecretUrl;
+use crate::retry::Policy;
+
+/// How long a signed address is good.
+const SIGNED_FOR: Duration = Duration::from_hours(1);
+
+/// Objects asked about at once.
+const HEADS_AT_ONCE: usize = 16;
+
+/// A listing must fit into memory.
+const MAX_FILES: usize = 100_000;
+
+/// The list of digests beside the objects.
+const SUMS: &str = "SHA256SUMS";
+
+const CHECKSUM_MODE: &str = "x-amz-checksum-mode";
+const VERSION: &str = "x-amz-version-id";
+
+/// Where buckets are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct S3Endpoint {
+    /// Base URL; AWS's own when not given.
+    pub url: Option<Url>,
+    /// The region that signatures are for.
+    pub region: String,
+    /// Whether the bucket is part of the host name rather than of the path.
+    pub virtual_hosted: bool,
+}
+
+/// Objects of one bucket.
+pub struct S3 {
+    address: S3Address,
+    bucket: Bucket,
+    keys: Keys,
+    client: Client,
+    retry: Policy,
+    /// What was listed, by path: the object's key and version.
+    listed: Mutex<HashMap<FilePath, Version>>,
+}
+
+/// An object as it was listed.
+#[derive(Clone, Debug)]
+struct Version {
+    key: String,
+    etag: Option<HeaderValue>,
+    id: Option<String>,
+}
+
+impl S3 {
+    /// Objects at an address. The client must not follow redirects.
+    pub fn new(
+        address: S3Address,
+        endpoint: S3Endpoint,
+        keys: KeySource,
+        client: Client,
+        retry: Policy,
+    ) -> Result<Self, SourceError> {
+        let S3Endpoint {
+            url,
+            region,
+            virtual_hosted,
+        } = endpoint;
+        let usage = |why: String| SourceError::new(FailureClass::Usage, why);
+        let url = match url {
+            Some(url) => url,
+            None => format!("https://s3.{region}.amazonaws.com")
+                .parse()
+                .map_err(|error| usage(format!("{region:?} is no region: {error}")))?,
+        };
+        let style = if virtual_hosted {
+            UrlStyle::VirtualHost
+        } else {
+            UrlStyle::Path
+        };
+        let bucket = Bucket::new(url, style, address.bucket.clone(), region)
+            .map_err(|error| usage(format!("{address} at this endpoint: {error}")))?;
+        Ok(Self {
+            address,
+            bucket,
+            keys: Keys::new(keys, client.clone()),
+            client,
+            retry,
+            listed: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// Asks what was signed. The answer's body is read for the error it may hold.
+    async fn ask(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        what: &str,
+    ) -> Result<(HeaderMap, String), SourceError> {
+        let mut response = api::ask(&self.client, &method, url, headers, None).await?.response;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = read_body(&mut response, &SecretUrl::new(url.clone())).await?;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        if status.is_success() {
+            return Ok((headers, body));
+        }
+        Err(answers::refusal(status, &headers, &body, what, !self.keys.are_none()))
+    }
+
+    async fn keys(&self) -> Result<Option<Credentials>, SourceError> {
+        Ok(self.keys.get().await?.map(|(keys, _)| keys))
+    }
+
+    /// Keys and sizes of all objects that the address names, with the path of each.
+    async fn objects(&self) -> Result<Vec<(FilePath, Version, u64)>, SourceError> {
+        let mut objects = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let page = persist(self.retry, || self.page(token.as_deref())).await?;
+            for object in page.contents {
+                let Some(name) = relative(&self.address.prefix, &object.key) else {
+                    continue;
+                };
+                let path = FilePath::parse(name).map_err(|error| {
+                    let key = &object.key;
+                    invalid(format!(
+                        "{} holds the key {key:?}, which must not be written: {error}",
+                        self.address
+                    ))
+                })?;
+                let etag = object.etag.and_then(|etag| HeaderValue::from_str(&etag).ok());
+                let version = Version {
+                    key: object.key,
+                    etag,
+                    id: None,
+                };
+                objects.push((path, version, object.size.unwrap_or_default()));
+            }
+            if objects.len() > MAX_FILES {
+                return Err(invalid(format!("{} holds more than {MAX_FILES} objects", self.address)));
+            }
+            match page.next_continuation_token {
+                Some(next) if token.as_ref() != Some(&next) => token = Some(next),
+                Some(_) => return Err(invalid(format!("the pages of {} do not end", self.address))),
+                None => break,
+            }
+        }
+        if objects.is_empty() {
+            return Err(SourceError::new(
+                FailureClass::RepositoryNotFound,
+                format!("{} holds no object: check bucket and prefix", self.address),
+            ));
+        }
+        Ok(objects)
+    }
+
+    async fn page(&self, token: Option<&str>) -> Result<rusty_s3::actions::ListObjectsV2Response, SourceError> {
+        let keys = self.keys().await?;
+        let mut action = self.bucket.list_objects_v2(keys.as_ref());
+        if !self.address.prefix.is_empty() {
+            action.with_prefix(self.address.prefix.clone());
+        }
+        if let Some(token) = token {
+            action.with_continuation_token(token.to_owned());
+        }
+        let url = action.sign(SIGNED_FOR);
+        let what = self.address.to_string();
+        let (_, body) = self.ask(Method::GET, &url, HeaderMap::new(), &what).await?;
+        ListObjectsV2::parse_response(&body).map_err(|_| {
+            // Some stores send an error with status 200.
+            let code = answers::element(&body, "Code").unwrap_or_else(|| "no listing".to_owned());
+            SourceError::new(
+                FailureClass::SourceError,
+                format!("{what}: the server answered {code}; check that the endpoint speaks S3's protocol"),
+            )
+        })
+    }
+
+    /// The digests that the store itself keeps.
+    async fn stored_digest(
+        &self,
+        path: &FilePath,
+        version: Version,
+        size: u64,
+    ) -> Result<(RemoteFile, Version), SourceError> {
+        let headers = persist(self.retry, || self.head(&version.key)).await?;
+        let digest = answers::digest(&headers).ok_or_else(|| {
+            invalid(format!(
+                "the store keeps no sha256 of the whole of {path}, without which its bytes cannot be proven: put a {SUMS} \
+                 (written by sha256sum) beside the files, or upload them with --checksum-algorithm SHA256 and in one part"
+            ))
+        })?;
+        let version = Version {
+            etag: headers.get(ETAG).cloned().or(version.etag),
+            id: headers.get(VERSION).and_then(|id| id.to_str().ok()).map(str::to_owned),
+            ..version
+        };
+        let file = RemoteFile {
+            path: path.clone(),
+            size,
+            digest,
+        };
+        Ok((file, version))
+    }
+
+    async fn head(&self, key: &str) -> Result<HeaderMap, SourceError> {
+        let keys = self.keys().await?;
+        let mut action = self.bucket.head_object(keys.as_ref(), key);
+        action.headers_mut().insert(CHECKSUM_MODE, "ENABLED");
+        let url = action.sign(SIGNED_FOR);
+        let sent = HeaderMap::from_iter([(
+            HeaderName::from_static(CHECKSUM_MODE),
+            HeaderValue::from_static("ENABLED"),
+        )]);
+        let (headers, _) = self.ask(Method::HEAD, &url, sent, key).await?;
+        Ok(headers)
+    }
+
+    /// The digests of a list beside the objects, if there is one.
+    async fn listed_digests(
+        &self,
+        objects: &[(FilePath, Version, u64)],
+    ) -> Result<Option<Vec<(FilePath, ContentDigest)>>, SourceError> {
+        let Some((_, version, _)) = objects.iter().find(|(path, ..)| path.as_str() == SUMS) else {
+            return Ok(None);
+        };
+        let text = persist(self.retry, || self.text(&version.key)).await?;
+        let shown = SecretUrl::new(self.bucket.object_url(&version.key));
+        Ok(Some(read_sums(text.as_bytes(), &shown)?))
+    }
+
+    async fn text(&self, key: &str) -> Result<String, SourceError> {
+        let keys = self.keys().await?;
+        let url = self.bucket.get_object(keys.as_ref(), key).sign(SIGNED_FOR);
+        let (_, body) = self.ask(Method::GET, &url, HeaderMap::new(), key).await?;
+        Ok(body)
+    }
+
+    async fn files(&self) -> Result<Vec<(RemoteFile, Version)>, SourceError> {
+        let objects = self.objects().await?;
+        if let Some(digests) = self.listed_digests(&objects).await? {
+            let mut by_path: HashMap<_, _> = objects
+                .into_iter()
+                .map(|(path, version, size)| (path, (version, size)))
+                .collect();
+            let files = digests.into_iter().map(|(path, digest)| {
+                let (version, size) = by_path
+                    .remove(&path)
+                    .ok_or_else(|| invalid(format!("{SUMS} of {} names {path}, which is not there", self.address)))?;
+                Ok((RemoteFile { path, size, digest }, version))
+            });
+            return files.collect();
+        }
+        stream::iter(objects)
+            .map(|(path, version, size)| async move { self.stored_digest(&path, version, size).await })
+            .buffered(HEADS_AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    fn version(&self, file: &RemoteFile) -> Option<Version> {
+        let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        listed.get(&file.path).cloned()
+    }
+}
+
+#[async_trait]
+impl Source for S3 {
+    async fn list(&self) -> Result<Listing, SourceError> {
+        let files = self.files().await?;
+        let versions = files.iter().map(|(file, version)| (file.path.clone(), version.clone()));
+        *self.listed.lock().unwrap_or_else(PoisonError::into_inner) = versions.collect();
+        let files: Vec<RemoteFile> = files.into_iter().map(|(file, _)| file).collect();
+        Ok(Listing {
+            revision: manifest_digest(&files),
+            files,
+        })
+    }
+
+    async fn locate(&self, _revision: &str, file: &RemoteFile) -> Result<Location, SourceError> {
+        let version = self
+            .version(file)
+            .ok_or_else(|| SourceError::new(FailureClass::Internal, format!("{} was not listed", file.path)))?;
+        let keys = persist(self.retry, || self.keys.get()).await?;
+        let until = keys.as_ref().map(|(_, until)| *until);
+        let keys = keys.map(|(keys, _)| keys);
+        let mut action = self.bucket.get_object(keys.as_ref(), &version.key);
+        if let Some(id) = &version.id {
+            action.query_mut().insert("versionId", id.clone());
+        }
+        let url = action.sign(SIGNED_FOR);
+        let signed = SignedDuration::try_from(SIGNED_FOR)
+            .ok()
+            .and_then(|signed| Timestamp::now().checked_add(signed).ok());
+        Ok(Location {
+            url: SecretUrl::new(url),
+            headers: version.etag.iter().map(|etag| (IF_MATCH, etag.clone())).collect(),
+            expires: until.and_then(|until| signed.map(|signed| signed.min(until))),
+        })
+    }
+}
+
+/// The path of a key below a prefix; `None` for what is not below it, and for a folder's own mark.
+fn relative<'a>(prefix: &str, key: &'a str) -> Option<&'a str> {
+    if key.ends_with('/') {
+        return None;
+    }
+    if prefix.is_empty() {
+        return Some(key);
+    }
+    let rest = key.strip_prefix(prefix)?;
+    match rest.strip_prefix('/') {
+        Some(below) => Some(below),
+        // The one object of this key.
+        None if rest.is_empty() => key.rsplit('/').next(),
+        None => None,
+    }
+}
+
+fn invalid(why: String) -> SourceError {
+    SourceError::new(FailureClass::InvalidListing, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("", "a/b", Some("a/b"))]
+    #[case("m", "m/a/b", Some("a/b"))]
+    #[case("m/a.gguf", "m/a.gguf", Some("a.gguf"))]
+    #[case("m", "m2/a", None)]
+    #[case("m", "m/sub/", None)]
+    #[case("m", "m", Some("m"))]
+    fn a_key_below_a_prefix(#[case] prefix: &str, #[case] key: &str, #[case] expected: Option<&str>) {
+        assert_eq!(relative(prefix, key), expected);
+    }
+}

@@ -1,0 +1,136 @@
+//! What S3 says of objects and of errors. Pure.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use modelcache_crds::report::FailureClass;
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
+
+use crate::digest::ContentDigest;
+use crate::error::SourceError;
+use crate::retry::retry_after;
+
+/// The text of the first element of a name. For answers whose shape is known and flat.
+pub(super) fn element(text: &str, name: &str) -> Option<String> {
+    let (_, after) = text.split_once(&format!("<{name}>"))?;
+    let (inner, _) = after.split_once(&format!("</{name}>"))?;
+    let unescaped = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&apos;", "'"),
+        ("&amp;", "&"),
+    ];
+    Some(
+        unescaped
+            .iter()
+            .fold(inner.trim().to_owned(), |text, (from, to)| text.replace(from, to)),
+    )
+}
+
+/// The sha256 of a whole object. One of its parts, which multipart uploads have, says nothing of the whole.
+pub(super) fn digest(headers: &HeaderMap) -> Option<ContentDigest> {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if header("x-amz-checksum-type").is_some_and(|kind| !kind.eq_ignore_ascii_case("FULL_OBJECT")) {
+        return None;
+    }
+    let bytes = STANDARD.decode(header("x-amz-checksum-sha256")?).ok()?;
+    Some(ContentDigest::Sha256(bytes.try_into().ok()?))
+}
+
+/// The error of an answer.
+pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, body: &str, what: &str, with_keys: bool) -> SourceError {
+    let code = element(body, "Code").unwrap_or_default();
+    let (class, advice) = match (status.as_u16(), code.as_str()) {
+        (_, "NoSuchBucket") => (
+            FailureClass::RepositoryNotFound,
+            "check the bucket, the endpoint and the region",
+        ),
+        (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken") | (401, _) => (
+            FailureClass::AuthenticationFailed,
+            "check the access key, the secret key and the session token",
+        ),
+        (_, "RequestTimeTooSkewed") => (
+            FailureClass::SourceError,
+            "this machine's clock is wrong by more than 15 minutes",
+        ),
+        (301 | 307, _) | (400, "AuthorizationHeaderMalformed") => (
+            FailureClass::SourceError,
+            "the bucket is in another region: set the region (--s3-region, AWS_REGION)",
+        ),
+        (403, _) if with_keys => (
+            FailureClass::AccessDenied,
+            "the keys may not read it (s3:ListBucket, s3:GetObject)",
+        ),
+        (403, _) => (
+            FailureClass::AccessDenied,
+            "it is not open to everyone, and no keys were given (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role)",
+        ),
+        (404, _) => (FailureClass::FileNotFound, "check bucket and prefix"),
+        (412, _) => (
+            FailureClass::SourceChanged,
+            "the object was replaced while it was read: plan it anew",
+        ),
+        (429, _) | (_, "SlowDown") => (FailureClass::RateLimited, "trying again later helps"),
+        _ => (FailureClass::SourceError, "trying again may help"),
+    };
+    let region = headers.get("x-amz-bucket-region").and_then(|value| value.to_str().ok());
+    let region = region.map(|region| format!(", which is {region}")).unwrap_or_default();
+    let code = if code.is_empty() { code } else { format!(" {code}") };
+    SourceError::new(
+        class,
+        format!("{what}: the server answered {status}{code}: {advice}{region}"),
+    )
+    .with_retry_after(retry_after(headers, Timestamp::now()))
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::{HeaderName, HeaderValue};
+    use rstest::rstest;
+
+    use super::*;
+
+    const BASE64: &str = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=";
+    const HEX: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[rstest]
+    #[case::whole(&[("x-amz-checksum-sha256", BASE64), ("x-amz-checksum-type", "FULL_OBJECT")], Some(HEX))]
+    #[case::untold(&[("x-amz-checksum-sha256", BASE64)], Some(HEX))]
+    #[case::of_parts(&[("x-amz-checksum-sha256", BASE64), ("x-amz-checksum-type", "COMPOSITE")], None)]
+    #[case::of_parts_by_form(&[("x-amz-checksum-sha256", "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=-3")], None)]
+    #[case::another_kind(&[("x-amz-checksum-crc64nvme", "AAAAAAAAAAA=")], None)]
+    fn a_checksum_counts_when_it_is_of_the_whole(
+        #[case] headers: &[(&'static str, &str)],
+        #[case] expected: Option<&str>,
+    ) {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
+            .collect();
+        assert_eq!(digest(&headers).map(|digest| digest.hex()).as_deref(), expected);
+    }
+
+    #[rstest]
+    #[case(404, "<Error><Code>NoSuchBucket</Code></Error>", FailureClass::RepositoryNotFound)]
+    #[case(
+        403,
+        "<Error><Code>InvalidAccessKeyId</Code></Error>",
+        FailureClass::AuthenticationFailed
+    )]
+    #[case(403, "", FailureClass::AccessDenied)]
+    #[case(503, "<Error><Code>SlowDown</Code></Error>", FailureClass::RateLimited)]
+    #[case(500, "", FailureClass::SourceError)]
+    #[case(412, "", FailureClass::SourceChanged)]
+    fn an_error_has_its_class(#[case] status: u16, #[case] body: &str, #[case] class: FailureClass) {
+        let status = StatusCode::from_u16(status).unwrap();
+        assert_eq!(refusal(status, &HeaderMap::new(), body, "x", true).class, class);
+    }
+
+    #[test]
+    fn an_element_is_unescaped() {
+        assert_eq!(element("<a><B>x &amp;&lt; </B></a>", "B").as_deref(), Some("x &<"));
+        assert_eq!(element("<a><B>x", "B"), None);
+    }
+}

@@ -1,0 +1,235 @@
+//! Who signs: keys from the environment, or temporary ones that a web identity or a pod's identity is exchanged for.
+
+use std::path::PathBuf;
+
+use jiff::{SignedDuration, Timestamp};
+use modelcache_crds::report::FailureClass;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Client, Method, Response};
+use rusty_s3::Credentials;
+use serde::Deserialize;
+use tokio::sync::Mutex;
+use url::{Url, form_urlencoded};
+
+use super::answers::element;
+use crate::error::SourceError;
+use crate::http::describe;
+use crate::redact::SecretUrl;
+use crate::source::api::{self, read_body};
+
+/// Temporary keys are replaced so long before they expire.
+const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+
+/// Where keys come from.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// No keys: a bucket that is open to everyone.
+    Anonymous,
+    /// Given keys.
+    Static(Credentials),
+    /// The token of a service account, exchanged at the security token service.
+    WebIdentity {
+        /// The service.
+        sts: Url,
+        /// Role to take.
+        role: String,
+        /// File that holds the token; renewed by the kubelet.
+        token_file: PathBuf,
+    },
+    /// An agent on the node, such as EKS Pod Identity's.
+    Container {
+        /// The agent.
+        agent: Url,
+        /// File that holds what is to be sent there.
+        token_file: Option<PathBuf>,
+    },
+}
+
+/// Keys while they are good.
+#[derive(Debug)]
+pub(super) struct Keys {
+    source: KeySource,
+    client: Client,
+    present: Mutex<Option<(Credentials, Timestamp)>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AgentAnswer {
+    access_key_id: String,
+    secret_access_key: String,
+    token: Option<String>,
+    expiration: Option<Timestamp>,
+}
+
+impl KeySource {
+    /// As the variables of AWS's own tools say, in their order.
+    pub fn find(region: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SourceError> {
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+        if let (Some(key), Some(secret)) = (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
+            return Ok(Self::Static(match variable("AWS_SESSION_TOKEN") {
+                Some(token) => Credentials::new_with_token(key, secret, token),
+                None => Credentials::new(key, secret),
+            }));
+        }
+        let parse = |text: &str| {
+            text.parse::<Url>()
+                .map_err(|error| refused(format!("{text:?} is no address: {error}")))
+        };
+        if let (Some(role), Some(file)) = (variable("AWS_ROLE_ARN"), variable("AWS_WEB_IDENTITY_TOKEN_FILE")) {
+            let sts =
+                variable("AWS_ENDPOINT_URL_STS").unwrap_or_else(|| format!("https://sts.{region}.amazonaws.com/"));
+            return Ok(Self::WebIdentity {
+                sts: parse(&sts)?,
+                role,
+                token_file: file.into(),
+            });
+        }
+        match variable("AWS_CONTAINER_CREDENTIALS_FULL_URI") {
+            Some(agent) => Ok(Self::Container {
+                agent: parse(&agent)?,
+                token_file: variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").map(PathBuf::from),
+            }),
+            None => Ok(Self::Anonymous),
+        }
+    }
+}
+
+impl Keys {
+    pub(super) fn new(source: KeySource, client: Client) -> Self {
+        Self {
+            source,
+            client,
+            present: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn are_none(&self) -> bool {
+        matches!(self.source, KeySource::Anonymous)
+    }
+
+    /// Keys that are good for a while, and until when; `None` for none at all.
+    pub(super) async fn get(&self) -> Result<Option<(Credentials, Timestamp)>, SourceError> {
+        let (agent, token_file, role) = match &self.source {
+            KeySource::Anonymous => return Ok(None),
+            KeySource::Static(keys) => return Ok(Some((keys.clone(), Timestamp::MAX))),
+            KeySource::WebIdentity { sts, role, token_file } => (sts, Some(token_file), Some(role)),
+            KeySource::Container { agent, token_file } => (agent, token_file.as_ref(), None),
+        };
+        let mut present = self.present.lock().await;
+        let soon = Timestamp::now() + MARGIN;
+        if let Some((keys, until)) = present.as_ref().filter(|(_, until)| *until > soon) {
+            return Ok(Some((keys.clone(), *until)));
+        }
+        let token = token_file.map(|file| read_token(file)).transpose()?;
+        let fresh = match role {
+            Some(role) => self.assume(agent, role, token.as_deref().unwrap_or_default()).await?,
+            None => self.ask_agent(agent, token.as_deref()).await?,
+        };
+        *present = Some(fresh.clone());
+        Ok(Some(fresh))
+    }
+
+    async fn assume(&self, sts: &Url, role: &str, token: &str) -> Result<(Credentials, Timestamp), SourceError> {
+        let form = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([
+                ("Action", "AssumeRoleWithWebIdentity"),
+                ("Version", "2011-06-15"),
+                ("RoleArn", role),
+                ("RoleSessionName", "modelcache"),
+                ("WebIdentityToken", token),
+            ])
+            .finish();
+        // In the body: a token in an address would end in logs.
+        let asked = self
+            .client
+            .post(sts.clone())
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form);
+        let shown = SecretUrl::new(sts.clone());
+        let response = asked.send().await.map_err(|error| describe(&error, &shown))?;
+        let text = text(response, &shown).await?;
+        let part = |name: &str| {
+            element(&text, name)
+                .ok_or_else(|| refused(format!("{sts} answered no {name}: check the role's trust policy")))
+        };
+        let keys = Credentials::new_with_token(part("AccessKeyId")?, part("SecretAccessKey")?, part("SessionToken")?);
+        let until = part("Expiration")?
+            .parse()
+            .map_err(|_| refused(format!("{sts} answered no time")))?;
+        Ok((keys, until))
+    }
+
+    async fn ask_agent(&self, agent: &Url, token: Option<&str>) -> Result<(Credentials, Timestamp), SourceError> {
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            let mut value = HeaderValue::from_str(token)
+                .map_err(|_| refused("the agent's token holds characters that no token has".to_owned()))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let answered = api::ask(&self.client, &Method::GET, agent, headers, None).await?;
+        let text = text(answered.response, &SecretUrl::new(agent.clone())).await?;
+        let answer: AgentAnswer =
+            serde_json::from_str(&text).map_err(|_| refused(format!("{agent} answered no credentials")))?;
+        let AgentAnswer {
+            access_key_id: key,
+            secret_access_key: secret,
+            token,
+            expiration,
+        } = answer;
+        let keys = match token {
+            Some(token) => Credentials::new_with_token(key, secret, token),
+            None => Credentials::new(key, secret),
+        };
+        Ok((keys, expiration.unwrap_or(Timestamp::MAX)))
+    }
+}
+
+async fn text(mut response: Response, shown: &SecretUrl) -> Result<String, SourceError> {
+    let status = response.status();
+    let body = read_body(&mut response, shown).await?;
+    let text = String::from_utf8_lossy(&body).into_owned();
+    if status.is_success() {
+        return Ok(text);
+    }
+    let why = element(&text, "Message").unwrap_or_default();
+    if status.is_server_error() {
+        return Err(SourceError::new(
+            FailureClass::SourceError,
+            format!("{shown} answered {status} {why}"),
+        ));
+    }
+    Err(refused(format!("{shown} gave no keys ({status}): {why}")))
+}
+
+fn read_token(file: &std::path::Path) -> Result<String, SourceError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| refused(format!("failed to read the token file {}: {error}", file.display())))?;
+    Ok(text.trim().to_owned())
+}
+
+fn refused(message: String) -> SourceError {
+    SourceError::new(FailureClass::AuthenticationFailed, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(&[], "Anonymous")]
+    #[case(&[("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b"), ("AWS_ROLE_ARN", "r")], "Static")]
+    #[case(&[("AWS_ACCESS_KEY_ID", ""), ("AWS_ROLE_ARN", "r"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "/t")], "WebIdentity")]
+    #[case(&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1/credentials")], "Container")]
+    fn keys_come_from_where_the_variables_say(#[case] variables: &[(&str, &str)], #[case] expected: &str) {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let source = KeySource::find("eu-central-1", &variable).unwrap();
+        assert!(format!("{source:?}").starts_with(expected), "{expected}");
+    }
+}
