@@ -10,6 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use crate::boot::Boot;
 use crate::digest::ContentDigest;
 
 /// What a journal is about.
@@ -47,17 +48,29 @@ pub(crate) struct Checkpoint {
 }
 
 /// What a journal says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Recovered {
     /// Durable blocks and the CRC-32C of each.
     pub(crate) blocks: BTreeMap<u64, u32>,
     /// The last hash checkpoint whose blocks are all durable.
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// The start of the machine in which all of it was written, or found as it was written.
+    pub(crate) boot: Boot,
+}
+
+impl Recovered {
+    /// Nothing.
+    pub(crate) const NOTHING: Self = Self {
+        blocks: BTreeMap::new(),
+        checkpoint: None,
+        boot: Boot::UNKNOWN,
+    };
 }
 
 const KEY: u8 = 0;
 const BLOCK: u8 = 1;
 const CHECKPOINT: u8 = 2;
+const BOOT: u8 = 3;
 
 /// Kind and length before the payload, checksum after it.
 const HEAD: usize = 3;
@@ -94,12 +107,16 @@ fn replay(bytes: &[u8], key: Key) -> Option<(Recovered, usize)> {
     if kind != KEY || payload != key.to_payload() {
         return None;
     }
-    let mut recovered = Recovered::default();
+    let mut recovered = Recovered::NOTHING;
     while let Some((kind, payload, length)) = first_record(&bytes[sound..]) {
         let numbered = payload
             .split_first_chunk()
             .map(|(number, rest)| (u64::from_le_bytes(*number), rest));
         match (kind, numbered) {
+            (BOOT, _) => match std::str::from_utf8(payload) {
+                Ok(name) => recovered.boot = Boot::named(name),
+                Err(_) => break,
+            },
             (BLOCK, Some((block, checksum))) => {
                 let (true, Ok(checksum)) = (block < key.blocks(), checksum.try_into()) else {
                     break;
@@ -162,7 +179,15 @@ impl Journal {
         push_record(&mut record, KEY, &key.to_payload());
         journal.file.write_all(&record)?;
         journal.file.sync_data()?;
-        Ok((journal, Recovered::default()))
+        Ok((journal, Recovered::NOTHING))
+    }
+
+    /// Notes that from here on a start of a machine writes, which has found all that was noted before.
+    pub(crate) fn begin(&mut self, boot: &Boot) -> io::Result<()> {
+        let mut record = Vec::new();
+        push_record(&mut record, BOOT, boot.name().as_bytes());
+        self.file.write_all(&record)?;
+        self.file.sync_data()
     }
 
     /// Notes blocks, and how far the hash has come. Everything noted must have been synced before.
@@ -199,7 +224,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let (mut journal, recovered) = Journal::open(&path, key()).unwrap();
-        assert_eq!(recovered, Recovered::default());
+        assert_eq!(recovered, Recovered::NOTHING);
         for block in blocks {
             journal.append(&[*block], None).unwrap();
         }
@@ -286,6 +311,22 @@ mod tests {
         let mut same = written(&[(0, 10), (1, 11), (2, 12)], Some(&checkpoint));
         push_record(&mut same, BLOCK, &block_payload(1, 11));
         assert_eq!(recovered(&same), Some(checkpoint.clone()), "nothing changed");
+    }
+
+    #[test]
+    fn the_last_start_that_was_noted_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let reopened = || Journal::open(&path, key()).unwrap();
+        assert_eq!(reopened().1.boot, Boot::UNKNOWN);
+        reopened().0.begin(&Boot::named("one")).unwrap();
+        reopened().0.append(&[(0, 10)], None).unwrap();
+        assert_eq!(reopened().1.boot, Boot::named("one"));
+        reopened().0.begin(&Boot::named("two")).unwrap();
+        assert_eq!(reopened().1.boot, Boot::named("two"));
+        reopened().0.begin(&Boot::UNKNOWN).unwrap();
+        assert_eq!(reopened().1.boot, Boot::UNKNOWN);
+        assert_eq!(reopened().1.blocks, BTreeMap::from([(0, 10)]));
     }
 
     #[test]

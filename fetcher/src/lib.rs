@@ -5,6 +5,7 @@
 
 pub mod args;
 mod bar;
+pub mod boot;
 pub mod commands;
 pub mod digest;
 pub mod engine;

@@ -13,6 +13,7 @@
 //! same commit with other files selected is another folder. Whatever stands in `staging` was hashed, synced and
 //! only then moved there; whatever stands in `revisions` was complete before it was moved there, manifest first.
 
+mod abilities;
 mod disk;
 mod lock;
 mod manifest;
@@ -21,10 +22,12 @@ mod publish;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use self::abilities::Abilities;
 use self::disk::clone_file;
 pub(crate) use self::disk::{create_folders, open_plain, size_of_plain_file};
 use self::lock::Lock;
 pub use self::manifest::{StoredFile, StoredManifest, current, published};
+use crate::boot::Boot;
 use crate::digest::ContentDigest;
 use crate::error::StorageError;
 use crate::manifest::manifest_digest;
@@ -41,6 +44,8 @@ const REVISIONS: &str = "revisions";
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    abilities: Abilities,
+    boot: Boot,
     _lock: Arc<Lock>,
 }
 
@@ -62,8 +67,18 @@ impl Store {
         let own = root.join(OWN);
         create_folders(&own)?;
         let lock = Lock::take(&own.join("lock"))?;
+        let abilities = Abilities::probe(&own.join("probe"))?;
+        tracing::debug!(?abilities, "probed the volume");
+        if !abilities.writes_anywhere {
+            tracing::warn!(
+                path = %root.display(),
+                "the file system writes files from their beginning only: each file comes over one connection"
+            );
+        }
         let store = Self {
             root: root.to_owned(),
+            abilities,
+            boot: Boot::current(),
             _lock: Arc::new(lock),
         };
         for folder in [
@@ -85,8 +100,28 @@ impl Store {
         publish::publish(self, &StoredManifest::new(revision, files, source))
     }
 
+    /// The same folder, as if its file system could do this.
+    #[must_use]
+    pub fn with_abilities(self, abilities: Abilities) -> Self {
+        Self { abilities, ..self }
+    }
+
+    /// The same folder, as another start of a machine finds it.
+    #[must_use]
+    pub fn with_boot(self, boot: Boot) -> Self {
+        Self { boot, ..self }
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    pub(crate) fn abilities(&self) -> Abilities {
+        self.abilities
+    }
+
+    pub(crate) fn boot(&self) -> &Boot {
+        &self.boot
     }
 
     /// Where the bytes of some content gather.

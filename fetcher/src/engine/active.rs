@@ -44,6 +44,8 @@ pub(super) struct ActiveFile {
     /// Name for error messages.
     pub(super) label: String,
     pub(super) block_bytes: u64,
+    /// Its disk takes it from the beginning to the end only.
+    pub(super) in_sequence: bool,
     /// Who offers it.
     pub(super) offers: BTreeMap<OriginNumber, Offer>,
     /// Tells the file's lane what was written.

@@ -85,6 +85,9 @@ impl Board {
         state.next_number += 1;
         let origins = file.offers.keys().copied().collect();
         state.schedule.add(number, origins, blocks, written, hashed);
+        if file.in_sequence {
+            state.schedule.write_in_sequence(number);
+        }
         state.files.insert(number, file);
         drop(state);
         self.changed.notify_waiters();

@@ -18,6 +18,7 @@ use super::disk::Disk;
 use super::durable::{Batch, Durable};
 use super::room;
 use super::schedule::OriginNumber;
+use crate::boot::Boot;
 use crate::digest::{ContentDigest, Hasher};
 use crate::error::{FetchError, StorageError};
 use crate::journal::{Checkpoint, Journal, Key, Recovered};
@@ -72,7 +73,8 @@ impl Partial {
         let path = store.partial(&remote.digest);
         let label = format!("{} (as {})", remote.path, path.display());
         let fault = |action| StorageError::at(action, Path::new(&label));
-        let disk = Disk::open(&path).map_err(fault("open"))?;
+        let abilities = store.abilities();
+        let disk = Disk::open(&path, abilities.bypasses_cache).map_err(fault("open"))?;
         let file = disk.file();
         let fits = file.metadata().map_err(fault("read"))?.len() == remote.size;
 
@@ -85,18 +87,18 @@ impl Partial {
                 Journal::open(&journal_path, key).map_err(StorageError::at("open", &journal_path))?;
             (Some(journal), recovered)
         } else {
-            (None, Recovered::default())
+            (None, Recovered::NOTHING)
         };
         if recovered.blocks.is_empty() {
             file.set_len(0).map_err(fault("truncate"))?;
-            allocate(file, remote.size, store.root()).map_err(fault("reserve room for"))?;
+            make_room(file, remote.size, store).map_err(fault("reserve room for"))?;
         }
         let blocks = usize::try_from(remote.size.div_ceil(block_bytes)).unwrap_or(usize::MAX);
         let disk = Arc::new(disk);
         let mut partial = Self {
             key,
             path,
-            durable: journal.map(|journal| Durable::new(Arc::clone(&disk), &label, journal)),
+            durable: None,
             label,
             disk,
             written: vec![false; blocks],
@@ -109,15 +111,29 @@ impl Partial {
             kept: HashMap::new(),
             memory: Memory::new(usize::try_from(remote.size.min(block_bytes)).unwrap_or(usize::MAX)),
         };
-        partial.recover(&recovered, stop)?;
+        let boot = partial.recover(&recovered, store.boot(), stop)?;
+        if let Some(mut journal) = journal {
+            if boot != recovered.boot {
+                journal.begin(&boot).map_err(StorageError::at("write", &journal_path))?;
+            }
+            partial.durable = Some(Durable::new(Arc::clone(&partial.disk), &partial.label, journal));
+        }
         Ok(partial)
     }
 
-    /// Believes the journal block by block, for what stands on the disk may have been torn by a power cut or
-    /// damaged since. The hash is taken up at its checkpoint only when everything it has seen is still there: it would
-    /// never look there again.
-    fn recover(&mut self, recovered: &Recovered, stop: &CancellationToken) -> Result<(), FetchError> {
+    /// Takes up what the journal says. As long as the machine has not been started anew, what was hashed is as it was
+    /// hashed, and only what is beyond the hash is read. Otherwise all of it is: it may have been torn by a power cut
+    /// or damaged since, and the hash is taken up at its checkpoint only when everything it has seen is still there,
+    /// for it would never look there again. Answers the start of the machine that may be noted now.
+    fn recover(&mut self, recovered: &Recovered, now: &Boot, stop: &CancellationToken) -> Result<Boot, FetchError> {
+        let hashed = recovered.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.blocks);
+        let trusted = if recovered.boot.is_still(now) { hashed } else { 0 };
+        let mut is_sound = true;
         for (block, checksum) in &recovered.blocks {
+            if *block < trusted {
+                self.mark(*block);
+                continue;
+            }
             if stop.is_cancelled() {
                 return Err(FetchError::Interrupted);
             }
@@ -125,6 +141,7 @@ impl Partial {
             if crc32c::crc32c(self.memory.first(length)) == *checksum {
                 self.mark(*block);
             } else {
+                is_sound = false;
                 tracing::warn!(
                     file = self.label,
                     block,
@@ -143,7 +160,8 @@ impl Partial {
         {
             (self.hasher, self.hashed, self.noted) = (hasher, *blocks, *blocks);
         }
-        Ok(())
+        // The journal still speaks of what is damaged, so the next run must not trust it either.
+        Ok(if is_sound { now.clone() } else { Boot::UNKNOWN })
     }
 
     fn mark(&mut self, block: u64) {
@@ -359,15 +377,19 @@ fn remove(path: &Path) -> Result<(), StorageError> {
 }
 
 /// Reserves a file's room, so that a full disk is found before the first byte and writes do not fragment. File
-/// systems that cannot (NFS before 4.2) get a sparse file.
-fn allocate(file: &File, size: u64, root: &Path) -> io::Result<()> {
-    if size == 0 {
+/// systems that cannot (NFS before 4.2) get a sparse file, and those that write in order only get nothing.
+fn make_room(file: &File, size: u64, store: &Store) -> io::Result<()> {
+    let abilities = store.abilities();
+    if size == 0 || !abilities.writes_anywhere {
         return Ok(());
+    }
+    if !abilities.reserves {
+        return file.set_len(size);
     }
     match fallocate(file, FallocateFlags::empty(), 0, size) {
         Ok(()) => Ok(()),
         Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) => file.set_len(size),
-        Err(Errno::NOSPC | Errno::DQUOT) => Err(room::too_little(size, room::free(root).ok())),
+        Err(Errno::NOSPC | Errno::DQUOT) => Err(room::too_little(size, room::free(store.root()).ok())),
         Err(error) => Err(error.into()),
     }
 }

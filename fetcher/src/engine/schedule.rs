@@ -62,7 +62,7 @@ pub(crate) struct Piece {
     pub(crate) file: FileNumber,
     /// Its blocks. Some at the end may be taken over by others while it is under way.
     pub(crate) blocks: Range<u64>,
-    /// Whether the file is read in one stream, because its server ignores ranges.
+    /// Whether the file is read in one stream, because its server ignores ranges or its disk takes it in order only.
     pub(crate) sequential: bool,
 }
 
@@ -356,6 +356,13 @@ impl Schedule {
     pub(crate) fn hashed(&mut self, file: FileNumber, blocks: u64) {
         if let Some(entry) = self.files.get_mut(&file) {
             entry.hashed = blocks;
+        }
+    }
+
+    /// The disk takes a file in order only: one request at a time reads on, of whatever origin.
+    pub(crate) fn write_in_sequence(&mut self, file: FileNumber) {
+        if let Some(entry) = self.files.get_mut(&file) {
+            entry.sequential = true;
         }
     }
 

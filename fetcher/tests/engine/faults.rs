@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use axum::http::header::AUTHORIZATION;
 use modelcache_crds::report::FailureClass;
 use modelcache_fetcher::error::FetchError;
-use modelcache_fetcher::store::Store;
+use modelcache_fetcher::store::{Abilities, Store};
 use rstest::rstest;
 
-use crate::hub::{Answer, Asked, BLOCK, Fetch, Hub, HubSource, PIECE, fetch_and_check};
+use crate::hub::{Answer, Asked, BLOCK, Fetch, Hub, HubSource, PIECE, check, fetch_and_check};
 
 const FILES: &[(&str, u64)] = &[
     ("empty", 0),
@@ -154,6 +154,31 @@ async fn a_server_that_ignores_ranges_is_read_in_one_stream() {
         .rfind(|asked| asked.path.starts_with("weights"))
         .unwrap();
     assert_eq!(last.range, 0..20 * PIECE + 123);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_takes_files_in_order_only_gets_each_from_its_beginning() {
+    let hub = Hub::serve(&[("one", 12 * PIECE + 5), ("two", 3 * PIECE), ("small", 700)], |_| {
+        Answer::Right
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap().with_abilities(Abilities {
+        reserves: false,
+        writes_anywhere: false,
+        bypasses_cache: false,
+    });
+    let fetch = Fetch::from(&hub);
+    fetch.run(&hub.files, &store, "abc").await.unwrap();
+    store.publish("abc", &hub.files, "hub").unwrap();
+    check(&hub, folder.path());
+    let asked = hub.asked();
+    assert_eq!(
+        asked.len(),
+        3,
+        "each file is asked for once, from its beginning: {asked:?}"
+    );
+    assert!(asked.iter().all(|asked| asked.range.start == 0), "{asked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

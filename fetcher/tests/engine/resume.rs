@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use modelcache_crds::report::FailureClass;
+use modelcache_fetcher::boot::Boot;
 use modelcache_fetcher::error::FetchError;
 use modelcache_fetcher::store::Store;
 
@@ -163,6 +164,7 @@ async fn durable_bytes_that_were_damaged_since_are_found_by_the_digest() {
             fs::write(path, damaged).unwrap();
         }
     }
+    let store = store.with_boot(Boot::named("after a power cut"));
     Fetch::from(&hub).run(&hub.files, &store, "abc").await.unwrap();
     store.publish("abc", &hub.files, "hub").unwrap();
     check(&hub, folder.path());

@@ -38,6 +38,12 @@ impl Fixture {
         Partial::open(&self.store, &self.remote, BLOCK, &CancellationToken::new()).unwrap()
     }
 
+    /// As it is found after the machine was started anew.
+    fn open_after_a_start(&self) -> Partial {
+        let store = self.store.clone().with_boot(Boot::named("another"));
+        Partial::open(&store, &self.remote, BLOCK, &CancellationToken::new()).unwrap()
+    }
+
     /// Writes blocks as connections do.
     fn write(&self, partial: &mut Partial, blocks: &[u64]) {
         for block in blocks {
@@ -113,6 +119,55 @@ fn a_damaged_block_beyond_the_hash_is_fetched_again_alone() {
 }
 
 #[test]
+fn what_is_hashed_is_not_read_again_while_the_machine_runs() {
+    let fixture = Fixture::new();
+    let mut partial = fixture.open();
+    fixture.write(&mut partial, &[0, 1, 2, 5]);
+    hash_all(&mut partial);
+    partial.sync().unwrap();
+    partial.finish().unwrap();
+    drop(partial);
+    // Nothing tells of this damage but reading.
+    fixture.damage(BLOCK + 7);
+    assert_eq!(fixture.open().hashed(), 3);
+    let after = fixture.open_after_a_start();
+    assert_eq!(
+        (after.hashed(), after.written().collect::<Vec<_>>()),
+        (0, vec![0, 2, 5])
+    );
+}
+
+#[test]
+fn damage_that_was_found_once_is_not_trusted_by_the_next_run_either() {
+    let fixture = Fixture::new();
+    let mut partial = fixture.open();
+    fixture.write(&mut partial, &[0, 1, 2]);
+    hash_all(&mut partial);
+    partial.sync().unwrap();
+    partial.finish().unwrap();
+    drop(partial);
+    fixture.damage(BLOCK + 7);
+    for _ in 0..2 {
+        let after = fixture.open_after_a_start();
+        assert_eq!((after.hashed(), after.written().collect::<Vec<_>>()), (0, vec![0, 2]));
+    }
+}
+
+#[test]
+fn what_another_start_found_sound_is_trusted_from_then_on() {
+    let fixture = Fixture::new();
+    let mut partial = fixture.open();
+    fixture.write(&mut partial, &[0, 1, 2]);
+    hash_all(&mut partial);
+    partial.sync().unwrap();
+    partial.finish().unwrap();
+    drop(partial);
+    assert_eq!(fixture.open_after_a_start().hashed(), 3);
+    fixture.damage(BLOCK + 7);
+    assert_eq!(fixture.open_after_a_start().hashed(), 3, "it is not read again");
+}
+
+#[test]
 fn a_damaged_block_that_was_hashed_is_fetched_and_hashed_again() {
     let fixture = Fixture::new();
     let mut partial = fixture.open();
@@ -122,7 +177,7 @@ fn a_damaged_block_that_was_hashed_is_fetched_and_hashed_again() {
     partial.finish().unwrap();
     drop(partial);
     fixture.damage(BLOCK + 7);
-    let mut partial = fixture.open();
+    let mut partial = fixture.open_after_a_start();
     assert_eq!(partial.written().collect::<Vec<_>>(), [0, 2, 3]);
     assert_eq!(partial.hashed(), 0);
     fixture.write(&mut partial, &[1, 4, 5, 6, 7, 8, 9]);
