@@ -9,12 +9,14 @@ mod active;
 mod bandwidth;
 mod blame;
 mod board;
+mod body;
 mod buffers;
 mod connection;
 mod content;
 mod disk;
 mod durable;
 mod lane;
+mod local;
 mod locations;
 mod origins;
 mod partial;
@@ -39,6 +41,7 @@ use self::bandwidth::Bandwidth;
 use self::board::Board;
 use self::buffers::Buffers;
 use self::content::{Content, contents};
+use self::local::Readers;
 use self::origins::Origins;
 pub use self::origins::{Origin, OriginOutcome};
 use self::pauses::Pauses;
@@ -148,6 +151,7 @@ struct Run {
     /// One permit for each of these blocks.
     unsynced: Arc<Semaphore>,
     pauses: Pauses,
+    readers: Readers,
     bandwidth: Option<Bandwidth>,
     store: Store,
     id: String,
@@ -175,6 +179,16 @@ enum Trouble {
     Permanent(SourceError),
     /// Something here failed, not the source.
     Failed(FetchError),
+}
+
+impl From<SourceError> for Trouble {
+    fn from(error: SourceError) -> Self {
+        if error.class.is_permanent() {
+            Self::Permanent(error)
+        } else {
+            Self::Again(error)
+        }
+    }
 }
 
 /// Fetches every file into the store's staging, each proven against its digest and durable. All origins are asked for
@@ -229,6 +243,7 @@ pub async fn fetch(
         client: client.0,
         progress: progress.clone(),
         pauses: Pauses::default(),
+        readers: Readers::default(),
         store: store.clone(),
         id,
         reuse,

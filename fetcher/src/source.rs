@@ -5,6 +5,7 @@ mod api;
 mod check;
 mod expiry;
 pub mod hugging_face;
+mod location;
 mod mirror;
 pub mod model_scope;
 pub mod oci;
@@ -14,17 +15,15 @@ mod registry;
 pub mod s3;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
-use reqwest::header::HeaderMap;
 
 use crate::digest::ContentDigest;
 use crate::error::SourceError;
 use crate::path::FilePath;
-use crate::redact::SecretUrl;
 
 pub use self::address::{InvalidSource, SourceAddress};
 pub use self::api::API_RETRY;
 pub use self::check::check_listing;
+pub use self::location::{HttpLocation, LocalFile, Location, Stamp};
 pub use self::mirror::{InvalidMirror, MirrorAddress};
 pub use self::registry::{InvalidImageName, RegistryCredentials};
 
@@ -56,15 +55,4 @@ pub struct RemoteFile {
     pub size: u64,
     /// What its bytes must hash to.
     pub digest: ContentDigest,
-}
-
-/// An address that answers byte-range requests for one file, for a while.
-#[derive(Clone, Debug)]
-pub struct Location {
-    /// The address; signed, so never shown whole.
-    pub url: SecretUrl,
-    /// Headers to send there: credentials only where this host is the one they were given for.
-    pub headers: HeaderMap,
-    /// When the address stops working, where that is known.
-    pub expires: Option<Timestamp>,
 }

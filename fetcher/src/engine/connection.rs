@@ -243,13 +243,13 @@ impl Gathering<'_> {
     /// Reads the body of an answer.
     async fn read(&mut self, answer: Answer) -> Result<(), Trouble> {
         let Answer {
-            mut response,
+            mut body,
             from,
             mut skip,
             length: mut left,
             runs_on,
         } = answer;
-        let again = |error| Trouble::Again(request::at(from.expose(), &error));
+        let again = |error| Trouble::from(request::named(&from, &error));
         let stall = self.run.settings.stall_timeout;
         let mut pace = Pace::default();
         while left > 0 {
@@ -257,9 +257,9 @@ impl Gathering<'_> {
                 return Err(again(request::trickled(gained, pace.waited)));
             }
             let asked = Instant::now();
-            let mut chunk = match timeout(stall, response.chunk()).await {
+            let mut chunk = match timeout(stall, body.chunk()).await {
                 Err(_) => return Err(again(request::stalled(stall))),
-                Ok(Err(error)) => return Err(again(request::network(error))),
+                Ok(Err(error)) => return Err(again(error)),
                 Ok(Ok(None)) => {
                     let error = format!("ended the body {left} bytes early");
                     return Err(again(request::against_protocol(error)));
@@ -299,7 +299,7 @@ impl Gathering<'_> {
             return Ok(());
         }
         // Read to its end, the connection can be used again. Whatever else happens here concerns no byte of ours.
-        let _ = timeout(stall, response.chunk()).await;
+        let _ = timeout(stall, body.chunk()).await;
         Ok(())
     }
 

@@ -59,7 +59,7 @@ impl Locations {
 
 fn expires_soon(location: &Location, now: Timestamp) -> bool {
     location
-        .expires
+        .expires()
         .is_some_and(|expires| expires.duration_since(now) <= signed(EXPIRY_MARGIN))
 }
 
@@ -78,7 +78,7 @@ mod tests {
     use crate::digest::ContentDigest;
     use crate::path::FilePath;
     use crate::redact::SecretUrl;
-    use crate::source::Listing;
+    use crate::source::{HttpLocation, Listing};
 
     /// Counts how often it is asked; its locations are good for five minutes.
     #[derive(Default)]
@@ -96,11 +96,11 @@ mod tests {
         async fn locate(&self, _revision: &str, _file: &RemoteFile) -> Result<Location, SourceError> {
             let count = self.0.fetch_add(1, Ordering::Relaxed);
             tokio::task::yield_now().await;
-            Ok(Location {
+            Ok(Location::Http(HttpLocation {
                 url: SecretUrl::new(format!("http://host/{count}").parse().unwrap()),
                 headers: HeaderMap::new(),
                 expires: Some(at(300)),
-            })
+            }))
         }
     }
 

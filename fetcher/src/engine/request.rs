@@ -1,4 +1,5 @@
-//! One request for a byte range: locate, ask, follow redirects, and judge the answer.
+//! One request for a byte range: locate; then ask, follow redirects and judge the answer, or open the file that is
+//! mounted here.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -13,18 +14,21 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::active::ActiveFile;
+use super::body::Body;
+use super::local::Reading;
 use super::schedule::OriginNumber;
 use super::{Run, Trouble};
 use crate::error::{FetchError, SourceError};
 use crate::range::{Asked, Decision, decide};
 use crate::redact::SecretUrl;
 use crate::redirect::{MAX_HOPS, follow};
+use crate::source::{HttpLocation, LocalFile, Location};
 
 /// An answer that may be read.
 pub(super) struct Answer {
-    pub(super) response: Response,
-    /// The address that answered, for messages.
-    pub(super) from: SecretUrl,
+    pub(super) body: Body,
+    /// What answered, for messages.
+    pub(super) from: String,
     /// Bytes before the ones asked for.
     pub(super) skip: u64,
     /// Bytes of the range asked for.
@@ -54,22 +58,69 @@ pub(super) async fn ask(
             Timestamp::now(),
         )
         .await
-        .map_err(|error| {
-            if error.class.is_permanent() {
-                Trouble::Permanent(error)
-            } else {
-                Trouble::Again(error)
+        .map_err(Trouble::from)?;
+    match &located.location {
+        Location::File(local) => open(run, local, range).await,
+        Location::Http(location) => {
+            let asked = Asked {
+                range,
+                size: file.remote.size,
+                sequential,
+                credentials: false,
+            };
+            let answered = ask_server(run, number, location, asked).await;
+            if let Err(Refusal { discard: true, .. }) = answered {
+                offer.locations.discard(&located).await;
             }
-        })?;
-    let mut url = located.location.url.expose().clone();
-    let mut headers = located.location.headers.clone();
+            answered.map_err(|refusal| refusal.trouble)
+        }
+    }
+}
+
+/// Opens a file that is mounted here.
+async fn open(run: &Run, local: &LocalFile, range: Range<u64>) -> Result<Answer, Trouble> {
+    let from = local.path.display().to_string();
+    let length = range.end - range.start;
+    let stall = run.settings.stall_timeout;
+    let opened = timeout(stall, Reading::open(&run.readers, local, range)).await;
+    let reading = opened
+        .map_err(|_| stalled(stall))
+        .flatten()
+        .map_err(|error| Trouble::from(named(&from, &error)))?;
+    Ok(Answer {
+        body: Body::File(reading),
+        from,
+        skip: 0,
+        length,
+        runs_on: false,
+    })
+}
+
+/// Why a server did not answer as it was to.
+struct Refusal {
+    trouble: Trouble,
+    /// Whether its address is not to be used again.
+    discard: bool,
+}
+
+impl From<Trouble> for Refusal {
+    fn from(trouble: Trouble) -> Self {
+        let discard = matches!(trouble, Trouble::Relocate(_));
+        Self { trouble, discard }
+    }
+}
+
+/// Asks a server, and those it redirects to.
+async fn ask_server(
+    run: &Run,
+    number: OriginNumber,
+    location: &HttpLocation,
+    mut asked: Asked,
+) -> Result<Answer, Refusal> {
+    let mut url = location.url.expose().clone();
+    let mut headers = location.headers.clone();
     for _ in 0..=MAX_HOPS {
-        let asked = Asked {
-            range: range.clone(),
-            size: file.remote.size,
-            sequential,
-            credentials: headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE),
-        };
+        asked.credentials = headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE);
         run.pauses.wait(&url).await;
         let response = send(run, &url, &headers, &asked.range).await?;
         if is_too_much(response.status()) {
@@ -79,37 +130,34 @@ pub(super) async fn ask(
             Decision::Accept { skip, length } => {
                 return Ok(Answer {
                     // What is accepted without a Content-Range is the whole file.
-                    runs_on: !response.headers().contains_key(CONTENT_RANGE) && range.end < file.remote.size,
-                    response,
-                    from: SecretUrl::new(url),
+                    runs_on: !response.headers().contains_key(CONTENT_RANGE) && asked.range.end < asked.size,
+                    body: Body::Http(response),
+                    from: SecretUrl::new(url).to_string(),
                     skip,
                     length,
                 });
             }
-            Decision::Whole => return Err(Trouble::RangesIgnored),
+            Decision::Whole => return Err(Trouble::RangesIgnored.into()),
             Decision::Redirect => {
                 (url, headers) =
                     follow(&url, response.headers(), headers).map_err(|error| Trouble::Again(at(&url, &error)))?;
             }
-            Decision::Relocate(error) => {
-                offer.locations.discard(&located).await;
-                return Err(Trouble::Relocate(at(&url, &error)));
-            }
+            Decision::Relocate(error) => return Err(Trouble::Relocate(at(&url, &error)).into()),
             Decision::Retry(error) => {
                 let error = at(&url, &error);
                 // What one connection is told to wait, all wait, rather than be told so in turn.
                 if let Some(pause) = error.retry_after {
                     run.pauses.pause(&url, pause.min(run.settings.retry.retry_after_cap));
                 }
-                return Err(Trouble::Again(error));
+                return Err(Trouble::Again(error).into());
             }
         }
     }
-    offer.locations.discard(&located).await;
-    Err(Trouble::Again(at(
-        &url,
-        &against_protocol(format!("redirects more than {MAX_HOPS} times")),
-    )))
+    let error = against_protocol(format!("redirects more than {MAX_HOPS} times"));
+    Err(Refusal {
+        trouble: Trouble::Again(at(&url, &error)),
+        discard: true,
+    })
 }
 
 /// What servers answer that are asked too much. Some say 403 then, as they do when an address has expired.
@@ -171,7 +219,12 @@ pub(super) fn against_protocol(message: String) -> SourceError {
 }
 
 /// Names the address an error is about, without its secrets.
-pub(super) fn at(url: &Url, error: &SourceError) -> SourceError {
-    let message = format!("{}: {}", SecretUrl::new(url.clone()), error.message);
+fn at(url: &Url, error: &SourceError) -> SourceError {
+    named(&SecretUrl::new(url.clone()).to_string(), error)
+}
+
+/// Names what an error is about.
+pub(super) fn named(from: &str, error: &SourceError) -> SourceError {
+    let message = format!("{from}: {}", error.message);
     SourceError::new(error.class, message).with_retry_after(error.retry_after)
 }

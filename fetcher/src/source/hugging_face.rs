@@ -24,7 +24,7 @@ use self::locate::Hop;
 pub use self::token::{find_modelscope_token, find_token};
 use super::api::{is_head_unknown, is_redirect, persist, read_body};
 use super::expiry::expiry;
-use super::{Listing, Location, RemoteFile, Source};
+use super::{HttpLocation, Listing, Location, RemoteFile, Source};
 use crate::error::SourceError;
 use crate::http::describe;
 use crate::redact::SecretUrl;
@@ -180,11 +180,11 @@ impl HuggingFace {
                 match locate::hop(&url, headers)? {
                     Hop::Same(next) => url = next,
                     Hop::Other(next) => {
-                        return Ok(Location {
+                        return Ok(Location::Http(HttpLocation {
                             expires: expiry(&next),
                             url: SecretUrl::new(next),
                             headers: HeaderMap::new(),
-                        });
+                        }));
                     }
                 }
                 continue;
@@ -194,11 +194,11 @@ impl HuggingFace {
                 return Err(self.refusal(status, headers, &[], commit, Some(file), &shown));
             }
             locate::check(headers, false, commit, file)?;
-            return Ok(Location {
+            return Ok(Location::Http(HttpLocation {
                 expires: expiry(shown.expose()),
                 url: shown,
                 headers: self.headers(),
-            });
+            }));
         }
         Err(redirect_loop(&url))
     }

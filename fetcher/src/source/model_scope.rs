@@ -18,7 +18,7 @@ use self::listing::{Entry, Envelope};
 use super::api::{self, persist, read_body};
 use super::expiry::expiry;
 use super::hugging_face::Endpoint;
-use super::{Listing, Location, RemoteFile, Source};
+use super::{HttpLocation, Listing, Location, RemoteFile, Source};
 use crate::error::SourceError;
 use crate::manifest::manifest_digest;
 use crate::redact::SecretUrl;
@@ -203,11 +203,11 @@ impl ModelScope {
             };
             return Err(SourceError { class, ..error });
         }
-        Ok(Location {
+        Ok(Location::Http(HttpLocation {
             expires: expiry(&answered.url),
             url: SecretUrl::new(answered.url),
             headers: answered.headers,
-        })
+        }))
     }
 }
 

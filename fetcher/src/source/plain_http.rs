@@ -16,7 +16,7 @@ use url::Url;
 use self::address::Named;
 pub use self::address::{HttpAddress, InvalidHttpAddress};
 use super::api::{self, persist, read_body};
-use super::{Listing, Location, RemoteFile, Source};
+use super::{HttpLocation, Listing, Location, RemoteFile, Source};
 use crate::digest::{ContentDigest, hex};
 use crate::error::SourceError;
 use crate::path::FilePath;
@@ -127,11 +127,11 @@ impl Source for PlainHttp {
 
     async fn locate(&self, _revision: &str, file: &RemoteFile) -> Result<Location, SourceError> {
         // The engine follows redirects itself, and comes back here when what it was led to has expired.
-        Ok(Location {
+        Ok(Location::Http(HttpLocation {
             url: SecretUrl::new(self.url(&file.path)?),
             headers: HeaderMap::new(),
             expires: None,
-        })
+        }))
     }
 }
 

@@ -23,9 +23,9 @@ pub use self::credentials::RegistryCredentials;
 use self::manifest::MANIFEST_TYPES;
 pub use self::name::InvalidImageName;
 pub(super) use self::name::{ImageName, Reference};
-use super::Location;
 use super::api::{self, Answered, persist, read_body};
 use super::expiry::expiry;
+use super::{HttpLocation, Location};
 use crate::digest::hex;
 use crate::error::SourceError;
 use crate::redact::SecretUrl;
@@ -137,11 +137,11 @@ impl Repository {
         }
         let is_granted = answered.headers.contains_key(AUTHORIZATION);
         let granted = self.granted.lock().await.as_ref().map(|granted| granted.until);
-        Ok(Location {
+        Ok(Location::Http(HttpLocation {
             expires: expiry(&answered.url).or(granted.filter(|_| is_granted)),
             url: SecretUrl::new(answered.url),
             headers: answered.headers,
-        })
+        }))
     }
 
     /// Asks, and gets a token where the registry wants one.

@@ -24,7 +24,7 @@ pub use self::credentials::KeySource;
 use self::credentials::Keys;
 use super::api::{self, persist, read_body};
 use super::plain_http::read_sums;
-use super::{Listing, Location, RemoteFile, Source};
+use super::{HttpLocation, Listing, Location, RemoteFile, Source};
 use crate::digest::ContentDigest;
 use crate::error::SourceError;
 use crate::manifest::manifest_digest;
@@ -318,11 +318,11 @@ impl Source for S3 {
         let signed = SignedDuration::try_from(SIGNED_FOR)
             .ok()
             .and_then(|signed| Timestamp::now().checked_add(signed).ok());
-        Ok(Location {
+        Ok(Location::Http(HttpLocation {
             url: SecretUrl::new(url),
             headers: version.etag.iter().map(|etag| (IF_MATCH, etag.clone())).collect(),
             expires: until.and_then(|until| signed.map(|signed| signed.min(until))),
-        })
+        }))
     }
 }
 

@@ -24,7 +24,7 @@ use modelcache_fetcher::path::FilePath;
 use modelcache_fetcher::progress::{Progress, Snapshot};
 use modelcache_fetcher::redact::SecretUrl;
 use modelcache_fetcher::retry::Policy;
-use modelcache_fetcher::source::{Listing, Location, RemoteFile, Source};
+use modelcache_fetcher::source::{HttpLocation, Listing, Location, RemoteFile, Source};
 use modelcache_fetcher::store::Store;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -357,11 +357,11 @@ impl Source for HubSource {
     async fn locate(&self, _revision: &str, file: &RemoteFile) -> Result<Location, SourceError> {
         let count = self.located.fetch_add(1, Ordering::Relaxed);
         let url = format!("http://{}/{count}/{}?signature=secret", self.address, file.path);
-        Ok(Location {
+        Ok(Location::Http(HttpLocation {
             url: SecretUrl::new(url.parse().unwrap()),
             headers: self.headers.clone(),
             expires: None,
-        })
+        }))
     }
 }
 

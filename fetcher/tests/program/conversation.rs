@@ -9,7 +9,7 @@ use modelcache_fetcher::http;
 use modelcache_fetcher::path::FilePath;
 use modelcache_fetcher::retry::Policy;
 use modelcache_fetcher::source::hugging_face::HuggingFace;
-use modelcache_fetcher::source::{Listing, Location, RemoteFile, Source};
+use modelcache_fetcher::source::{HttpLocation, Listing, RemoteFile, Source};
 use pretty_assertions::assert_eq;
 use reqwest::header::AUTHORIZATION;
 use rstest::rstest;
@@ -69,8 +69,9 @@ async fn list(hub: &Scripted) -> Result<Listing, SourceError> {
     source(hub, None).list().await
 }
 
-async fn locate(hub: &Scripted, token: Option<&str>) -> Result<Location, SourceError> {
-    source(hub, token).locate(COMMIT, &file()).await
+async fn locate(hub: &Scripted, token: Option<&str>) -> Result<HttpLocation, SourceError> {
+    let located = source(hub, token).locate(COMMIT, &file()).await?;
+    Ok(located.http().unwrap().clone())
 }
 
 fn paths(listing: &Listing) -> Vec<&str> {
