@@ -179,7 +179,7 @@ reasons! {
     WaitingForFirstConsumer, false, [StorageReady], "The claim's class makes the volume when the fetcher is scheduled.", "Nothing.";
     ClaimPending, false, [StorageReady], "The claim waits for its volume.", "Nothing, or see `kubectl describe pvc`.";
     StorageClassNotFound, false, [StorageReady], "The claim's StorageClass does not exist, or there is no default class.", "Create the class, or make another ModelCache that names an existing one.";
-    ClaimNotFound, false, [StorageReady], "`storage.existingClaim` names a claim that does not exist.", "Create it; it is looked for again.";
+    ClaimNotFound, false, [SourceResolved, StorageReady, Fetched], "`storage.existingClaim`, or `source.persistentVolumeClaim`, names a claim that does not exist.", "Create it; it is looked for again.";
     ClaimTooSmall, true, [StorageReady], "The claim is smaller than the listed files.", "Raise `storage.size`, expand the existing claim, or exclude files.";
     ClaimLost, true, [StorageReady], "The claim lost its volume.", "Delete the claim so that it is made anew.";
     ClaimNotOwned, true, [StorageReady], "A claim of the name we would use is there and is not ours.", "Rename this ModelCache, or name the claim in `storage.existingClaim`.";

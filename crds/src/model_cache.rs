@@ -8,8 +8,8 @@ pub mod spec;
 pub mod status;
 
 pub use source::{
-    HttpSource, HuggingFaceSource, Mirror, ModelScopeSource, OciSource, OllamaSource, S3Addressing, S3Source,
-    SecretKeyReference, SecretReference, Source,
+    ClaimSource, HttpSource, HuggingFaceSource, Mirror, ModelScopeSource, OciSource, OllamaSource, S3Addressing,
+    S3Source, SecretKeyReference, SecretReference, Source,
 };
 pub use spec::{
     AccessMode, ExistingClaim, Fetch, Files, GpuRequirement, Placement, ReclaimPolicy, Requirements, Storage,

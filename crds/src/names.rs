@@ -66,6 +66,9 @@ pub const FETCHER_PORT: i32 = 8080;
 /// Where the claim is mounted in the fetcher.
 pub const MOUNT_PATH: &str = "/models";
 
+/// Where the claim of a source is mounted in the fetcher.
+pub const SOURCE_MOUNT_PATH: &str = "/source";
+
 /// Pointer in the claim to the published revision; what `status.path` names.
 pub const CURRENT: &str = "current";
 

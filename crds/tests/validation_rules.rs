@@ -106,6 +106,24 @@ fn refused_sources() -> Refused {
             Some(json!({"source": {"s3": {"bucket": "aaa"}}})),
         ),
         (
+            "source.persistentVolumeClaim.claimName is immutable",
+            json!({"source": {"persistentVolumeClaim": {"claimName": "b"}}}),
+            Some(json!({"source": {"persistentVolumeClaim": {"claimName": "a", "path": "m"}}})),
+        ),
+        (
+            "the kind of source is immutable",
+            json!({"source": {"persistentVolumeClaim": {"claimName": "b"}}}),
+            Some(source("org/a")),
+        ),
+        (
+            "set exactly one source",
+            json!({"source": {
+                "ollama": {"model": "llama3.2", "tag": "latest"},
+                "persistentVolumeClaim": {"claimName": "a"},
+            }}),
+            None,
+        ),
+        (
             "source.http.url must be the URL of a file",
             json!({"source": {"http": {"url": "https://host/model.gguf"}}}),
             None,
@@ -242,6 +260,10 @@ fn what_is_right_is_taken() {
             None,
         ),
         (with(&json!({"requirements": {"memory": "24Gi"}})), None),
+        (
+            json!({"source": {"persistentVolumeClaim": {"claimName": "a", "path": "models/llama-3.2"}}}),
+            Some(json!({"source": {"persistentVolumeClaim": {"claimName": "a"}}})),
+        ),
         (with(&json!({"fetch": {"maxBytesPerSecond": "1Ki"}})), None),
         (with(&json!({"fetch": {"maxBytesPerSecond": 52_428_800}})), None),
         // Whole numbers are quantities too.

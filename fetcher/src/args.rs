@@ -130,6 +130,9 @@ pub struct SourceArgs {
     ///
     /// https:// or http://: one file, with its digest: https://host/model.gguf#sha256=HEX; or all files of a list that
     /// sha256sum wrote: https://host/folder/SHA256SUMS, whose paths are relative to it.
+    ///
+    /// file:///folder: files that are mounted here, proven by what modelcache published there or by the folder's
+    /// SHA256SUMS; without either they are hashed to list them.
     #[arg(value_name = "SOURCE")]
     pub source: SourceAddress,
 

@@ -124,7 +124,7 @@ struct Selected {
 }
 
 async fn list(run: &Run, args: &SourceArgs) -> Result<Selected, FetchError> {
-    let Opened { source, origin } = open(args)?;
+    let Opened { source, origin } = open(args, &run.progress)?;
     let listing = tokio::select! {
         listing = source.list() => listing?,
         () = run.stop.cancelled() => return Err(FetchError::Interrupted),

@@ -5,6 +5,7 @@ mod api;
 mod check;
 mod expiry;
 pub mod hugging_face;
+pub mod local;
 mod location;
 mod mirror;
 pub mod model_scope;

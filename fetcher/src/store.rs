@@ -26,6 +26,7 @@ pub use self::abilities::Abilities;
 use self::disk::clone_file;
 pub(crate) use self::disk::{create_folders, open_plain, size_of_plain_file};
 use self::lock::Lock;
+pub(crate) use self::manifest::{Holding, holding};
 pub use self::manifest::{StoredFile, StoredManifest, current, published};
 use crate::boot::Boot;
 use crate::digest::ContentDigest;

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 /// A place that holds the model. Exactly one member is set.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.huggingFace), has(self.modelScope), has(self.oci), has(self.ollama), has(self.s3), has(self.http)].filter(x, x).size() == 1")
+#[x_kube(validation = Rule::new("[has(self.huggingFace), has(self.modelScope), has(self.oci), has(self.ollama), has(self.s3), has(self.http), has(self.persistentVolumeClaim)].filter(x, x).size() == 1")
     .message("set exactly one source, for example source.huggingFace: {repo: org/name}"))]
-#[x_kube(validation = Rule::new("has(self.huggingFace) == has(oldSelf.huggingFace) && has(self.modelScope) == has(oldSelf.modelScope) && has(self.oci) == has(oldSelf.oci) && has(self.ollama) == has(oldSelf.ollama) && has(self.s3) == has(oldSelf.s3) && has(self.http) == has(oldSelf.http)")
+#[x_kube(validation = Rule::new("has(self.huggingFace) == has(oldSelf.huggingFace) && has(self.modelScope) == has(oldSelf.modelScope) && has(self.oci) == has(oldSelf.oci) && has(self.ollama) == has(oldSelf.ollama) && has(self.s3) == has(oldSelf.s3) && has(self.http) == has(oldSelf.http) && has(self.persistentVolumeClaim) == has(oldSelf.persistentVolumeClaim)")
     .message("the kind of source is immutable: create another ModelCache for the other source, name this one's source in its mirrors if it holds the same files"))]
 pub struct Source {
     /// A model of the Hugging Face Hub, or of a server that speaks its protocol.
@@ -38,6 +38,10 @@ pub struct Source {
     /// Files of an HTTP server, with their digests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpSource>,
+
+    /// A folder of another claim in this namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistent_volume_claim: Option<ClaimSource>,
 }
 
 /// A model of the Hugging Face Hub.
@@ -210,6 +214,26 @@ pub struct HttpSource {
     /// beside it: `https://host/folder/SHA256SUMS`. A changed value resolves anew.
     #[schemars(length(max = 2048), regex(pattern = r"^https?://[^\s@#]+(#sha256=[0-9a-f]{64})?$"))]
     pub url: String,
+}
+
+/// A folder of a claim, mounted read-only. It is proven by the manifest that lies there if a ModelCache filled it, by a
+/// `SHA256SUMS` in it, and else by hashing its files to list them.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.claimName == oldSelf.claimName")
+    .message("source.persistentVolumeClaim.claimName is immutable: create another ModelCache for another claim, and delete this one when nothing uses it"))]
+pub struct ClaimSource {
+    /// Name of the PersistentVolumeClaim. Immutable.
+    #[schemars(length(min = 1, max = 253))]
+    pub claim_name: String,
+
+    /// Folder in the claim. Left out: the claim's root. A changed value resolves anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 1024),
+        regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$")
+    )]
+    pub path: Option<String>,
 }
 
 /// A further place that holds the same files.

@@ -14,6 +14,7 @@ use super::{Run, Selected};
 use crate::args::{FetchArgs, SourceArgs};
 use crate::engine::Origin;
 use crate::error::{FetchError, SourceError};
+use crate::progress::Progress;
 use crate::source::hugging_face::ModelAddress;
 use crate::source::{Listing, MirrorAddress, Source, SourceAddress};
 
@@ -79,10 +80,14 @@ pub(super) async fn origins(run: &Run, args: &FetchArgs, selected: &Selected) ->
 
 fn open_mirror(args: &FetchArgs, mirror: &MirrorAddress, revision: &str) -> Result<Opened, SourceError> {
     match (mirror, &args.source.source) {
-        (MirrorAddress::Source(source), _) => open(&SourceArgs {
-            source: source.clone(),
-            ..args.source.clone()
-        }),
+        (MirrorAddress::Source(source), _) => {
+            let args = SourceArgs {
+                source: source.clone(),
+                ..args.source.clone()
+            };
+            // Only what is fetched is told of.
+            open(&args, &Progress::default())
+        }
         // The token was given for the source's host, and is told to nobody else.
         (MirrorAddress::Hub(endpoint), SourceAddress::HuggingFace(address)) => {
             let address = format!("{}@{revision}", address.repo);

@@ -8,7 +8,9 @@ use secrecy::SecretString;
 use crate::args::{S3Addressing, S3Args, SourceArgs};
 use crate::error::SourceError;
 use crate::http;
+use crate::progress::Progress;
 use crate::source::hugging_face::{Endpoint, HuggingFace, ModelAddress, find_modelscope_token, find_token};
+use crate::source::local::Local;
 use crate::source::model_scope::ModelScope;
 use crate::source::oci::Oci;
 use crate::source::ollama::Ollama;
@@ -23,7 +25,8 @@ pub(super) struct Opened {
     pub(super) origin: String,
 }
 
-pub(super) fn open(args: &SourceArgs) -> Result<Opened, SourceError> {
+/// The source that an address means; one that has to read its files to list them moves `progress` meanwhile.
+pub(super) fn open(args: &SourceArgs, progress: &Progress) -> Result<Opened, SourceError> {
     let variable = |name: &str| std::env::var(name).ok();
     match &args.source {
         SourceAddress::HuggingFace(address) => {
@@ -76,6 +79,10 @@ pub(super) fn open(args: &SourceArgs) -> Result<Opened, SourceError> {
         SourceAddress::PlainHttp(address) => Ok(Opened {
             origin: address.to_string(),
             source: Arc::new(PlainHttp::new(address.clone(), http::api_client()?, API_RETRY)),
+        }),
+        SourceAddress::Local(address) => Ok(Opened {
+            origin: address.to_string(),
+            source: Arc::new(Local::new(address.clone(), progress.clone())),
         }),
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::hugging_face::{InvalidAddress, ModelAddress};
+use super::local::{InvalidLocalAddress, LocalAddress};
 use super::model_scope::{InvalidModelScopeAddress, ModelScopeAddress};
 use super::oci::OciAddress;
 use super::ollama::OllamaAddress;
@@ -26,6 +27,8 @@ pub enum SourceAddress {
     S3(S3Address),
     /// `https://host/file#sha256=<hex>`, or `https://host/SHA256SUMS`.
     PlainHttp(HttpAddress),
+    /// `file:///folder`.
+    Local(LocalAddress),
 }
 
 /// Why a text names no model.
@@ -33,7 +36,8 @@ pub enum SourceAddress {
 pub enum InvalidSource {
     /// A scheme of no source.
     #[error(
-        "the scheme {0}:// is not supported; give hf://, modelscope://, oci://, ollama://, s3://, or https:// with a digest"
+        "the scheme {0}:// is not supported; give hf://, modelscope://, oci://, ollama://, s3://, file:///, or https:// with a \
+         digest"
     )]
     Scheme(String),
     /// Not a model of the hub.
@@ -51,6 +55,9 @@ pub enum InvalidSource {
     /// Nothing that can be proven on an HTTP server.
     #[error(transparent)]
     PlainHttp(#[from] InvalidHttpAddress),
+    /// No folder here.
+    #[error(transparent)]
+    Local(#[from] InvalidLocalAddress),
 }
 
 impl FromStr for SourceAddress {
@@ -64,6 +71,7 @@ impl FromStr for SourceAddress {
             Some(("ollama" | "ollama+http", _)) => Ok(Self::Ollama(text.parse()?)),
             Some(("s3", _)) => Ok(Self::S3(text.parse()?)),
             Some(("http" | "https", _)) => Ok(Self::PlainHttp(text.parse()?)),
+            Some(("file", _)) => Ok(Self::Local(text.parse()?)),
             Some((scheme, _)) => Err(InvalidSource::Scheme(scheme.to_owned())),
         }
     }
@@ -78,6 +86,7 @@ impl fmt::Display for SourceAddress {
             Self::Ollama(address) => address.fmt(f),
             Self::S3(address) => address.fmt(f),
             Self::PlainHttp(address) => address.fmt(f),
+            Self::Local(address) => address.fmt(f),
         }
     }
 }
@@ -99,6 +108,8 @@ mod tests {
     #[case("ollama://llama3.2", Some("ollama://registry.ollama.ai/library/llama3.2:latest"))]
     #[case("s3://models/llama/", Some("s3://models/llama"))]
     #[case("http://host/SHA256SUMS", Some("http://host/SHA256SUMS"))]
+    #[case("file:///srv/models/", Some("file:///srv/models"))]
+    #[case("file://srv", None)]
     #[case("https://huggingface.co/org/name", None)]
     #[case("ftp://host/m.gguf", None)]
     fn the_scheme_says_which_source(#[case] text: &str, #[case] shown: Option<&str>) {

@@ -60,6 +60,7 @@ mod tests {
     #[case::hub_below_a_path("http://proxy:8090/hf", Some("hub http://proxy:8090/hf"))]
     #[case::list("https://host/m/SHA256SUMS", Some("source https://host/m/SHA256SUMS"))]
     #[case::model("hf://org/twin@v1", Some("source hf://org/twin@v1"))]
+    #[case::folder("file:///srv/m", Some("source file:///srv/m"))]
     #[case::bad_digest("https://host/m.gguf#sha256=12", None)]
     #[case::other_scheme("ftp://host/m", None)]
     #[case::credentials("https://user:pass@host", None)]

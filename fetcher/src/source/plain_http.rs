@@ -4,6 +4,8 @@
 mod address;
 mod sums;
 
+use std::fmt::Display;
+
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use modelcache_crds::report::FailureClass;
@@ -135,8 +137,9 @@ impl Source for PlainHttp {
     }
 }
 
-pub(super) fn read_sums(list: &[u8], url: &SecretUrl) -> Result<Vec<(FilePath, ContentDigest)>, SourceError> {
-    let invalid = |why: String| SourceError::new(FailureClass::InvalidListing, format!("{url}: {why}"));
+/// The files of a list; `from` says where it is.
+pub(super) fn read_sums(list: &[u8], from: &dyn Display) -> Result<Vec<(FilePath, ContentDigest)>, SourceError> {
+    let invalid = |why: String| SourceError::new(FailureClass::InvalidListing, format!("{from}: {why}"));
     let text = std::str::from_utf8(list).map_err(|error| invalid(format!("the list is no UTF-8 text: {error}")))?;
     let files = sums::parse(text).map_err(|error| invalid(error.to_string()))?;
     if files.is_empty() {

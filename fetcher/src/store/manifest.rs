@@ -100,6 +100,51 @@ pub fn current(root: &Path) -> Result<Option<StoredManifest>, StorageError> {
     }
 }
 
+/// What of ours a folder holds.
+pub(crate) enum Holding {
+    /// A published revision: the folder is a store, whose `current` names it, or it is the revision's own.
+    Revision {
+        /// The store.
+        root: PathBuf,
+        /// What is in the revision.
+        manifest: StoredManifest,
+    },
+    /// It is a store in which nothing is published.
+    Nothing,
+    /// It is none of ours.
+    Foreign,
+}
+
+/// What of ours a folder holds, which is named without a link on the way. Needs no lock.
+pub(crate) fn holding(folder: &Path) -> Result<Holding, StorageError> {
+    if folder.join(OWN).is_dir() {
+        return Ok(match current(folder)? {
+            Some(manifest) => Holding::Revision {
+                root: folder.to_owned(),
+                manifest,
+            },
+            None => Holding::Nothing,
+        });
+    }
+    let (root, id) = (
+        folder.ancestors().nth(2),
+        folder.file_name().and_then(|name| name.to_str()),
+    );
+    let (Some(root), Some(id)) = (root, id) else {
+        return Ok(Holding::Foreign);
+    };
+    if folder != root.join(REVISIONS).join(id) {
+        return Ok(Holding::Foreign);
+    }
+    Ok(match read(root, id)? {
+        Some(manifest) => Holding::Revision {
+            root: root.to_owned(),
+            manifest,
+        },
+        None => Holding::Foreign,
+    })
+}
+
 /// The manifest of a published revision; `None` when there is none, or it is not this revision's.
 fn read(root: &Path, id: &str) -> Result<Option<StoredManifest>, StorageError> {
     let path = manifest_path(root, id);

@@ -38,6 +38,16 @@ fn unschedulable(pod: &Pod) -> Option<Trouble> {
     let said = condition.message.as_deref().unwrap_or("the scheduler does not say why");
     // Behind it stands that preempting other pods would not help either.
     let said = said.split(" preemption:").next().unwrap_or(said);
+    // That of a source: a claim to write to is looked for before there is a pod.
+    if let Some(name) = between(said, "persistentvolumeclaim \"", "\" not found") {
+        let namespace = pod.namespace().unwrap_or_default();
+        return Some(Trouble {
+            reason: Reason::ClaimNotFound,
+            message: format!(
+                "claim {name} does not exist in namespace {namespace}: create it, the fetcher then starts by itself"
+            ),
+        });
+    }
     Some(Trouble {
         reason: Reason::Unschedulable,
         message: format!("no node takes the fetcher's pod: {said}"),

@@ -3,8 +3,8 @@
 
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
 use modelcache_crds::model_cache::{
-    Files, HttpSource, HuggingFaceSource, ModelScopeSource, OciSource, OllamaSource, S3Addressing, S3Source,
-    SecretKeyReference, Source,
+    ClaimSource, Files, HttpSource, HuggingFaceSource, ModelScopeSource, OciSource, OllamaSource, S3Addressing,
+    S3Source, SecretKeyReference, Source,
 };
 use modelcache_crds::names;
 use serde::Serialize;
@@ -34,6 +34,8 @@ pub enum ModelSource {
     S3(S3Source),
     /// An HTTP server.
     Http(HttpSource),
+    /// A folder of another claim.
+    Claim(ClaimSource),
 }
 
 /// A key of a Secret and the variable it is handed over in.
@@ -55,6 +57,7 @@ impl ModelSource {
             ollama,
             s3,
             http,
+            persistent_volume_claim,
         } = source.clone();
         let set = [
             hugging_face.map(Self::HuggingFace),
@@ -63,6 +66,7 @@ impl ModelSource {
             ollama.map(Self::Ollama),
             s3.map(Self::S3),
             http.map(Self::Http),
+            persistent_volume_claim.map(Self::Claim),
         ];
         let mut set = set.into_iter().flatten();
         set.next().filter(|_| set.next().is_none())
@@ -78,6 +82,7 @@ impl ModelSource {
             Self::Ollama(source) => format!("ollama://{}", source.model),
             Self::S3(source) => s3_address(source),
             Self::Http(source) => source.url.split(['?', '#']).next().unwrap_or_default().to_owned(),
+            Self::Claim(source) => format!("pvc://{}", folder(&source.claim_name, source)),
         }
     }
 
@@ -89,7 +94,7 @@ impl ModelSource {
             Self::ModelScope(source) => Some(&source.revision),
             Self::Oci(source) => Some(&source.reference),
             Self::Ollama(source) => Some(&source.tag),
-            Self::S3(_) | Self::Http(_) => None,
+            Self::S3(_) | Self::Http(_) | Self::Claim(_) => None,
         }
     }
 
@@ -110,6 +115,7 @@ impl ModelSource {
             }
             Self::S3(source) => s3_address(source),
             Self::Http(source) => source.url.clone(),
+            Self::Claim(source) => format!("file://{}", folder(names::SOURCE_MOUNT_PATH, source)),
         }
     }
 
@@ -125,7 +131,7 @@ impl ModelSource {
                 source.repository
             ),
             Self::Ollama(_) => format!("{}@{revision}", self.address()),
-            Self::ModelScope(_) | Self::S3(_) | Self::Http(_) => self.address(),
+            Self::ModelScope(_) | Self::S3(_) | Self::Http(_) | Self::Claim(_) => self.address(),
         }
     }
 
@@ -140,7 +146,7 @@ impl ModelSource {
                 ("s3-region", source.region.as_deref()),
                 ("s3-addressing", source.addressing.map(addressing)),
             ],
-            Self::Oci(_) | Self::Ollama(_) | Self::Http(_) => Vec::new(),
+            Self::Oci(_) | Self::Ollama(_) | Self::Http(_) | Self::Claim(_) => Vec::new(),
         };
         let options = given.into_iter();
         options
@@ -153,6 +159,15 @@ impl ModelSource {
     pub fn service_account(&self) -> Option<&str> {
         match self {
             Self::S3(source) => source.service_account_name.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The claim that the pods that ask it mount.
+    #[must_use]
+    pub fn claim(&self) -> Option<&str> {
+        match self {
+            Self::Claim(source) => Some(&source.claim_name),
             _ => None,
         }
     }
@@ -192,7 +207,7 @@ impl ModelSource {
                 })
                 .collect()
             }
-            Self::Ollama(_) | Self::Http(_) => Vec::new(),
+            Self::Ollama(_) | Self::Http(_) | Self::Claim(_) => Vec::new(),
         }
     }
 
@@ -254,6 +269,14 @@ fn s3_address(source: &S3Source) -> String {
     format!("s3://{}/{}", source.bucket, source.prefix.trim_matches('/'))
 }
 
+/// A folder of a claim, whatever the claim's root is called.
+fn folder(root: &str, source: &ClaimSource) -> String {
+    match &source.path {
+        None => root.to_owned(),
+        Some(path) => format!("{root}/{path}"),
+    }
+}
+
 fn addressing(addressing: S3Addressing) -> &'static str {
     match addressing {
         S3Addressing::Path => "path",
@@ -309,6 +332,14 @@ mod tests {
         json!({"s3": {"bucket": "models", "prefix": "/llama/", "endpoint": "http://store", "region": "eu", "addressing": "Path"}}),
         ["s3://models/llama", "s3://models/llama", "s3://models/llama",
             "--s3-endpoint=http://store --s3-region=eu --s3-addressing=path"],
+    )]
+    #[case::claim(
+        json!({"persistentVolumeClaim": {"claimName": "weights", "path": "llama/v1"}}),
+        ["pvc://weights/llama/v1", "file:///source/llama/v1", "file:///source/llama/v1", ""],
+    )]
+    #[case::root_of_a_claim(
+        json!({"persistentVolumeClaim": {"claimName": "weights"}}),
+        ["pvc://weights", "file:///source", "file:///source", ""],
     )]
     #[case::http(
         json!({"http": {"url": "https://host/a/SHA256SUMS?sig=1"}}),

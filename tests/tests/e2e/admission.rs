@@ -44,6 +44,10 @@ async fn a_spec_that_cannot_work_is_refused_with_what_to_write_instead() {
                 "spec.source.huggingFace.revision",
             ),
             (
+                json!({"source": {"huggingFace": null, "persistentVolumeClaim": {"claimName": "a", "path": "../b"}}}),
+                "spec.source.persistentVolumeClaim.path",
+            ),
+            (
                 json!({"storage": {"size": "1Gi", "existingClaim": {"claimName": "a"}}}),
                 "storage.existingClaim is used as it is: leave out size",
             ),

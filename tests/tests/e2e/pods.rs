@@ -20,20 +20,28 @@ pub(crate) const CONSUMER: &str = "modelcache.dev/consumer:test";
 impl World {
     /// Runs a command in a pod that mounts a claim read-only at `/models`, and returns what it printed.
     pub(crate) async fn run_with_claim(&self, claim: &str, image: &str, command: &[&str]) -> anyhow::Result<String> {
-        let name = "reader";
+        self.run(user("reader", claim, true, image, command)).await
+    }
+
+    /// Runs a shell script in a pod that mounts a claim at `/models` and may write there, and returns what it printed.
+    pub(crate) async fn fill_claim(&self, claim: &str, script: &str) -> anyhow::Result<String> {
+        self.run(user("writer", claim, false, BUSYBOX, &["sh", "-ec", script]))
+            .await
+    }
+
+    async fn run(&self, pod: Value) -> anyhow::Result<String> {
+        let name = pod["metadata"]["name"].as_str().context("a pod has a name")?.to_owned();
+        let name = name.as_str();
         self.delete_pod(name).await?;
-        self.apply_object(reader(name, claim, image, command)).await?;
+        self.apply_object(pod).await?;
         let pods = self.api::<Pod>();
-        let phase = until("the end of the pod that reads the claim", LATER, async || {
+        let phase = until("the end of the pod that mounts the claim", LATER, async || {
             let phase = pods.get(name).await?.status.and_then(|status| status.phase);
             Ok(phase.filter(|phase| matches!(phase.as_str(), "Succeeded" | "Failed")))
         })
         .await?;
         let log = pods.logs(name, &LogParams::default()).await?;
-        ensure!(
-            phase == "Succeeded",
-            "{command:?} failed in a pod that mounts {claim}: {log}"
-        );
+        ensure!(phase == "Succeeded", "the pod {name} failed: {log}");
         Ok(log)
     }
 
@@ -91,7 +99,7 @@ fn of_step(cache: &str, step: &str) -> ListParams {
 }
 
 /// A pod as a user of the model writes it, which restricted Pod Security admits; another user than the fetcher's.
-fn reader(name: &str, claim: &str, image: &str, command: &[&str]) -> Value {
+fn user(name: &str, claim: &str, is_reader: bool, image: &str, command: &[&str]) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -106,19 +114,19 @@ fn reader(name: &str, claim: &str, image: &str, command: &[&str]) -> Value {
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             "containers": [{
-                "name": "reader",
+                "name": "user",
                 "image": image,
                 "imagePullPolicy": "IfNotPresent",
                 "command": command,
                 "env": [{"name": "HF_HUB_OFFLINE", "value": "1"}, {"name": "HF_HOME", "value": "/tmp/home"}],
                 "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
                 "volumeMounts": [
-                    {"name": "models", "mountPath": "/models", "readOnly": true},
+                    {"name": "models", "mountPath": "/models", "readOnly": is_reader},
                     {"name": "scratch", "mountPath": "/tmp"},
                 ],
             }],
             "volumes": [
-                {"name": "models", "persistentVolumeClaim": {"claimName": claim, "readOnly": true}},
+                {"name": "models", "persistentVolumeClaim": {"claimName": claim, "readOnly": is_reader}},
                 {"name": "scratch", "emptyDir": {}},
             ],
         },

@@ -11,7 +11,7 @@ use crate::fault::Told;
 use crate::models::{SMALL, sha256, weights};
 use crate::pods::BUSYBOX;
 use crate::registry::Registry;
-use crate::waiting::SOON;
+use crate::waiting::{LATER, SOON};
 use crate::world::{World, scenario};
 
 const WEIGHTS: usize = 5 << 20;
@@ -149,6 +149,45 @@ async fn objects_of_a_bucket_become_ready_with_the_keys_of_a_secret() {
         }});
         world.ready_from("bucket", source).await?;
         assert_eq!(world.published("bucket", "model.bin").await?, sha256(&bytes));
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_folder_of_another_claim_becomes_ready_and_a_claim_that_is_missing_is_told_until_it_is_there() {
+    scenario(async |world| {
+        let source = |path: &str| json!({"persistentVolumeClaim": {"claimName": "weights", "path": path}});
+        let spec = json!({"source": source("llama"), "storage": {"reclaimPolicy": "Delete"}});
+        world.apply("copy", spec).await?;
+        let told = Told {
+            on: ConditionType::SourceResolved,
+            reason: Reason::ClaimNotFound,
+            says: &["claim weights does not exist", "create it"],
+        };
+        world.until_told("copy", &told).await?;
+
+        world.apply_claim("weights", "1Gi").await?;
+        let script = format!(
+            "mkdir -p /models/new /models/listed; head -c {WEIGHTS} /dev/urandom >/models/new/model.bin; \
+             echo '{{}}' >/models/new/config.json; cp /models/new/* /models/listed/; mv /models/new /models/llama; \
+             cd /models/listed; sha256sum model.bin >SHA256SUMS; cat SHA256SUMS"
+        );
+        let printed = world.fill_claim("weights", &script).await?;
+        let digest = printed.split_whitespace().next().unwrap_or_default().to_owned();
+        // What was listed before there was a file is listed again.
+        world.retry("copy").await?;
+        let cache = world.until_ready("copy", LATER).await?;
+        let shown = cache.status.and_then(|status| status.source);
+        assert_eq!(shown.as_deref(), Some("pvc://weights/llama"));
+        assert_eq!(world.published("copy", "model.bin").await?, digest);
+
+        world.ready_from("listed", source("listed")).await?;
+        assert_eq!(world.published("listed", "model.bin").await?, digest);
+        let config = world
+            .run_with_claim("listed", BUSYBOX, &["ls", "/models/current/"])
+            .await?;
+        assert_eq!(config.trim(), "model.bin", "the list names one file");
         Ok(())
     })
     .await;

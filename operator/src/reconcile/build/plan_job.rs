@@ -1,4 +1,4 @@
-//! The Job that lists the source. It mounts nothing and answers through its termination message.
+//! The Job that lists the source. It mounts nothing but a source that is a claim, and answers through its termination message.
 
 use k8s_openapi::api::batch::v1::Job;
 

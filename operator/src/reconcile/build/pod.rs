@@ -6,11 +6,13 @@ use k8s_openapi::api::batch::v1::{
     JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec,
-    ResourceRequirements, SeccompProfile, SecurityContext, Volume, VolumeMount,
+    Capabilities, Container, ContainerPort, LocalObjectReference, PersistentVolumeClaimVolumeSource,
+    PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile, SecurityContext, Volume,
+    VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use modelcache_crds::names;
 use modelcache_crds::report::TERMINATION_MESSAGE_PATH;
 
 use crate::context::FetcherImage;
@@ -22,6 +24,9 @@ const USER: i64 = 65532;
 
 /// Time for the fetcher to make durable what it holds, and to report.
 const GRACE_SECONDS: i64 = 30;
+
+/// The volume of a source that is a claim.
+const SOURCE_VOLUME: &str = "source";
 
 /// What differs between the two Jobs.
 pub(super) struct Program {
@@ -66,7 +71,7 @@ pub(super) fn job_spec(
 }
 
 fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> PodSpec {
-    let (volume, mount) = program.volume.unzip();
+    let (volumes, mounts) = volumes(cache, program.volume);
     let placement = &cache.placement;
     let credentials = cache.source.credentials().into_iter();
     let environment: Vec<_> = credentials.map(Credentials::variable).collect();
@@ -106,7 +111,7 @@ fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> P
             env: (!environment.is_empty()).then_some(environment),
             resources: Some(program.resources),
             ports: program.ports,
-            volume_mounts: mount.map(|mount| vec![mount]),
+            volume_mounts: (!mounts.is_empty()).then_some(mounts),
             termination_message_path: Some(TERMINATION_MESSAGE_PATH.to_owned()),
             // A fetcher that dies without a report leaves its last words.
             termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
@@ -122,9 +127,43 @@ fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> P
             }),
             ..Container::default()
         }],
-        volumes: volume.map(|volume| vec![volume]),
+        volumes: (!volumes.is_empty()).then_some(volumes),
         ..PodSpec::default()
     }
+}
+
+/// What is written to, if anything is, and the claim that is the source, read-only. Where they are the same claim it is
+/// one volume: the kubelet does not get two of one claim mounted in a pod.
+fn volumes(cache: &ValidatedCache, written: Option<(Volume, VolumeMount)>) -> (Vec<Volume>, Vec<VolumeMount>) {
+    let (mut volumes, mut mounts): (Vec<_>, Vec<_>) = written.into_iter().unzip();
+    let Some(claim) = cache.source.claim() else {
+        return (volumes, mounts);
+    };
+    let is_claim = |volume: &&Volume| {
+        let mounted = volume.persistent_volume_claim.as_ref();
+        mounted.is_some_and(|mounted| mounted.claim_name == claim)
+    };
+    let name = match volumes.iter().find(is_claim) {
+        Some(volume) => volume.name.clone(),
+        None => {
+            volumes.push(Volume {
+                name: SOURCE_VOLUME.to_owned(),
+                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                    claim_name: claim.to_owned(),
+                    read_only: Some(true),
+                }),
+                ..Volume::default()
+            });
+            SOURCE_VOLUME.to_owned()
+        }
+    };
+    mounts.push(VolumeMount {
+        name,
+        mount_path: names::SOURCE_MOUNT_PATH.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    });
+    (volumes, mounts)
 }
 
 /// Memory is bounded, processor time is not: hashing is what limits a fast fetch.

@@ -79,6 +79,33 @@ fn fetch_job_with_everything_given() {
     assert_yaml_snapshot!(fetch_job(&full(), &resolved(), &image(), ATTEMPT));
 }
 
+fn from_claim(storage: &Value) -> ValidatedCache {
+    let source = json!({ "persistentVolumeClaim": { "claimName": "weights", "path": "llama/v1" } });
+    cache(&json!({ "source": source, "storage": storage }))
+}
+
+/// What a Job's pod mounts, as the API has it.
+fn mounted(job: k8s_openapi::api::batch::v1::Job) -> Value {
+    let pod = job.spec.unwrap().template.spec.unwrap();
+    let container = &pod.containers[0];
+    json!({ "address": container.args.as_ref().unwrap()[1], "mounts": container.volume_mounts, "volumes": pod.volumes })
+}
+
+#[test]
+fn a_source_that_is_a_claim_is_mounted_read_only_in_both_jobs() {
+    let cache = from_claim(&json!({}));
+    assert_yaml_snapshot!("plan_job_of_a_claim", mounted(plan_job(&cache, &image(), ATTEMPT)));
+    let fetch = fetch_job(&cache, &resolved(), &image(), ATTEMPT);
+    assert_yaml_snapshot!("fetch_job_of_a_claim", mounted(fetch));
+}
+
+#[test]
+fn a_claim_that_is_source_and_target_is_one_volume() {
+    let cache = from_claim(&json!({ "existingClaim": { "claimName": "weights", "subPath": "copy" } }));
+    let fetch = fetch_job(&cache, &resolved(), &image(), ATTEMPT);
+    assert_yaml_snapshot!("fetch_job_within_a_claim", mounted(fetch));
+}
+
 #[test]
 fn a_claim_made_and_a_claim_taken_over() {
     let cache = simple();

@@ -81,17 +81,36 @@ fn a_container_that_is_being_created_is_no_trouble() {
     assert_eq!(classify(&Pod::default()), None);
 }
 
-#[test]
-fn the_schedulers_words_are_passed_on() {
+fn unschedulable_pod(message: &str) -> Pod {
     let mut pod = waiting_pod("", "");
-    let message = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.";
     pod.status = serde_json::from_value(json!({
         "phase": "Pending",
-        "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
-            "message": format!("{message} preemption: 0/2 nodes are available: 2 Preemption is not helpful.") }],
+        "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message }],
     }))
     .unwrap();
-    let trouble = classify(&pod).unwrap();
+    pod
+}
+
+#[test]
+fn a_claim_that_is_not_there_is_told_as_such() {
+    let said =
+        "0/2 nodes are available: persistentvolumeclaim \"weights\" not found. preemption: 0/2 nodes are available.";
+    let trouble = classify(&unschedulable_pod(said)).unwrap();
+    assert_eq!(trouble.reason, Reason::ClaimNotFound);
+    assert!(
+        trouble
+            .message
+            .starts_with("claim weights does not exist in namespace demo: create it")
+    );
+}
+
+#[test]
+fn the_schedulers_words_are_passed_on() {
+    let message = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.";
+    let trouble = classify(&unschedulable_pod(&format!(
+        "{message} preemption: 0/2 nodes are available: 2 Preemption is not helpful."
+    )))
+    .unwrap();
     assert_eq!(trouble.reason, Reason::Unschedulable);
     assert_eq!(trouble.message, format!("no node takes the fetcher's pod: {message}"));
 }
