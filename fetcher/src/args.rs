@@ -87,6 +87,16 @@ pub struct FetchArgs {
     #[arg(long, env = "MODELCACHE_MIRROR", value_name = "URL", value_delimiter = '\n')]
     pub mirror: Vec<MirrorAddress>,
 
+    /// How the published folder is laid out; left out: ollama for ollama://, else directory
+    #[arg(long, env = "MODELCACHE_LAYOUT", value_name = "LAYOUT", value_enum)]
+    pub layout: Option<LayoutName>,
+
+    /// Branch or tag that clients find the model by in layout hugging-face-cache; left out, the revision of SOURCE
+    ///
+    /// For a SOURCE that names a commit. Clients that are to load org/name without a revision look for main.
+    #[arg(long = "ref", env = "MODELCACHE_REF", value_name = "REVISION")]
+    pub reference: Option<String>,
+
     /// Requests at the same time, over all files
     #[arg(long, env = "MODELCACHE_CONNECTIONS", value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub connections: u16,
@@ -108,6 +118,17 @@ pub struct FetchArgs {
     /// Refuse to fetch anything but the content with this manifest digest, as `plan` tells it
     #[arg(long, env = "MODELCACHE_EXPECT_DIGEST", value_name = "sha256:HEX", value_parser = manifest_digest)]
     pub expect_digest: Option<String>,
+}
+
+/// How a published folder is laid out.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayoutName {
+    /// Every file under its own path
+    Directory,
+    /// What huggingface_hub, transformers and vLLM find org/name in, with HF_HUB_CACHE=DIR/current and HF_HUB_OFFLINE=1
+    HuggingFaceCache,
+    /// What Ollama runs with OLLAMA_MODELS=DIR/current; for ollama:// only
+    Ollama,
 }
 
 /// Where a model comes from, and which of its files are wanted.
@@ -285,6 +306,7 @@ fn after_long_help() -> String {
          modelcache-fetcher fetch hf://org/name@v1.0 ./models --include '*.safetensors' --include '*.json'\n  \
          HF_TOKEN=hf_... modelcache-fetcher fetch org/gated-model /models\n  \
          modelcache-fetcher fetch https://host/folder/SHA256SUMS ./models\n  \
+         modelcache-fetcher fetch org/name ./cache --layout hugging-face-cache\n  \
          modelcache-fetcher fetch ollama://llama3.2:1b ./ollama\n  \
          modelcache-fetcher verify /models\n\n\
          Exit codes:\n    0  success\n",

@@ -1,6 +1,7 @@
 //! One run of the program: its surroundings are set up here, each command does its own part, and its end is told.
 
 mod fetch;
+mod layout;
 mod mirrors;
 mod open;
 mod plan;

@@ -52,7 +52,7 @@ use crate::error::{FetchError, SourceError};
 use crate::progress::Progress;
 use crate::retry;
 use crate::source::RemoteFile;
-use crate::store::{Store, revision_id};
+use crate::store::{Arrangement, Store};
 
 /// Blocks that may be written while others are filled. More do not make a disk faster.
 const WRITES: usize = 8;
@@ -154,7 +154,7 @@ struct Run {
     readers: Readers,
     bandwidth: Option<Bandwidth>,
     store: Store,
-    id: String,
+    arrangement: Arrangement,
     reuse: Reuse,
     waiting: Mutex<VecDeque<Content>>,
     in_place: Mutex<Vec<Content>>,
@@ -192,7 +192,7 @@ impl From<SourceError> for Trouble {
 }
 
 /// Fetches every file into the store's staging, each proven against its digest and durable. All origins are asked for
-/// what they offer; `revision` is the name of the revision in the store.
+/// what they offer; `revision` is the name of the revision in the store, whose layout says where each file goes.
 #[expect(
     clippy::too_many_arguments,
     reason = "each is a different collaborator, and there is one caller"
@@ -209,9 +209,9 @@ pub async fn fetch(
 ) -> Result<Outcome, FetchError> {
     let before = progress.snapshot();
     progress.set_total(files.len() as u64, files.iter().map(|file| file.size).sum());
-    let id = revision_id(revision, files);
-    let contents = contents(files);
-    let reuse = Reuse::survey(store, &id)?;
+    let arrangement = store.arrange(revision, files);
+    let contents = contents(files, &arrangement.places);
+    let reuse = Reuse::survey(store, &arrangement.id)?;
     room::require(store, &contents, &reuse)?;
     let settings = sound(settings);
     // What connections hold of blocks that are not whole is lost with a kill, too.
@@ -245,7 +245,7 @@ pub async fn fetch(
         pauses: Pauses::default(),
         readers: Readers::default(),
         store: store.clone(),
-        id,
+        arrangement,
         reuse,
         waiting: Mutex::new(contents.into()),
         in_place: Mutex::default(),
@@ -359,19 +359,19 @@ fn start_lane(run: &Arc<Run>) -> oneshot::Receiver<()> {
     hears
 }
 
-/// A revision that is published whole and sound stays as it is. One of which something was staged anew is staged
-/// whole, to be exchanged for the published one.
+/// A revision that is published whole and sound stays as it is. One of which something was staged anew, or that lacks
+/// what leads to its files, is staged whole, to be exchanged for the published one.
 async fn settle_what_is_in_place(run: &Arc<Run>) -> Result<(), FetchError> {
     let run = Arc::clone(run);
     let settled = tokio::task::spawn_blocking(move || {
-        if !run.any_staged.load(Ordering::Acquire) {
-            return if lock(&run.in_place).is_empty() {
-                Ok(())
-            } else {
-                run.store.unstage(&run.id)
-            };
+        let in_place = lock(&run.in_place);
+        if in_place.is_empty() {
+            return Ok(());
         }
-        lock(&run.in_place)
+        if !run.any_staged.load(Ordering::Acquire) && run.store.is_laid_out(&run.arrangement) {
+            return run.store.unstage(&run.arrangement.id);
+        }
+        in_place
             .iter()
             .try_for_each(|content| run.reuse.stage_in_place(&run.store, content))
     });

@@ -121,7 +121,7 @@ pub enum FetchError {
     Damaged {
         /// Number of damaged files.
         damaged: usize,
-        /// Number of files verified.
+        /// Number of files verified, and of what stands beside them.
         files: usize,
         /// One of the damaged.
         first: FilePath,

@@ -4,6 +4,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Bytes of the longest path that is taken from a listing.
+const LONGEST_LISTED: usize = 1024;
+
+/// Bytes of the longest path that we wrote ourselves: a listed one, below the folders of a layout.
+const LONGEST_KEPT: usize = LONGEST_LISTED + 512;
+
 /// A relative path of plain segments, separated by `/`: it can only name something below the folder it is joined to.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -32,7 +38,11 @@ pub enum InvalidPath {
 impl FilePath {
     /// Parses a listed path.
     pub fn parse(text: &str) -> Result<Self, InvalidPath> {
-        if text.len() > 1024 {
+        Self::parse_within(text, LONGEST_LISTED)
+    }
+
+    fn parse_within(text: &str, longest: usize) -> Result<Self, InvalidPath> {
+        if text.len() > longest {
             return Err(InvalidPath::TooLong);
         }
         // A colon further on is a host's, in the layout that Ollama keeps.
@@ -54,6 +64,11 @@ impl FilePath {
         Ok(Self(text.to_owned()))
     }
 
+    /// A path below a folder; both are made of plain segments.
+    pub(crate) fn below(folder: &str, path: &str) -> Self {
+        Self(format!("{folder}/{path}"))
+    }
+
     /// The path as listed.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -65,7 +80,7 @@ impl TryFrom<String> for FilePath {
     type Error = InvalidPath;
 
     fn try_from(text: String) -> Result<Self, InvalidPath> {
-        Self::parse(&text)
+        Self::parse_within(&text, LONGEST_KEPT)
     }
 }
 

@@ -6,15 +6,17 @@
 //! .modelcache/partial/<digest>    bytes under way, by content; beside each its journal
 //! .modelcache/staging/<id>/...    proven files of a revision that is not complete yet
 //! .modelcache/manifests/<id>.json path, size, digest and source of every file of a revision
-//! revisions/<id>/...              the proven, complete revision: files 0444, folders 0755
+//! revisions/<id>/...              the proven, complete revision, in its layout: files 0444, folders 0755
 //! current -> revisions/<id>       the revision published last
 //! ```
-//! `<id>` is the revision, made safe for a file name, and the first 12 hex digits of the manifest digest: the
-//! same commit with other files selected is another folder. Whatever stands in `staging` was hashed, synced and
-//! only then moved there; whatever stands in `revisions` was complete before it was moved there, manifest first.
+//! `<id>` is the revision, made safe for a file name, and the first 12 hex digits of a digest of the manifest and the
+//! layout: the same commit with other files selected, or laid out otherwise, is another folder. Whatever file stands in
+//! `staging` was hashed, synced and only then moved there; whatever stands in `revisions` was complete before it was
+//! moved there, manifest first.
 
 mod abilities;
 mod disk;
+mod layout;
 mod lock;
 mod manifest;
 mod publish;
@@ -24,14 +26,15 @@ use std::sync::Arc;
 
 pub use self::abilities::Abilities;
 use self::disk::clone_file;
-pub(crate) use self::disk::{create_folders, open_plain, size_of_plain_file};
+pub(crate) use self::disk::{create_folders, leads, open_plain, says, size_of_plain_file};
+pub(crate) use self::layout::Arrangement;
+pub use self::layout::{HubCache, InvalidReference, Layout, Link, Note};
 use self::lock::Lock;
 pub(crate) use self::manifest::{Holding, holding};
 pub use self::manifest::{StoredFile, StoredManifest, current, published};
 use crate::boot::Boot;
 use crate::digest::ContentDigest;
 use crate::error::StorageError;
-use crate::manifest::manifest_digest;
 use crate::path::FilePath;
 use crate::source::RemoteFile;
 
@@ -41,12 +44,13 @@ const OWN: &str = ".modelcache";
 /// The folder of published revisions, below the root.
 const REVISIONS: &str = "revisions";
 
-/// The folder, locked for writing as long as this or a clone of it lives.
+/// The folder, locked for writing as long as this or a clone of it lives, and the layout it publishes in.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
     abilities: Abilities,
     boot: Boot,
+    layout: Layout,
     _lock: Arc<Lock>,
 }
 
@@ -80,6 +84,7 @@ impl Store {
             root: root.to_owned(),
             abilities,
             boot: Boot::current(),
+            layout: Layout::default(),
             _lock: Arc::new(lock),
         };
         for folder in [
@@ -95,10 +100,29 @@ impl Store {
         Ok(store)
     }
 
+    /// The same, publishing in a layout; without, files stand as they are listed.
+    #[must_use]
+    pub fn with_layout(self, layout: Layout) -> Self {
+        Self { layout, ..self }
+    }
+
     /// Publishes a revision whose files [`crate::engine::fetch`] has staged; `source` names where they came from.
     /// Does nothing to a revision that is published already, but lets `current` name it.
     pub fn publish(&self, revision: &str, files: &[RemoteFile], source: &str) -> Result<PublishedPath, StorageError> {
-        publish::publish(self, &StoredManifest::new(revision, files, source))
+        let arrangement = self.arrange(revision, files);
+        publish::publish(self, &StoredManifest::new(revision, files, source, arrangement))
+    }
+
+    /// What the folder of a revision holds, in this store's layout.
+    pub(crate) fn arrange(&self, revision: &str, files: &[RemoteFile]) -> Arrangement {
+        self.layout.arrange(revision, files)
+    }
+
+    /// Whether a published revision has, beside its files, all that its layout wants.
+    pub(crate) fn is_laid_out(&self, arrangement: &Arrangement) -> bool {
+        let folder = self.revision(&arrangement.id);
+        let links = arrangement.links.iter().all(|link| leads(&folder, link));
+        links && arrangement.notes.iter().all(|note| says(&folder, note))
     }
 
     /// The same folder, as if its file system could do this.
@@ -136,21 +160,21 @@ impl Store {
     }
 
     /// Where a proven file waits for the rest of its revision.
-    pub(crate) fn staged(&self, id: &str, file: &FilePath) -> PathBuf {
-        self.staging(id).join(file.as_str())
+    pub(crate) fn staged(&self, id: &str, place: &FilePath) -> PathBuf {
+        self.staging(id).join(place.as_str())
     }
 
     /// Gives a proven file a place among the staged ones.
     pub(crate) fn stage_clone(
         &self,
         id: &str,
-        file: &FilePath,
+        place: &FilePath,
         digest: &ContentDigest,
         from: &Path,
     ) -> Result<(), StorageError> {
         clone_file(
             from,
-            &self.staged(id, file),
+            &self.staged(id, place),
             &self.partial(digest).with_extension("copy"),
         )
     }
@@ -178,9 +202,8 @@ impl Store {
     }
 }
 
-/// Name of a revision's folder.
-#[must_use]
-pub fn revision_id(revision: &str, files: &[RemoteFile]) -> String {
+/// Name of a revision's folder, by what it is the digest of.
+fn revision_id(revision: &str, digest: &str) -> String {
     let safe: String = revision
         .chars()
         .take(64)
@@ -193,7 +216,6 @@ pub fn revision_id(revision: &str, files: &[RemoteFile]) -> String {
         })
         .collect();
     let safe = safe.trim_start_matches(['.', '-']);
-    let digest = manifest_digest(files);
     let hex = digest.rsplit(':').next().unwrap_or_default();
     let short = hex.get(..12).unwrap_or(hex);
     if safe.is_empty() {

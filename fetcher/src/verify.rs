@@ -1,5 +1,6 @@
 //! Proves again what is on disk, by hashing it. Reads only, and needs no lock.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::num::NonZeroU64;
@@ -12,18 +13,20 @@ use crate::digest::{ContentDigest, Hasher};
 use crate::error::{FetchError, StorageError};
 use crate::path::FilePath;
 use crate::progress::Progress;
-use crate::store::{StoredFile, StoredManifest, open_plain};
+use crate::store::{StoredFile, StoredManifest, leads, open_plain, says};
 
-/// A published file that is not what its manifest says.
+/// Something published that is not what its manifest says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// The file.
+    /// The file of the model, or what stands beside its files.
     pub file: FilePath,
+    /// Where it is, below the revision's folder.
+    pub place: FilePath,
     /// What is wrong with it.
     pub kind: DamageKind,
 }
 
-/// What is wrong with a published file.
+/// What is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DamageKind {
     /// It is not there, or is no regular file.
@@ -42,9 +45,20 @@ pub enum DamageKind {
         /// What they hash to.
         actual: String,
     },
+    /// It is no link that leads there.
+    WrongLink {
+        /// Where it should lead.
+        expected: String,
+    },
+    /// It is no file with this text.
+    WrongText {
+        /// What it should say.
+        expected: String,
+    },
 }
 
-/// Hashes every file of a published revision again and says which are damaged. Changes nothing.
+/// Hashes every file of a published revision again, looks at what stands beside them, and says what is damaged.
+/// Changes nothing.
 pub async fn verify(
     root: &Path,
     manifest: &StoredManifest,
@@ -54,23 +68,52 @@ pub async fn verify(
     let bytes = manifest.files.iter().map(|file| file.size).sum();
     progress.set_total(manifest.files.len() as u64, bytes);
     let folder = root.join(manifest.folder());
-    let files = manifest.files.clone();
+    let manifest = manifest.clone();
     let progress = progress.clone();
     tokio::task::spawn_blocking(move || {
         let mut damages = Vec::new();
-        for file in &files {
+        let mut hashed = HashSet::new();
+        for file in &manifest.files {
+            // Files may share their bytes, which are hashed and told of once.
+            if !hashed.insert(file.place()) {
+                progress.verified(file.size);
+                progress.file_done();
+                continue;
+            }
             match check(&folder, file, &progress, &stop)? {
                 Some(kind) => damages.push(Damage {
                     file: file.path.clone(),
+                    place: file.place().clone(),
                     kind,
                 }),
                 None => progress.file_done(),
             }
         }
+        damages.extend(damages_beside(&folder, &manifest));
         Ok(damages)
     })
     .await
     .map_err(|error| FetchError::Internal(format!("the hashing thread ended early: {error}")))?
+}
+
+/// What leads to the files and is not as it should be.
+fn damages_beside(folder: &Path, manifest: &StoredManifest) -> Vec<Damage> {
+    let damage = |path: &FilePath, kind| Damage {
+        file: path.clone(),
+        place: path.clone(),
+        kind,
+    };
+    let links = manifest.links.iter().filter(|link| !leads(folder, link));
+    let links = links.map(|link| {
+        let expected = link.target.clone();
+        damage(&link.path, DamageKind::WrongLink { expected })
+    });
+    let notes = manifest.notes.iter().filter(|note| !says(folder, note));
+    let notes = notes.map(|note| {
+        let expected = note.text.clone();
+        damage(&note.path, DamageKind::WrongText { expected })
+    });
+    links.chain(notes).collect()
 }
 
 fn check(
@@ -79,7 +122,7 @@ fn check(
     progress: &Progress,
     stop: &CancellationToken,
 ) -> Result<Option<DamageKind>, FetchError> {
-    let path: PathBuf = folder.join(file.path.as_str());
+    let path: PathBuf = folder.join(file.place().as_str());
     let Some(actual) = crate::store::size_of_plain_file(&path) else {
         return Ok(Some(DamageKind::Missing));
     };
@@ -136,12 +179,14 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::store::{Link, Note};
 
     fn stored(path: &str, content: &[u8]) -> StoredFile {
         let mut hasher = Hasher::new(&ContentDigest::Sha256([0; 32]), content.len() as u64);
         hasher.update(content);
         StoredFile {
             path: FilePath::parse(path).unwrap(),
+            place: None,
             size: content.len() as u64,
             digest: hasher.finish(),
             source: "hub".to_owned(),
@@ -154,6 +199,8 @@ mod tests {
             revision: "abc".to_owned(),
             digest: String::new(),
             files,
+            links: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -190,6 +237,45 @@ mod tests {
             "{kinds:?}"
         );
         assert_eq!(progress.snapshot().files_done, 1);
+    }
+
+    #[tokio::test]
+    async fn what_stands_beside_the_files_is_looked_at_and_shared_bytes_are_hashed_once() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("revisions/abc");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("blob"), b"1234").unwrap();
+        fs::write(folder.join("ref"), b"abc").unwrap();
+        fs::write(folder.join("ref-with-newline"), b"abc\n").unwrap();
+        symlink("blob", folder.join("link")).unwrap();
+        symlink("elsewhere", folder.join("astray")).unwrap();
+        fs::write(folder.join("copy"), b"1234").unwrap();
+        let path = |text: &str| FilePath::parse(text).unwrap();
+        let at_blob = |name: &str| StoredFile {
+            place: Some(path("blob")),
+            ..stored(name, b"1234")
+        };
+        let link = |name: &str| Link {
+            path: path(name),
+            target: "blob".to_owned(),
+        };
+        let note = |name: &str| Note {
+            path: path(name),
+            text: "abc".to_owned(),
+        };
+        let manifest = StoredManifest {
+            links: ["link", "astray", "copy", "no-link"].map(link).into(),
+            notes: ["ref", "ref-with-newline", "no-ref"].map(note).into(),
+            ..manifest(vec![at_blob("a"), at_blob("b")])
+        };
+        let progress = Progress::default();
+        let damages = verify(root.path(), &manifest, &progress, CancellationToken::new())
+            .await
+            .unwrap();
+        let names: Vec<_> = damages.iter().map(|damage| damage.place.as_str()).collect();
+        assert_eq!(names, ["astray", "copy", "no-link", "ref-with-newline", "no-ref"]);
+        let counted = progress.snapshot();
+        assert_eq!((counted.files_done, counted.bytes_verified), (2, 8));
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use modelcache_crds::names::CURRENT;
 use modelcache_crds::report::{Published, Report};
 
+use super::layout::layout;
 use super::mirrors::origins;
 use super::{Run, list, signed};
 use crate::args::FetchArgs;
@@ -16,6 +17,7 @@ use crate::store::Store;
 
 pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchError> {
     let start = Instant::now();
+    let layout = layout(&args.source.source, args.layout, args.reference.as_deref())?;
     let selected = list(run, &args.source).await?;
     if let Some(expected) = args
         .expect_digest
@@ -30,7 +32,7 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
     }
     run.progress.set_total(selected.files.len() as u64, selected.bytes);
     let origins = origins(run, args, &selected).await?;
-    let store = Store::open(&args.folder)?;
+    let store = Store::open(&args.folder)?.with_layout(layout);
     let settings = Settings {
         connections: args.connections.into(),
         parallel_files: args.parallel_files.into(),

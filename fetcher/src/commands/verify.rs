@@ -23,7 +23,7 @@ pub(super) async fn verify(run: &Run, root: &Path, id: Option<&str>, all: bool) 
         if !run.json {
             run.print(&told(&manifest, &found));
         }
-        files += manifest.files.len();
+        files += manifest.files.len() + manifest.links.len() + manifest.notes.len();
         damages.extend(found);
         last = Some(manifest);
     }
@@ -81,7 +81,7 @@ fn nothing(root: &Path) -> FetchError {
     }
 }
 
-/// What was found in one revision, a line for each damaged file.
+/// What was found in one revision, a line for each damage.
 fn told(manifest: &StoredManifest, damages: &[Damage]) -> String {
     let total = manifest.files.iter().map(|file| file.size).sum();
     let mut text = String::new();
@@ -90,8 +90,16 @@ fn told(manifest: &StoredManifest, damages: &[Damage]) -> String {
             DamageKind::Missing => "missing".to_owned(),
             DamageKind::WrongSize { expected, actual } => format!("has {actual} bytes, should have {expected}"),
             DamageKind::WrongDigest { expected, actual } => format!("hashes to {actual}, should to {expected}"),
+            DamageKind::WrongLink { expected } => format!("is no link to {expected}"),
+            DamageKind::WrongText { expected } => format!("does not hold {expected}"),
         };
-        let _ = writeln!(text, "damaged  {}/{}: {what}", manifest.folder().display(), damage.file);
+        let folder = manifest.folder();
+        let known_as = if damage.file == damage.place {
+            String::new()
+        } else {
+            format!(" ({})", damage.file)
+        };
+        let _ = writeln!(text, "damaged  {}/{}{known_as}: {what}", folder.display(), damage.place);
     }
     if damages.is_empty() {
         let _ = writeln!(

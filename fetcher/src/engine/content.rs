@@ -1,37 +1,55 @@
-//! What is to be fetched: contents, not files. Files with the same bytes are fetched once.
+//! What is to be fetched: contents, not files. Files with the same bytes are fetched once, and may stand in one place.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::path::FilePath;
 use crate::source::RemoteFile;
 
-/// Bytes to fetch, and all files that consist of them.
+/// Bytes to fetch, and where they go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Content {
     /// The file they are fetched as.
     pub(super) remote: RemoteFile,
-    /// Every file with these bytes, the one above first.
-    pub(super) paths: Vec<FilePath>,
+    /// How many files consist of them.
+    pub(super) files: u64,
+    /// Where they go.
+    pub(super) place: FilePath,
+    /// Where they go, too.
+    pub(super) further: Vec<FilePath>,
 }
 
 impl Content {
     /// Bytes of the files beyond the first, which cost nothing to fetch.
     pub(super) fn duplicate_bytes(&self) -> u64 {
-        self.remote.size * (self.paths.len() as u64 - 1)
+        self.remote.size * (self.files - 1)
+    }
+
+    /// Everywhere they go.
+    pub(super) fn places(&self) -> impl Iterator<Item = &FilePath> {
+        std::iter::once(&self.place).chain(&self.further)
     }
 }
 
-/// The contents of some files, the largest first: what takes longest must not begin last.
-pub(super) fn contents(files: &[RemoteFile]) -> Vec<Content> {
+/// The contents of some files, each with its place; the largest first: what takes longest must not begin last.
+pub(super) fn contents(files: &[RemoteFile], places: &[FilePath]) -> Vec<Content> {
     let mut contents: Vec<Content> = Vec::new();
-    let mut places = HashMap::new();
-    for file in files {
-        let place = *places.entry((file.digest, file.size)).or_insert(contents.len());
-        match contents.get_mut(place) {
-            Some(content) => content.paths.push(file.path.clone()),
+    let mut known = HashMap::new();
+    let mut taken = HashSet::new();
+    for (file, place) in files.iter().zip(places) {
+        let number = *known.entry((file.digest, file.size)).or_insert(contents.len());
+        let is_new = taken.insert(place);
+        match contents.get_mut(number) {
+            Some(content) => {
+                content.files += 1;
+                if is_new {
+                    content.further.push(place.clone());
+                }
+            }
             None => contents.push(Content {
                 remote: file.clone(),
-                paths: vec![file.path.clone()],
+                files: 1,
+                place: place.clone(),
+                further: Vec::new(),
             }),
         }
     }
@@ -52,16 +70,22 @@ mod tests {
             digest: ContentDigest::Sha256([byte; 32]),
         };
         let files = [file("a", 1, 1), file("b", 9, 2), file("c", 1, 1), file("d", 1, 3)];
-        let told: Vec<(u64, Vec<String>)> = contents(&files)
-            .iter()
-            .map(|content| {
-                (
-                    content.remote.size,
-                    content.paths.iter().map(ToString::to_string).collect(),
-                )
-            })
-            .collect();
-        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(told, [(9, names(&["b"])), (1, names(&["a", "c"])), (1, names(&["d"]))]);
+        let told = |places: [&str; 4]| -> Vec<(u64, u64, String)> {
+            let places = places.map(|place| FilePath::parse(place).unwrap());
+            let names = |content: &Content| content.places().map(FilePath::as_str).collect::<Vec<_>>().join(" ");
+            contents(&files, &places)
+                .iter()
+                .map(|content| (content.remote.size, content.files, names(content)))
+                .collect()
+        };
+        let content = |size, files, places: &str| (size, files, places.to_owned());
+        assert_eq!(
+            told(["a", "b", "c", "d"]),
+            [content(9, 1, "b"), content(1, 2, "a c"), content(1, 1, "d")]
+        );
+        assert_eq!(
+            told(["x", "y", "x", "z"]),
+            [content(9, 1, "y"), content(1, 2, "x"), content(1, 1, "z")]
+        );
     }
 }

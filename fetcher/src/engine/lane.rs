@@ -50,16 +50,15 @@ fn obtain(run: &Run, content: &Content) -> Result<(), FetchError> {
             run.progress.reused(content.remote.size);
         }
         Found::Nowhere => {
-            let first = fetch(run, content)?;
-            first.stage(&run.store.staged(&run.id, &content.remote.path))?;
-            run.reuse
-                .stage(&run.store, content, &run.store.staged(&run.id, &content.remote.path))?;
+            let first = run.store.staged(&run.arrangement.id, &content.place);
+            fetch(run, content)?.stage(&first)?;
+            run.reuse.stage(&run.store, content, &first)?;
             run.any_staged.store(true, Ordering::Release);
         }
     }
     run.progress.reused(content.duplicate_bytes());
     run.progress.verified(content.duplicate_bytes());
-    for _ in &content.paths {
+    for _ in 0..content.files {
         run.progress.file_done();
     }
     Ok(())

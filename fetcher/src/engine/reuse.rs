@@ -39,7 +39,7 @@ impl Reuse {
         for manifest in published(store.root())? {
             let folder = store.root().join(manifest.folder());
             for file in manifest.files {
-                let path = folder.join(file.path.as_str());
+                let path = folder.join(file.place().as_str());
                 if size_of_plain_file(&path) == Some(file.size) {
                     found.entry((file.digest, file.size)).or_default().push(path);
                 }
@@ -56,9 +56,8 @@ impl Reuse {
         let size = content.remote.size;
         self.published.contains_key(&(content.remote.digest, size))
             || content
-                .paths
-                .iter()
-                .any(|path| size_of_plain_file(&store.staged(&self.id, path)) == Some(size))
+                .places()
+                .any(|place| size_of_plain_file(&store.staged(&self.id, place)) == Some(size))
     }
 
     /// Looks for a content, proves it and stages it.
@@ -70,10 +69,9 @@ impl Reuse {
         stop: &CancellationToken,
     ) -> Result<Found, FetchError> {
         let size = content.remote.size;
-        let staged = |path| store.staged(&self.id, path);
+        let staged = |place| store.staged(&self.id, place);
         if let Some(first) = content
-            .paths
-            .iter()
+            .places()
             .map(staged)
             .find(|path| size_of_plain_file(path) == Some(size))
         {
@@ -101,7 +99,7 @@ impl Reuse {
         stop: &CancellationToken,
     ) -> Result<bool, FetchError> {
         let folder = store.revision(&self.id);
-        let paths: Vec<_> = content.paths.iter().map(|path| folder.join(path.as_str())).collect();
+        let paths: Vec<_> = content.places().map(|place| folder.join(place.as_str())).collect();
         if paths
             .iter()
             .any(|path| size_of_plain_file(path) != Some(content.remote.size))
@@ -125,19 +123,19 @@ impl Reuse {
         Ok(true)
     }
 
-    /// Stages every file of a content from one proven file.
+    /// Stages a content in all of its places from one proven file.
     pub(super) fn stage(&self, store: &Store, content: &Content, from: &Path) -> Result<(), StorageError> {
-        for path in &content.paths {
-            if size_of_plain_file(&store.staged(&self.id, path)) != Some(content.remote.size) {
-                store.stage_clone(&self.id, path, &content.remote.digest, from)?;
+        for place in content.places() {
+            if size_of_plain_file(&store.staged(&self.id, place)) != Some(content.remote.size) {
+                store.stage_clone(&self.id, place, &content.remote.digest, from)?;
             }
         }
         Ok(())
     }
 
-    /// Stages a content that is in place, because another one of its revision is not.
+    /// Stages a content that is in place, because something else of its revision is not.
     pub(super) fn stage_in_place(&self, store: &Store, content: &Content) -> Result<(), StorageError> {
-        let from = store.revision(&self.id).join(content.remote.path.as_str());
+        let from = store.revision(&self.id).join(content.place.as_str());
         self.stage(store, content, &from)
     }
 }

@@ -80,7 +80,9 @@ mod tests {
                 digest: ContentDigest::Sha256([byte; 32]),
             };
             Content {
-                paths: vec![remote.path.clone()],
+                files: 1,
+                place: remote.path.clone(),
+                further: Vec::new(),
                 remote,
             }
         };
@@ -91,7 +93,7 @@ mod tests {
         ];
         let reuse = Reuse::survey(&store, "abc").unwrap();
         assert_eq!(needed(&store, &contents, &reuse), 1430);
-        let staged = |content: &Content| store.staged("abc", &content.remote.path);
+        let staged = |content: &Content| store.staged("abc", &content.place);
         create_folders(staged(&contents[0]).parent().unwrap()).unwrap();
         std::fs::write(staged(&contents[0]), [0; 1000]).unwrap();
         std::fs::write(staged(&contents[1]), [0; 399]).unwrap();

@@ -2,11 +2,12 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use rustix::fs::OFlags;
 
+use super::{Link, Note};
 use crate::error::StorageError;
 
 /// Makes a folder and those above it.
@@ -31,17 +32,55 @@ pub(crate) fn size_of_plain_file(path: &Path) -> Option<u64> {
     metadata.is_file().then_some(metadata.len())
 }
 
+/// Whether a link is there and leads where it should.
+pub(crate) fn leads(folder: &Path, link: &Link) -> bool {
+    fs::read_link(folder.join(link.path.as_str())).is_ok_and(|target| target == Path::new(&link.target))
+}
+
+/// Whether a note is there and says what it should.
+pub(crate) fn says(folder: &Path, note: &Note) -> bool {
+    let path = folder.join(note.path.as_str());
+    size_of_plain_file(&path) == Some(note.text.len() as u64)
+        && fs::read(&path).is_ok_and(|text| text == note.text.as_bytes())
+}
+
+/// Sets a link. Its name becomes durable with its folder.
+pub(super) fn set_link(folder: &Path, link: &Link) -> Result<(), StorageError> {
+    if leads(folder, link) {
+        return Ok(());
+    }
+    let path = folder.join(link.path.as_str());
+    make_way(&path)?;
+    symlink(&link.target, &path).map_err(StorageError::at("link", &path))
+}
+
+/// Writes a note. Its name becomes durable with its folder.
+pub(super) fn set_note(folder: &Path, note: &Note) -> Result<(), StorageError> {
+    let path = folder.join(note.path.as_str());
+    make_way(&path)?;
+    File::create(&path)
+        .and_then(|mut file| {
+            file.write_all(note.text.as_bytes())?;
+            file.sync_all()
+        })
+        .map_err(StorageError::at("write", &path))
+}
+
+/// Makes the folder of something new, and removes what has its name.
+fn make_way(path: &Path) -> Result<(), StorageError> {
+    if let Some(folder) = path.parent() {
+        create_folders(folder)?;
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StorageError::at("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Gives a proven file a second name, or a second copy where the file system has no such thing. The copy is made
 /// under a temporary name: a name that counts as proven never holds half a file.
 pub(crate) fn clone_file(from: &Path, to: &Path, temporary: &Path) -> Result<(), StorageError> {
-    if let Some(folder) = to.parent() {
-        create_folders(folder)?;
-    }
-    if let Err(error) = fs::remove_file(to)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(StorageError::at("remove", to)(error));
-    }
+    make_way(to)?;
     if fs::hard_link(from, to).is_ok() {
         return Ok(());
     }

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use modelcache_crds::names::CURRENT;
 use serde::{Deserialize, Serialize};
 
-use super::{OWN, REVISIONS, revision_id};
+use super::{Arrangement, Link, Note, OWN, REVISIONS};
 use crate::digest::ContentDigest;
 use crate::error::StorageError;
-use crate::manifest::manifest_digest;
 use crate::path::FilePath;
 use crate::source::RemoteFile;
 
@@ -26,14 +25,23 @@ pub struct StoredManifest {
     pub digest: String,
     /// Every file.
     pub files: Vec<StoredFile>,
+    /// What leads to them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
+    /// What stands beside them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
 }
 
 /// A file of a stored manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredFile {
-    /// Below the revision's folder.
+    /// As it is listed.
     pub path: FilePath,
+    /// Where its bytes are below the revision's folder, when not at its path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<FilePath>,
     /// Bytes.
     pub size: u64,
     /// What its bytes hash to.
@@ -42,19 +50,30 @@ pub struct StoredFile {
     pub source: String,
 }
 
+impl StoredFile {
+    /// Where its bytes are, below the revision's folder.
+    #[must_use]
+    pub fn place(&self) -> &FilePath {
+        self.place.as_ref().unwrap_or(&self.path)
+    }
+}
+
 impl StoredManifest {
-    pub(super) fn new(revision: &str, files: &[RemoteFile], source: &str) -> Self {
-        let stored = |file: &RemoteFile| StoredFile {
+    pub(super) fn new(revision: &str, files: &[RemoteFile], source: &str, arrangement: Arrangement) -> Self {
+        let stored = |(file, place): (&RemoteFile, FilePath)| StoredFile {
             path: file.path.clone(),
+            place: (place != file.path).then_some(place),
             size: file.size,
             digest: file.digest,
             source: source.to_owned(),
         };
         Self {
-            id: revision_id(revision, files),
+            id: arrangement.id,
             revision: revision.to_owned(),
-            digest: manifest_digest(files),
-            files: files.iter().map(stored).collect(),
+            digest: arrangement.digest,
+            files: files.iter().zip(arrangement.places).map(stored).collect(),
+            links: arrangement.links,
+            notes: arrangement.notes,
         }
     }
 

@@ -12,23 +12,26 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::disk::{
-    create_folders, make_read_only, make_searchable, remove_tree, size_of_plain_file, sync_folder, write_whole,
+    create_folders, leads, make_read_only, make_searchable, remove_tree, says, set_link, set_note, size_of_plain_file,
+    sync_folder, write_whole,
 };
 use super::manifest::manifest_path;
-use super::{PublishedPath, REVISIONS, Store, StoredManifest};
+use super::{PublishedPath, REVISIONS, Store, StoredFile, StoredManifest};
 use crate::error::StorageError;
 
 pub(super) fn publish(store: &Store, manifest: &StoredManifest) -> Result<PublishedPath, StorageError> {
     let staging = store.staging(&manifest.id);
     let revision = store.revision(&manifest.id);
     if staging.exists() {
-        require_complete(&staging, manifest)?;
+        require_files(&staging, manifest)?;
+        lay_out(&staging, manifest)?;
         settle(&staging, manifest)?;
         // The manifest first: a folder below `revisions` always has one.
         write_manifest(store, manifest)?;
         move_into_place(store, &staging, &revision)?;
     } else {
-        require_complete(&revision, manifest)?;
+        require_files(&revision, manifest)?;
+        require_layout(&revision, manifest)?;
         write_manifest(store, manifest)?;
         // It may have been moved there by a run that was killed before the name was durable.
         sync_folder(&store.root().join(REVISIONS))?;
@@ -39,9 +42,9 @@ pub(super) fn publish(store: &Store, manifest: &StoredManifest) -> Result<Publis
 }
 
 /// Refuses a folder in which a file is missing or has another size.
-fn require_complete(folder: &Path, manifest: &StoredManifest) -> Result<(), StorageError> {
+fn require_files(folder: &Path, manifest: &StoredManifest) -> Result<(), StorageError> {
     for file in &manifest.files {
-        let path = folder.join(file.path.as_str());
+        let path = folder.join(file.place().as_str());
         if size_of_plain_file(&path) != Some(file.size) {
             let missing = io::Error::new(io::ErrorKind::NotFound, "it is not there with its size; fetch again");
             return Err(StorageError::at("publish", &path)(missing));
@@ -50,13 +53,30 @@ fn require_complete(folder: &Path, manifest: &StoredManifest) -> Result<(), Stor
     Ok(())
 }
 
+/// Refuses a folder that lacks something beside its files.
+fn require_layout(folder: &Path, manifest: &StoredManifest) -> Result<(), StorageError> {
+    let links = manifest.links.iter().filter(|link| !leads(folder, link));
+    let notes = manifest.notes.iter().filter(|note| !says(folder, note));
+    let wrong = links.map(|link| &link.path).chain(notes.map(|note| &note.path)).next();
+    wrong.map_or(Ok(()), |path| {
+        let missing = io::Error::new(io::ErrorKind::NotFound, "it is not as its layout wants it; fetch again");
+        Err(StorageError::at("publish", &folder.join(path.as_str()))(missing))
+    })
+}
+
+/// Writes what stands beside the files. Names are made durable when the folder is settled.
+fn lay_out(folder: &Path, manifest: &StoredManifest) -> Result<(), StorageError> {
+    manifest.links.iter().try_for_each(|link| set_link(folder, link))?;
+    manifest.notes.iter().try_for_each(|note| set_note(folder, note))
+}
+
 /// Removes what is not of the manifest, opens the rest to readers and makes every name durable.
 fn settle(folder: &Path, manifest: &StoredManifest) -> Result<(), StorageError> {
-    let files: BTreeSet<PathBuf> = manifest
-        .files
-        .iter()
-        .map(|file| folder.join(file.path.as_str()))
-        .collect();
+    let files = manifest.files.iter().map(StoredFile::place);
+    let files = files.chain(manifest.notes.iter().map(|note| &note.path));
+    let files: BTreeSet<PathBuf> = files.map(|path| folder.join(path.as_str())).collect();
+    let links = manifest.links.iter().map(|link| folder.join(link.path.as_str()));
+    let links: BTreeSet<PathBuf> = links.collect();
     let mut pending = vec![folder.to_owned()];
     while let Some(current) = pending.pop() {
         for entry in fs::read_dir(&current).map_err(StorageError::at("read", &current))? {
@@ -66,7 +86,7 @@ fn settle(folder: &Path, manifest: &StoredManifest) -> Result<(), StorageError> 
                 pending.push(path);
             } else if files.contains(&path) {
                 make_read_only(&path)?;
-            } else {
+            } else if !links.contains(&path) {
                 fs::remove_file(&path).map_err(StorageError::at("remove", &path))?;
             }
         }

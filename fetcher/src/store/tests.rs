@@ -25,7 +25,7 @@ fn stage(store: &Store, id: &str, file: &RemoteFile, content: &[u8]) {
 
 fn staged(store: &Store, revision: &str, contents: &[(&str, &[u8])]) -> Vec<RemoteFile> {
     let files: Vec<_> = contents.iter().map(|(path, content)| remote(path, content)).collect();
-    let id = revision_id(revision, &files);
+    let id = store.arrange(revision, &files).id;
     for (file, (_, content)) in files.iter().zip(contents) {
         stage(store, &id, file, content);
     }
@@ -75,7 +75,7 @@ fn an_incomplete_revision_is_not_published_and_current_stays() {
     store.publish("old", &old, "hub").unwrap();
     let mut files = staged(&store, "new", &[("a", b"1")]);
     files.push(remote("b", b"2"));
-    let id = revision_id("new", &files);
+    let id = store.arrange("new", &files).id;
     stage(&store, &id, &files[0], b"1");
     store.publish("new", &files, "hub").unwrap_err();
     assert!(!folder.path().join("revisions").join(&id).exists());
@@ -117,6 +117,111 @@ fn a_damaged_revision_is_exchanged_for_a_sound_one() {
     assert!(!folder.path().join(".modelcache/swap").exists());
 }
 
+/// A store in the layout of the hub's cache, with two files of the same bytes and one of its own staged.
+fn staged_cache(root: &Path) -> (Store, Vec<RemoteFile>) {
+    let layout = Layout::HuggingFaceCache(HubCache::new("org/name", "main").unwrap());
+    let store = Store::open(root).unwrap().with_layout(layout);
+    let contents: [(&str, &[u8]); 3] = [
+        ("config.json", b"{}"),
+        ("sub/copy.json", b"{}"),
+        ("weights.bin", b"1234"),
+    ];
+    let files: Vec<_> = contents.iter().map(|(path, content)| remote(path, content)).collect();
+    let arrangement = store.arrange("abc", &files);
+    for (place, (_, content)) in arrangement.places.iter().zip(contents) {
+        let path = store.staged(&arrangement.id, place);
+        create_folders(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    (store, files)
+}
+
+/// Everything in a folder that is no folder: what a file holds, or where a link leads.
+fn contents_below(folder: &Path) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(current) = folders.pop() {
+        for entry in fs::read_dir(current).unwrap() {
+            let path = entry.unwrap().path();
+            let kind = fs::symlink_metadata(&path).unwrap().file_type();
+            let name = path.strip_prefix(folder).unwrap().display().to_string();
+            if kind.is_dir() {
+                folders.push(path);
+            } else if kind.is_symlink() {
+                found.push((name, fs::read_link(&path).unwrap().display().to_string()));
+            } else {
+                found.push((name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_layout_is_published_with_its_links_and_notes_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, files) = staged_cache(folder.path());
+    // As a publication that was cut short may leave them, and worse.
+    let staging = store
+        .staging(&store.arrange("abc", &files).id)
+        .join("models--org--name");
+    for (path, text) in [
+        ("refs/main", "ab"),
+        ("snapshots/abc/stranger", "?"),
+        ("snapshots/abc/weights.bin", "?"),
+    ] {
+        create_folders(staging.join(path).parent().unwrap()).unwrap();
+        fs::write(staging.join(path), text).unwrap();
+    }
+    std::os::unix::fs::symlink("../../../elsewhere", staging.join("snapshots/abc/config.json")).unwrap();
+    std::os::unix::fs::symlink("main", staging.join("refs/stranger")).unwrap();
+    store.publish("abc", &files, "hub").unwrap();
+
+    let model = folder.path().join("current/models--org--name");
+    let (braces, numbers) = (files[0].digest.hex(), files[2].digest.hex());
+    let entry = |path: &str, holds: String| (path.to_owned(), holds);
+    let mut wanted = [
+        entry(&format!("blobs/{braces}"), "{}".to_owned()),
+        entry(&format!("blobs/{numbers}"), "1234".to_owned()),
+        entry("refs/main", "abc".to_owned()),
+        entry("snapshots/abc/config.json", format!("../../blobs/{braces}")),
+        entry("snapshots/abc/sub/copy.json", format!("../../../blobs/{braces}")),
+        entry("snapshots/abc/weights.bin", format!("../../blobs/{numbers}")),
+    ];
+    wanted.sort();
+    assert_eq!(contents_below(&model), wanted);
+    assert_eq!(
+        fs::read_to_string(model.join("snapshots/abc/sub/copy.json")).unwrap(),
+        "{}"
+    );
+    let mode = |path: &str| fs::metadata(model.join(path)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode("refs/main"), mode("snapshots/abc/config.json")), (0o444, 0o444));
+    assert_eq!((mode("refs"), mode("snapshots/abc/sub")), (0o755, 0o755));
+    let manifest = current(folder.path()).unwrap().unwrap();
+    assert_eq!(
+        (manifest.files.len(), manifest.links.len(), manifest.notes.len()),
+        (3, 3, 1)
+    );
+    assert_eq!(manifest.digest, crate::manifest::manifest_digest(&files));
+}
+
+#[test]
+fn a_published_layout_that_lacks_a_link_is_not_published_again_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, files) = staged_cache(folder.path());
+    store.publish("abc", &files, "hub").unwrap();
+    assert!(store.is_laid_out(&store.arrange("abc", &files)));
+    store.publish("abc", &files, "hub").unwrap();
+    let link = folder
+        .path()
+        .join("current/models--org--name/snapshots/abc/sub/copy.json");
+    fs::remove_file(&link).unwrap();
+    assert!(!store.is_laid_out(&store.arrange("abc", &files)));
+    let error = store.publish("abc", &files, "hub").unwrap_err();
+    assert!(error.to_string().contains("fetch again"), "{error}");
+}
+
 #[test]
 fn an_exchange_in_steps_that_is_cut_short_leaves_the_sound_revision_staged() {
     let folder = tempfile::tempdir().unwrap();
@@ -148,7 +253,7 @@ fn what_is_not_of_the_manifest_is_not_published() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let files = staged(&store, "abc", &[("a", b"1")]);
-    fs::write(store.staging(&revision_id("abc", &files)).join("stranger"), b"?").unwrap();
+    fs::write(store.staging(&store.arrange("abc", &files).id).join("stranger"), b"?").unwrap();
     store.publish("abc", &files, "hub").unwrap();
     assert!(!folder.path().join("current/stranger").exists());
 }
@@ -159,7 +264,7 @@ fn what_is_not_of_the_manifest_is_not_published() {
 #[case("main", "main-")]
 #[case("", "")]
 fn an_id_is_one_safe_segment(#[case] revision: &str, #[case] start: &str) {
-    let id = revision_id(revision, &[]);
+    let id = Layout::AsListed.arrange(revision, &[]).id;
     assert!(id.starts_with(start), "{id}");
     assert_eq!(id.len(), start.len() + 12);
 }
@@ -167,7 +272,7 @@ fn an_id_is_one_safe_segment(#[case] revision: &str, #[case] start: &str) {
 proptest! {
     #[test]
     fn an_id_is_a_plain_path_segment_whatever_the_revision(revision in "\\PC{0,100}") {
-        let id = revision_id(&revision, &[]);
+        let id = Layout::AsListed.arrange(&revision, &[]).id;
         prop_assert!(FilePath::parse(&id).is_ok_and(|path| !path.as_str().contains('/')), "{}", id);
     }
 }

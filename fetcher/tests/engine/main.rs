@@ -8,6 +8,7 @@
 mod faults;
 mod hub;
 mod integrity;
+mod layouts;
 mod origins;
 mod resume;
 mod reuse;

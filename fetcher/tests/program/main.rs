@@ -3,6 +3,7 @@
 
 mod command_line;
 mod conversation;
+mod layouts;
 mod local;
 mod mirrors;
 mod model_scope;

@@ -1,0 +1,156 @@
+//! The layouts a model is published in, as the program's options choose them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use pretty_assertions::assert_eq;
+use rstest::rstest;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::scripted::{Scripted, answer, json};
+
+const COMMIT: &str = "b45ef6fec89518d314f546fd6c3025367b721684";
+
+/// `config.json` is `Hello, World!`, and `empty` and `sub/empty` are empty.
+const FILES: &str = r#"[
+    {"type":"file","oid":"b45ef6fec89518d314f546fd6c3025367b721684","size":13,"path":"config.json"},
+    {"type":"file","oid":"e69de29bb2d1d6434b8b29ae775ad8c2e48c5391","size":0,"path":"empty"},
+    {"type":"directory","oid":"","size":0,"path":"sub"},
+    {"type":"file","oid":"e69de29bb2d1d6434b8b29ae775ad8c2e48c5391","size":0,"path":"sub/empty"}
+]"#;
+
+struct Room {
+    hub: Scripted,
+    folder: TempDir,
+}
+
+impl Room {
+    /// A hub that knows a revision, as it stands in a URL.
+    async fn new(revision: &str) -> Self {
+        let hub = Scripted::start().await;
+        let resolved = json(&format!(r#"{{"sha":"{COMMIT}"}}"#));
+        hub.on(&format!("GET /api/models/org/name/revision/{revision}"), [resolved]);
+        let tree = format!("GET /api/models/org/name/tree/{COMMIT}?recursive=true&expand=false");
+        hub.on(&tree, [json(FILES)]);
+        for method in ["HEAD", "GET"] {
+            let file = |path: &str| format!("{method} /org/name/resolve/{COMMIT}/{path}");
+            hub.on(&file("config.json"), [answer(200).body(b"Hello, World!")]);
+            hub.on(&file("empty"), [answer(200)]);
+            hub.on(&file("sub/empty"), [answer(200)]);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        Self { hub, folder }
+    }
+
+    async fn run(&self, command: &str, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_modelcache-fetcher"))
+            .arg(command)
+            .args(args)
+            .env_clear()
+            .env("HF_ENDPOINT", &self.hub.url)
+            .output()
+            .await
+            .unwrap()
+    }
+
+    fn root(&self) -> String {
+        self.folder.path().join("models").to_str().unwrap().to_owned()
+    }
+
+    async fn fetch(&self, source: &str, options: &[&str]) -> Output {
+        self.run("fetch", &[&[source, &self.root()], options].concat()).await
+    }
+
+    fn model(&self) -> PathBuf {
+        Path::new(&self.root()).join("current/models--org--name")
+    }
+}
+
+fn said(output: &Output) -> String {
+    [&output.stdout, &output.stderr]
+        .map(|bytes| String::from_utf8_lossy(bytes))
+        .concat()
+}
+
+#[tokio::test]
+async fn a_pull_request_is_found_in_the_hubs_cache_by_its_own_name() {
+    let room = Room::new("refs%2Fpr%2F1").await;
+    let options = ["--layout", "hugging-face-cache", "--json"];
+    let output = room.fetch("org/name@refs/pr/1", &options).await;
+    assert!(output.status.success(), "{}", said(&output));
+    let snapshot = room.model().join("snapshots").join(COMMIT);
+    assert_eq!(
+        fs::read_to_string(snapshot.join("config.json")).unwrap(),
+        "Hello, World!"
+    );
+    assert_eq!(fs::read_to_string(snapshot.join("sub/empty")).unwrap(), "");
+    assert_eq!(fs::read_to_string(room.model().join("refs/refs/pr/1")).unwrap(), COMMIT);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["path"], &report["files"]), (&"current".into(), &3.into()));
+    // Manifest and digest are those of the listing, whatever the layout.
+    let output = room.fetch("org/name@refs/pr/1", &["--json"]).await;
+    let plain: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(plain["digest"], report["digest"]);
+    assert_eq!(plain["bytesFetched"], 0);
+}
+
+#[tokio::test]
+async fn a_commit_is_found_by_the_name_that_is_given_for_it() {
+    let room = Room::new(COMMIT).await;
+    let source = format!("org/name@{COMMIT}");
+    let output = room.fetch(&source, &["--layout", "hugging-face-cache"]).await;
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(!room.model().join("refs").exists(), "a commit is found without");
+    let options = ["--layout", "hugging-face-cache", "--ref", "main"];
+    let output = room.fetch(&source, &options).await;
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(fs::read_to_string(room.model().join("refs/main")).unwrap(), COMMIT);
+}
+
+#[tokio::test]
+async fn verify_names_what_is_damaged_in_a_cache_and_a_fetch_mends_it() {
+    let room = Room::new("main").await;
+    let options = ["--layout", "hugging-face-cache"];
+    assert!(room.fetch("org/name", &options).await.status.success());
+    let root = room.root();
+    let verify = async || room.run("verify", &[&root]).await;
+    assert!(verify().await.status.success());
+
+    let link = room.model().join("snapshots").join(COMMIT).join("sub/empty");
+    fs::remove_file(&link).unwrap();
+    let blob = room.model().join("blobs").join(COMMIT);
+    fs::remove_file(&blob).unwrap();
+    fs::write(&blob, "Hello, world!").unwrap();
+    let output = verify().await;
+    assert_eq!(output.status.code(), Some(40));
+    let told = said(&output);
+    let both = [
+        format!("blobs/{COMMIT} (config.json): hashes to"),
+        format!("snapshots/{COMMIT}/sub/empty: is no link to ../../../blobs/"),
+    ];
+    assert!(both.iter().all(|line| told.contains(line)), "{told}");
+    assert!(told.contains("2 of 7 published files are damaged"), "{told}");
+
+    assert!(room.fetch("org/name", &options).await.status.success());
+    assert!(verify().await.status.success());
+}
+
+#[rstest]
+#[case::cache_of_a_list("https://localhost/SHA256SUMS", &["--layout", "hugging-face-cache"], "for models of the hub")]
+#[case::ollama_of_the_hub("org/name", &["--layout", "ollama"], "for models of Ollama's registry")]
+#[case::name_without_cache("org/name", &["--ref", "main"], "--ref names a model")]
+#[tokio::test]
+async fn what_does_not_go_together_is_told_before_anything_is_asked(
+    #[case] source: &str,
+    #[case] options: &[&str],
+    #[case] says: &str,
+) {
+    let room = Room::new("main").await;
+    let output = room.fetch(source, options).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains(says), "{}", said(&output));
+    assert_eq!(room.hub.asked(), []);
+    assert!(!Path::new(&room.root()).exists());
+}
