@@ -1,4 +1,5 @@
 //! A server that speaks the Hugging Face Hub's protocol over plain HTTP, misbehaves on demand, and counts every byte.
+//! The same models can be had in ModelScope's words.
 //!
 //! Two listeners make two origins: the hub itself, and the "CDN" that large files are redirected to by signed URL.
 //! Everything that the admin API under `/_admin/` can do, a Rust test can do on [`Hub`] in process.
@@ -13,6 +14,7 @@ mod gzip;
 mod listener;
 mod listing;
 mod model;
+mod model_scope;
 mod pace;
 mod range;
 mod resolve;

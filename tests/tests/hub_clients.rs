@@ -1,13 +1,15 @@
-//! The official client of the Hugging Face Hub, `hf`, downloads from the hub of the tests: so that hub is one.
+//! The official clients of the Hugging Face Hub and of ModelScope download from the hub of the tests: so that hub is
+//! both.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use modelcache_tests::hub::{Access, Hub, HubConfig};
+use modelcache_tests::hub::{Access, Hub, HubConfig, RequestStats};
 
-const VERSION: &str = "2.4.0";
+const HUGGINGFACE_HUB: (&str, &str) = ("huggingface_hub", "2.4.0");
+const MODELSCOPE: (&str, &str) = ("modelscope", "1.40.2");
 const MODEL: &str = "org/model";
 
 fn run(command: &mut Command) -> (bool, String) {
@@ -16,22 +18,23 @@ fn run(command: &mut Command) -> (bool, String) {
     (output.status.success(), text.concat())
 }
 
-/// A Python that has the client in a known version, installed once per machine into the project's cache.
-fn python() -> PathBuf {
+/// A Python that has a client in a known version, installed once per machine into the project's cache.
+fn python((package, version): (&str, &str)) -> PathBuf {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let cache = variable("MODELCACHE_CACHE")
         .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("modelcache")))
         .or_else(|| variable("HOME").map(|home| home.join(".cache/modelcache")))
         .unwrap();
-    let environment = cache.join(format!("tools/huggingface-hub-{VERSION}"));
+    let name = package.replace('_', "-");
+    let environment = cache.join(format!("tools/{name}-{version}"));
     let program = environment.join("bin/python3");
     if !program.exists() {
-        let staged = cache.join(format!("tools/.huggingface-hub-{}", std::process::id()));
+        let staged = cache.join(format!("tools/.{name}-{}", std::process::id()));
         let (made, said) = run(Command::new("python3").args(["-m", "venv"]).arg(&staged));
         assert!(made, "{said}");
-        let package = format!("huggingface_hub=={VERSION}");
+        let wanted = format!("{package}=={version}");
         let pip = staged.join("bin/python3");
-        let (installed, said) = run(Command::new(pip).args(["-m", "pip", "install", "--quiet", &package]));
+        let (installed, said) = run(Command::new(pip).args(["-m", "pip", "install", "--quiet", &wanted]));
         assert!(installed, "{said}");
         // Another run may have been quicker.
         let _ = std::fs::rename(&staged, &environment);
@@ -67,7 +70,7 @@ impl Downloads {
     }
 
     async fn download(&self, arguments: &[&str]) -> (bool, String) {
-        let mut command = Command::new(python());
+        let mut command = Command::new(python(HUGGINGFACE_HUB));
         command
             // Not the script `hf`, which holds the path it was installed at.
             .args(["-m", "huggingface_hub.cli.hf", "download", MODEL, "--local-dir"])
@@ -109,4 +112,61 @@ async fn the_official_client_understands_refusals_and_tokens() {
     let (done, said) = downloads.download(&["--token", "hf_friend"]).await;
     assert!(done, "{said}");
     assert_eq!(downloads.hub.stats().credentials_at_cdn, 0);
+}
+
+/// What ModelScope's client downloads into a folder, and what it says.
+async fn download_from_model_scope(hub: &Hub, folder: &Path, token: Option<&str>) -> (bool, String) {
+    let mut command = Command::new(python(MODELSCOPE));
+    command
+        .args(["-m", "modelscope_hub.cli.main", "download", MODEL, "--local-dir"])
+        .arg(folder.join("model"))
+        .env("MODELSCOPE_ENDPOINT", hub.endpoint())
+        .env("MODELSCOPE_CACHE", folder.join("cache"))
+        .env("HOME", folder)
+        .env("MODELSCOPE_DOWNLOAD_PARALLEL_WORKERS", "4")
+        .env("MODELSCOPE_DOWNLOAD_PARALLEL_THRESHOLD_MB", "1")
+        .env("MODELSCOPE_DOWNLOAD_PART_SIZE_MB", "1")
+        .env("MODELSCOPE_API_TOKEN", token.unwrap_or_default());
+    tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_client_of_modelscope_downloads_every_file_from_the_same_hub() {
+    let hub = Hub::start(HubConfig::default()).await.unwrap();
+    let files = [
+        ("config.json", b"{}".to_vec()),
+        ("model.safetensors", vec![7; 3 << 20]),
+        ("sub/folder/a b.txt", b"text".to_vec()),
+    ];
+    hub.commit_bytes(MODEL, "master", files.clone()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (done, said) = download_from_model_scope(&hub, folder.path(), None).await;
+    assert!(done, "{said}");
+    for (name, bytes) in files {
+        assert!(
+            std::fs::read(folder.path().join("model").join(name)).unwrap() == bytes,
+            "{name}"
+        );
+    }
+    // It asks for parts, and is answered with status 200 and a range.
+    let parts = |request: &&RequestStats| request.range.is_some() && request.status == 200;
+    assert!(
+        hub.stats().log.iter().filter(parts).count() > 1,
+        "{:?}",
+        hub.stats().log
+    );
+}
+
+#[tokio::test]
+async fn the_client_of_modelscope_is_let_in_with_its_token_alone() {
+    let hub = Hub::start(HubConfig::default()).await.unwrap();
+    let files = [("model.safetensors", vec![7; 1 << 20])];
+    hub.commit_bytes(MODEL, "master", files).await.unwrap();
+    hub.set_access(MODEL, Access::Private).unwrap();
+    hub.grant("ms-friend", &[MODEL]);
+    let folder = tempfile::tempdir().unwrap();
+    let (done, said) = download_from_model_scope(&hub, folder.path(), None).await;
+    assert!(!done, "{said}");
+    let (done, said) = download_from_model_scope(&hub, folder.path(), Some("ms-friend")).await;
+    assert!(done, "{said}");
 }

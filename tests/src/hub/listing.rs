@@ -1,6 +1,7 @@
 //! Model information, branches, and listings in pages.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::http::header::{HOST, LINK};
@@ -14,7 +15,7 @@ use super::answer::{Refusal, X_REPO_COMMIT, set};
 use super::faults::{Effects, Fault};
 use super::model::{Commit, Storage, StoredFile, git_object_sha1};
 use super::route::query_parameter;
-use super::state::State;
+use super::state::{Found, State};
 
 const HIDDEN: &str = "****************************************************************";
 
@@ -77,22 +78,11 @@ pub(crate) fn tree(
         Ok(found) => found,
         Err(refused) => return refused.into_response(),
     };
+    let hidden = is_hidden(&found, effects);
     let query = parts.uri.query();
     let recursive = query_parameter(query, "recursive").is_some_and(|value| matches!(&*value, "true" | "True" | "1"));
-    let hidden = found.sight == Sight::HashesHidden || effects.has(&Fault::HiddenHashes);
-    let gated = matches!(
-        found.access,
-        Access::Gated(GatedListing::Open | GatedListing::HashesHidden)
-    );
-    let mut entries = entries(&found.commit, folder, recursive, |file| Hashes {
-        hidden,
-        xet: state.xet_headers.then(|| {
-            if hidden || gated {
-                HIDDEN.to_owned()
-            } else {
-                xet_hash(file)
-            }
-        }),
+    let mut entries = entries(&found.commit, folder, recursive, |file| {
+        hashes(state, &found, hidden, file)
     });
     if entries.is_empty() && !folder.is_empty() {
         return Refusal::new(
@@ -130,6 +120,30 @@ pub(crate) fn tree(
     response
 }
 
+/// Some files by name: the form in the body says which.
+pub(crate) fn paths(
+    state: &State,
+    parts: &Parts,
+    effects: &Effects,
+    model: &str,
+    revision: &str,
+    form: &[u8],
+) -> Response {
+    let found = match state.find(&parts.headers, model, revision, Wanted::Listing) {
+        Ok(found) => found,
+        Err(refused) => return refused.into_response(),
+    };
+    let hidden = is_hidden(&found, effects);
+    let entries: Vec<Value> = url::form_urlencoded::parse(form)
+        .filter(|(key, _)| key == "paths")
+        .filter_map(|(_, path)| found.commit.files.get(&*path))
+        .map(|file| file_entry(file, &hashes(state, &found, hidden, file)))
+        .collect();
+    let mut response = Json(entries).into_response();
+    set(&mut response, X_REPO_COMMIT, &found.commit.id);
+    response
+}
+
 /// The same listing from an entry on; the cursor is opaque to clients.
 fn next_page(parts: &Parts, start: usize) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
@@ -155,14 +169,40 @@ struct Hashes {
     xet: Option<String>,
 }
 
-fn entries(commit: &Commit, folder: &str, recursive: bool, hashes: impl Fn(&StoredFile) -> Hashes) -> Vec<Value> {
+fn is_hidden(found: &Found, effects: &Effects) -> bool {
+    found.sight == Sight::HashesHidden || effects.has(&Fault::HiddenHashes)
+}
+
+fn hashes(state: &State, found: &Found, hidden: bool, file: &StoredFile) -> Hashes {
+    let gated = matches!(
+        found.access,
+        Access::Gated(GatedListing::Open | GatedListing::HashesHidden)
+    );
+    Hashes {
+        hidden,
+        xet: state.xet_headers.then(|| {
+            if hidden || gated {
+                HIDDEN.to_owned()
+            } else {
+                xet_hash(file)
+            }
+        }),
+    }
+}
+
+/// The files and folders in a folder, or below it.
+pub(crate) fn walk<'a>(
+    commit: &'a Commit,
+    folder: &str,
+    recursive: bool,
+) -> (Vec<&'a Arc<StoredFile>>, BTreeSet<String>) {
     let prefix = if folder.is_empty() {
         String::new()
     } else {
         format!("{folder}/")
     };
     let mut directories = BTreeSet::new();
-    let mut entries: BTreeMap<String, Value> = BTreeMap::new();
+    let mut files = Vec::new();
     for (path, file) in &commit.files {
         let Some(below) = path.strip_prefix(&prefix) else {
             continue;
@@ -175,9 +215,18 @@ fn entries(commit: &Commit, folder: &str, recursive: bool, hashes: impl Fn(&Stor
                 .map(|end| path[..*end].to_owned()),
         );
         if recursive || folders.is_empty() {
-            entries.insert(path.clone(), file_entry(file, &hashes(file)));
+            files.push(file);
         }
     }
+    (files, directories)
+}
+
+fn entries(commit: &Commit, folder: &str, recursive: bool, hashes: impl Fn(&StoredFile) -> Hashes) -> Vec<Value> {
+    let (files, directories) = walk(commit, folder, recursive);
+    let mut entries: BTreeMap<String, Value> = files
+        .into_iter()
+        .map(|file| (file.path.clone(), file_entry(file, &hashes(file))))
+        .collect();
     for directory in directories {
         let oid = git_object_sha1("tree", directory.as_bytes());
         let entry = json!({ "type": "directory", "oid": oid, "size": 0, "path": directory });

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use super::faults::Stage;
+use super::model_scope::Question;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -19,6 +20,8 @@ pub(crate) enum Route {
         revision: String,
         folder: String,
     },
+    /// Some entries of the listing of a revision.
+    Paths { model: String, revision: String },
     /// A file.
     Resolve {
         model: String,
@@ -31,6 +34,8 @@ pub(crate) enum Route {
         commit: String,
         path: String,
     },
+    /// A question in the words of ModelScope.
+    ModelScope { model: String, question: Question },
     /// The admin API.
     Admin { path: String },
     /// Anything else.
@@ -44,6 +49,7 @@ impl Route {
         match segments.as_slice() {
             ["_admin", rest @ ..] => Self::Admin { path: rest.join("/") },
             ["api", "resolve-cache", "models", rest @ ..] => resolve_cache(rest).unwrap_or(Self::Unknown),
+            ["api", "v1", "models", owner, name, rest @ ..] => model_scope(owner, name, rest),
             ["api", "models", rest @ ..] => api(rest),
             rest => resolve(rest).unwrap_or(Self::Unknown),
         }
@@ -52,8 +58,13 @@ impl Route {
     pub(crate) fn stage(&self) -> Stage {
         match self {
             Self::Info { .. } => Stage::Info,
-            Self::Tree { .. } => Stage::Tree,
+            Self::Tree { .. } | Self::Paths { .. } => Stage::Tree,
             Self::Resolve { .. } | Self::ResolveCache { .. } => Stage::Resolve,
+            Self::ModelScope { question, .. } => match question {
+                Question::Files => Stage::Tree,
+                Question::File => Stage::Resolve,
+                Question::Information | Question::Revisions => Stage::Info,
+            },
             Self::References { .. } | Self::Admin { .. } | Self::Unknown => Stage::Other,
         }
     }
@@ -81,6 +92,11 @@ fn api(segments: &[&str]) -> Route {
             revision: segments[at + 1].to_owned(),
             folder: segments[at + 2..].join("/"),
         }
+    } else if let Some(at) = marker("paths-info").filter(|at| segments.len() == at + 2) {
+        Route::Paths {
+            model: model(at),
+            revision: segments[at + 1].to_owned(),
+        }
     } else if let Some(at) = marker("revision").filter(|at| segments.len() == at + 2) {
         Route::Info {
             model: model(at),
@@ -95,6 +111,20 @@ fn api(segments: &[&str]) -> Route {
         }
     } else {
         Route::Unknown
+    }
+}
+
+fn model_scope(owner: &str, name: &str, rest: &[&str]) -> Route {
+    let question = match rest {
+        [] => Question::Information,
+        ["revisions"] => Question::Revisions,
+        ["repo", "files"] => Question::Files,
+        ["repo"] => Question::File,
+        _ => return Route::Unknown,
+    };
+    Route::ModelScope {
+        model: format!("{owner}/{name}"),
+        question,
     }
 }
 
@@ -180,6 +210,20 @@ mod tests {
             ),
             ("/gpt2/resolve/main/resolve/x", file("gpt2", "main", "resolve/x")),
             ("/org/name/raw/main/x", Route::Unknown),
+            (
+                "/api/v1/models/org/name/repo/files",
+                Route::ModelScope {
+                    model: "org/name".to_owned(),
+                    question: Question::Files,
+                },
+            ),
+            (
+                "/api/models/org/name/paths-info/main",
+                Route::Paths {
+                    model: "org/name".to_owned(),
+                    revision: "main".to_owned(),
+                },
+            ),
             (
                 "/_admin/stats",
                 Route::Admin {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State as Shared};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderName, StatusCode, Uri};
@@ -16,7 +16,9 @@ use super::listener::{SeverableListener, Severer};
 use super::listing;
 use super::route::Route;
 use super::state::State;
-use super::{admin, cdn, resolve};
+use super::{admin, cdn, model_scope, resolve};
+
+const MAX_FORM_BYTES: usize = 1 << 20;
 
 pub(crate) fn spawn_hub(listener: SeverableListener, state: Arc<State>) {
     let stopped = state.stopped.clone();
@@ -49,7 +51,7 @@ async fn answer_hub(
     if let Route::Admin { path } = route {
         return admin::answer(&state, &path, request).await;
     }
-    let (parts, _) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let (part, subject) = (route.stage(), route.subject(&path));
     let effects = state.faults.strike(part, &parts.method, subject);
@@ -69,6 +71,13 @@ async fn answer_hub(
             }
             Route::ResolveCache { model, commit, path } => {
                 resolve::cached(&state, &parts, &effects, &record, model, commit, path).await
+            }
+            Route::Paths { model, revision } => {
+                let form = to_bytes(body, MAX_FORM_BYTES).await.unwrap_or_default();
+                listing::paths(&state, &parts, &effects, model, revision, &form)
+            }
+            Route::ModelScope { model, question } => {
+                model_scope::answer(&state, &parts, &effects, &record, model, *question).await
             }
             Route::Admin { .. } | Route::Unknown => Refusal::new(
                 StatusCode::NOT_FOUND,

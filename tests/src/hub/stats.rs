@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::http::header::{AUTHORIZATION, RANGE, USER_AGENT};
+use axum::http::header::{AUTHORIZATION, COOKIE, RANGE, USER_AGENT};
 use axum::http::{HeaderMap, Method};
 use serde::{Deserialize, Serialize};
 
@@ -101,7 +101,7 @@ impl Log {
                 subject: subject.to_owned(),
                 range: text(RANGE),
                 user_agent: text(USER_AGENT),
-                credentials: headers.contains_key(AUTHORIZATION),
+                credentials: headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE),
                 status: 0,
                 bytes_sent: 0,
             },

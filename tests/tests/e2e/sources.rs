@@ -3,6 +3,7 @@
 use anyhow::{Context, ensure};
 use modelcache_crds::ModelCache;
 use modelcache_crds::conditions::{ConditionType, Reason};
+use modelcache_tests::hub::Access;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
@@ -99,6 +100,26 @@ async fn a_model_of_ollama_becomes_ready_in_the_layout_that_ollama_keeps() {
         let kept = format!("manifests/{}/{name}/1b", registry.host);
         let published = world.published("tiny", &kept).await?;
         assert_eq!(format!("sha256:{published}"), digest);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_private_model_of_modelscope_becomes_ready_with_its_token() {
+    scenario(async |world| {
+        world.serve_weights("master", WEIGHTS, 15).await;
+        world.hub.set_access(SMALL, Access::Private)?;
+        world.hub.grant("ms-friend", &[SMALL]);
+        world.apply_secret("modelscope", "token", "ms-friend\n").await?;
+        let source = json!({"modelScope": {
+            "repo": SMALL, "endpoint": world.hub.endpoint(), "tokenSecretRef": {"name": "modelscope", "key": "token"},
+        }});
+        let (cache, _) = world.ready_from("twin", source).await?;
+        let shown = cache.status.and_then(|status| status.source);
+        assert_eq!(shown, Some(format!("modelscope://{SMALL}")));
+        let published = world.published("twin", "model.safetensors").await?;
+        assert_eq!(published, sha256(&weights(WEIGHTS, 15)));
         Ok(())
     })
     .await;

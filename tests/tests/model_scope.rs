@@ -1,0 +1,77 @@
+//! The fetcher's program against the hub of the tests in ModelScope's words, from which ModelScope's own client
+//! downloads too (`hub_clients`).
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use modelcache_crds::report::FailureClass;
+use modelcache_tests::hub::{Access, Hub, HubConfig};
+use pretty_assertions::assert_eq;
+use tokio::process::Command;
+
+const MODEL: &str = "org/model";
+/// Several pieces.
+const SIZE: usize = 20 << 20;
+
+fn files() -> Vec<(&'static str, Vec<u8>)> {
+    let weights = (0..SIZE).map(|at| u8::try_from((at * at / 7 + at / 1021) % 251).unwrap());
+    vec![
+        ("config.json", b"{\"hidden_size\": 7}".to_vec()),
+        ("model.safetensors", weights.collect()),
+        ("sub/a b+c.txt", b"text".to_vec()),
+        ("sub/empty.txt", Vec::new()),
+    ]
+}
+
+/// The fetcher's program, built by cargo beside this test.
+fn fetcher() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let program = test.ancestors().nth(2).unwrap().join("modelcache-fetcher");
+    let is_there = program.exists();
+    assert!(is_there, "{}: cargo build -p modelcache-fetcher", program.display());
+    program
+}
+
+async fn fetch(hub: &Hub, folder: &Path, token: Option<&str>) -> Output {
+    Command::new(fetcher())
+        .args([
+            "fetch",
+            "modelscope://org/model",
+            "--modelscope-endpoint",
+            &hub.endpoint(),
+        ])
+        .arg(folder)
+        .env("MODELSCOPE_API_TOKEN", token.unwrap_or_default())
+        .output()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_private_model_is_published_with_its_token_and_ranges_that_come_with_status_200() {
+    let hub = Hub::start(HubConfig::default()).await.unwrap();
+    hub.commit_bytes(MODEL, "master", files()).await.unwrap();
+    hub.set_access(MODEL, Access::Private).unwrap();
+    hub.grant("ms-friend", &[MODEL]);
+    let folder = tempfile::tempdir().unwrap();
+    let output = fetch(&hub, folder.path(), None).await;
+    let class = FailureClass::AuthenticationFailed;
+    assert_eq!(output.status.code(), Some(i32::from(class.exit_code())), "{output:?}");
+    let output = fetch(&hub, folder.path(), Some("ms-friend")).await;
+    assert!(output.status.success(), "{output:?}");
+    for (name, bytes) in files() {
+        assert!(
+            std::fs::read(folder.path().join("current").join(name)).unwrap() == bytes,
+            "{name}"
+        );
+    }
+    let log = hub.stats().log;
+    assert!(
+        log.iter()
+            .any(|request| request.range.is_some() && request.bytes_sent > 1),
+        "{log:?}"
+    );
+    assert!(log.iter().all(|request| request.status != 206), "{log:?}");
+}
