@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 
 use async_trait::async_trait;
 use modelcache_crds::report::FailureClass;
-use reqwest::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue};
-use reqwest::{Method, StatusCode};
+use reqwest::header::{AUTHORIZATION, CONTENT_RANGE, COOKIE, HeaderMap, HeaderValue};
+use reqwest::{Method, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -29,6 +29,9 @@ const CUT_OFF_AT: usize = 3000;
 
 /// As ModelScope's own client: more requests for one listing than this do not end.
 const MAX_REQUESTS: usize = 5000;
+
+/// More than this is no error, whatever it says.
+const MAX_REFUSAL_BYTES: u64 = 64 << 10;
 
 /// A listing must fit into memory.
 const MAX_FILES: usize = 100_000;
@@ -82,14 +85,11 @@ impl ModelScope {
         let shown = SecretUrl::new(url);
         let body = read_body(&mut response, &shown).await?;
         let envelope = serde_json::from_slice::<Envelope>(&body);
-        let is_success = |envelope: &Envelope| {
-            envelope.success != Some(false) && envelope.code.is_none_or(|code| code == 200 || code == 0)
-        };
         match envelope {
             Ok(Envelope { data: Some(data), .. }) if status.is_success() && data.files.is_some() => {
                 Ok(data.files.unwrap_or_default())
             }
-            Ok(envelope) if status.is_success() && is_success(&envelope) => Ok(Vec::new()),
+            Ok(envelope) if status.is_success() && envelope.is_success() => Ok(Vec::new()),
             Ok(envelope) => Err(self.refusal(told(status, envelope.code), envelope.message, &headers)),
             Err(_) if !status.is_success() => Err(self.refusal(status.as_u16(), None, &headers)),
             Err(error) => Err(SourceError::new(
@@ -191,11 +191,16 @@ impl ModelScope {
         let url = self.url("repo", &query);
         // HEAD is answered differently from GET here; a byte is enough to learn where GET leads.
         let range = (file.size > 0).then_some("bytes=0-0");
-        let answered = api::ask(&self.client, &Method::GET, &url, self.headers.clone(), range).await?;
-        let (status, headers) = (answered.response.status(), answered.response.headers());
-        let is_there = status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE;
-        if !is_there {
-            let error = self.refusal(status.as_u16(), Some(file.path.to_string()), headers);
+        let mut answered = api::ask(&self.client, &Method::GET, &url, self.headers.clone(), range).await?;
+        let status = answered.response.status();
+        let shown = SecretUrl::new(answered.url.clone());
+        let refused = if status.is_success() {
+            hidden_refusal(&mut answered.response, file, &shown).await?
+        } else {
+            (status != StatusCode::RANGE_NOT_SATISFIABLE).then_some(status.as_u16())
+        };
+        if let Some(refused) = refused {
+            let error = self.refusal(refused, Some(file.path.to_string()), answered.response.headers());
             // The model itself was listed.
             let class = match error.class {
                 FailureClass::RepositoryNotFound => FailureClass::FileNotFound,
@@ -205,10 +210,27 @@ impl ModelScope {
         }
         Ok(Location::Http(HttpLocation {
             expires: expiry(&answered.url),
-            url: SecretUrl::new(answered.url),
+            url: shown,
             headers: answered.headers,
         }))
     }
+}
+
+/// The code of an error that is sent with status 200 in place of the file.
+async fn hidden_refusal(
+    response: &mut Response,
+    file: &RemoteFile,
+    url: &SecretUrl,
+) -> Result<Option<u16>, SourceError> {
+    let is_part = response.headers().contains_key(CONTENT_RANGE);
+    let length = response.content_length().unwrap_or(u64::MAX);
+    if is_part || length == file.size || length > MAX_REFUSAL_BYTES {
+        return Ok(None);
+    }
+    let body = read_body(response, url).await?;
+    let envelope = serde_json::from_slice::<Envelope>(&body).ok();
+    let refused = envelope.filter(|envelope| !envelope.is_success());
+    Ok(refused.map(|envelope| told(response.status(), envelope.code)))
 }
 
 #[async_trait]

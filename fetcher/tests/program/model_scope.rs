@@ -1,5 +1,7 @@
 //! Models of ModelScope, against scripted answers in the shapes its servers were seen to give.
 
+use std::path::Path;
+use std::process::Output;
 use std::time::Duration;
 
 use modelcache_crds::report::FailureClass;
@@ -11,15 +13,24 @@ use modelcache_fetcher::source::{Listing, Source};
 use pretty_assertions::assert_eq;
 use rstest::rstest;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
 use crate::scripted::{Answer, Scripted, answer, json};
 
-const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 const FILES: &str = "GET /api/v1/models/org/name/repo/files?Revision=master&Recursive=True";
 
+const FILE: &str = "GET /api/v1/models/org/name/repo?Revision=master&FilePath=model.gguf";
+
 fn blob(path: &str) -> Value {
-    json!({"Type": "blob", "Name": path, "Path": path, "Size": 3, "Sha256": ABC, "IsLFS": true, "Mode": "33188"})
+    blob_of(path, b"abc")
+}
+
+fn blob_of(path: &str, bytes: &[u8]) -> Value {
+    json!({
+        "Type": "blob", "Name": path, "Path": path, "Size": bytes.len(), "Sha256": sha256(bytes), "IsLFS": true,
+        "Mode": "33188",
+    })
 }
 
 fn tree(path: &str) -> Value {
@@ -63,11 +74,73 @@ async fn the_program_publishes_a_model_and_its_token_stays_with_the_hub() {
         std::fs::read(folder.path().join("current/sub/model.gguf")).unwrap(),
         b"abc"
     );
-    let bearer = Some("Bearer ms-secret".to_owned());
-    assert!(server.asked().iter().all(|asked| asked.authorization == bearer));
-    assert!(storage.asked().iter().all(|asked| asked.authorization.is_none()));
+    let (bearer, cookie) = ("Bearer ms-secret".to_owned(), "m_session_id=ms-secret".to_owned());
+    let both = (Some(bearer), Some(cookie));
+    assert!(
+        server
+            .asked()
+            .into_iter()
+            .all(|asked| (asked.authorization, asked.cookie) == both)
+    );
+    let neither = (None, None);
+    assert!(
+        storage
+            .asked()
+            .into_iter()
+            .all(|asked| (asked.authorization, asked.cookie) == neither)
+    );
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(!told.contains("ms-secret") && !told.contains("Signature=s"), "{told}");
+}
+
+/// Fetches a model of one file into a folder.
+async fn fetch(server: &Scripted, folder: &Path, bytes: &[u8]) -> Output {
+    server.on(FILES, [listing(&[blob_of("model.gguf", bytes)])]);
+    Command::new(env!("CARGO_BIN_EXE_modelcache-fetcher"))
+        .args(["fetch", "modelscope://org/name", "--modelscope-endpoint", &server.url])
+        .arg(folder)
+        .output()
+        .await
+        .unwrap()
+}
+
+#[rstest]
+#[case::ranges_with_status_200(Answer::with_status_200_for_ranges)]
+#[case::no_ranges_at_all(Answer::without_ranges)]
+#[tokio::test]
+async fn a_file_of_several_pieces_is_published_whatever_becomes_of_ranges(#[case] ranges: fn(Answer) -> Answer) {
+    let (server, folder) = (Scripted::start().await, tempfile::tempdir().unwrap());
+    let bytes: Vec<u8> = (0..=250).cycle().take(20 << 20).collect();
+    server.on(FILE, [ranges(answer(200).body(&bytes))]);
+    let output = fetch(&server, folder.path(), &bytes).await;
+    assert!(output.status.success(), "{output:?}");
+    assert!(std::fs::read(folder.path().join("current/model.gguf")).unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn the_body_of_a_refused_range_is_written_nowhere() {
+    let (server, folder) = (Scripted::start().await, tempfile::tempdir().unwrap());
+    let refused = answer(416)
+        .header("content-range", "bytes */2")
+        .body(b"{\"Code\": 416}");
+    let good = answer(200).body(b"abc");
+    server.on(FILE, [good.clone(), refused, good]);
+    let output = fetch(&server, folder.path(), b"abc").await;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(std::fs::read(folder.path().join("current/model.gguf")).unwrap(), b"abc");
+}
+
+#[rstest]
+#[case::gone(404, FailureClass::FileNotFound)]
+#[case::not_granted(403, FailureClass::AccessDenied)]
+#[tokio::test]
+async fn an_error_in_place_of_a_file_is_told_though_its_status_is_200(#[case] code: u16, #[case] class: FailureClass) {
+    let (server, folder) = (Scripted::start().await, tempfile::tempdir().unwrap());
+    let body = json!({"Code": code, "Success": false, "Message": "no", "Data": null}).to_string();
+    server.on(FILE, [json(&body).without_ranges()]);
+    let output = fetch(&server, folder.path(), b"abc").await;
+    assert_eq!(output.status.code(), Some(i32::from(class.exit_code())), "{output:?}");
+    assert!(!folder.path().join("current").exists());
 }
 
 #[tokio::test]
@@ -110,4 +183,10 @@ async fn an_answer_that_is_no_listing_is_told(#[case] answer: Answer, #[case] cl
     server.on(FILES, [answer]);
     let error = list(&server).await.unwrap_err();
     assert_eq!(error.class, class, "{error}");
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, COOKIE, RANGE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use tokio::net::TcpListener;
 
@@ -18,6 +18,18 @@ pub(crate) struct Answer {
     body: Vec<u8>,
     cut: Option<usize>,
     never: bool,
+    ranges: Ranges,
+}
+
+/// What becomes of a range that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ranges {
+    /// It is sent with status 206.
+    Sent,
+    /// It is sent with status 200, as ModelScope does.
+    SentWithStatus200,
+    /// The whole body is sent.
+    Ignored,
 }
 
 /// One request as it arrived.
@@ -27,6 +39,8 @@ pub(crate) struct Asked {
     pub(crate) line: String,
     /// The `Authorization` header.
     pub(crate) authorization: Option<String>,
+    /// The `Cookie` header.
+    pub(crate) cookie: Option<String>,
 }
 
 #[derive(Default)]
@@ -49,6 +63,7 @@ pub(crate) fn answer(status: u16) -> Answer {
         body: Vec::new(),
         cut: None,
         never: false,
+        ranges: Ranges::Sent,
     }
 }
 
@@ -73,6 +88,18 @@ impl Answer {
     /// Announces the whole body and closes the connection after so many bytes of it.
     pub(crate) fn cut_after(mut self, bytes: usize) -> Self {
         self.cut = Some(bytes);
+        self
+    }
+
+    /// Sends ranges with status 200; only `Content-Range` tells.
+    pub(crate) fn with_status_200_for_ranges(mut self) -> Self {
+        self.ranges = Ranges::SentWithStatus200;
+        self
+    }
+
+    /// Sends all of the body whatever range is asked for.
+    pub(crate) fn without_ranges(mut self) -> Self {
+        self.ranges = Ranges::Ignored;
         self
     }
 
@@ -123,12 +150,13 @@ async fn reply(State(script): State<Arc<Mutex<Script>>>, request: Request) -> Re
             .get(name)
             .map(|value: &HeaderValue| value.to_str().unwrap().to_owned())
     };
-    let (authorization, range) = (header(AUTHORIZATION), header(RANGE));
+    let (authorization, cookie, range) = (header(AUTHORIZATION), header(COOKIE), header(RANGE));
     let answer = {
         let mut script = script.lock().unwrap();
         script.asked.push(Asked {
             line: line.clone(),
             authorization,
+            cookie,
         });
         match script.answers.get_mut(&line) {
             Some(answers) if answers.len() > 1 => answers.pop_front(),
@@ -150,7 +178,9 @@ async fn reply(State(script): State<Arc<Mutex<Script>>>, request: Request) -> Re
         return response;
     }
     match range {
-        Some(range) if answer.status == StatusCode::OK => respond(&part(&answer, &range)),
+        Some(range) if answer.status == StatusCode::OK && answer.ranges != Ranges::Ignored => {
+            respond(&part(&answer, &range))
+        }
         _ => respond(&answer),
     }
 }
@@ -159,7 +189,9 @@ fn part(answer: &Answer, range: &str) -> Answer {
     let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
     let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
     let mut part = answer.clone();
-    part.status = StatusCode::PARTIAL_CONTENT;
+    if answer.ranges == Ranges::Sent {
+        part.status = StatusCode::PARTIAL_CONTENT;
+    }
     part.body = answer.body[first..=last].to_vec();
     let content_range = format!("bytes {first}-{last}/{}", answer.body.len());
     part.headers

@@ -19,6 +19,13 @@ pub(super) struct Envelope {
     pub(super) data: Option<Data>,
 }
 
+impl Envelope {
+    /// Whether it holds what was asked for.
+    pub(super) fn is_success(&self) -> bool {
+        self.success != Some(false) && self.code.is_none_or(|code| code == 200 || code == 0)
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Data {
