@@ -94,7 +94,7 @@ impl HuggingFace {
             let (status, headers) = (response.status(), response.headers().clone());
             if is_redirect(status) {
                 // A renamed repository is redirected on the same host.
-                match locate::hop(&url, &headers)? {
+                match locate::hop(&url, self.endpoint.url().path(), &headers)? {
                     Hop::Same(next) => url = next,
                     Hop::Other(next) => return Err(self.leads_elsewhere(&next)),
                 }
@@ -177,7 +177,7 @@ impl HuggingFace {
             }
             if is_redirect(status) {
                 locate::check(headers, true, commit, file)?;
-                match locate::hop(&url, headers)? {
+                match locate::hop(&url, self.endpoint.url().path(), headers)? {
                     Hop::Same(next) => url = next,
                     Hop::Other(next) => {
                         return Ok(Location::Http(HttpLocation {

@@ -5,6 +5,7 @@ mod command_line;
 mod conversation;
 mod layouts;
 mod local;
+mod mirror_quirks;
 mod mirrors;
 mod model_scope;
 mod plain_http;

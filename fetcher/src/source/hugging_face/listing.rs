@@ -92,6 +92,9 @@ pub(super) fn remote_file(entry: &Entry, repo: &RepoId, page: &Url) -> Result<Op
 }
 
 /// The next page of a listing. The hub names it whole; on another host it is refused, for the token goes with it.
+///
+/// Mirrors hand on what the hub wrote, without their own host or path: the same listing is asked for where this page
+/// came from.
 pub(super) fn next_page(headers: &HeaderMap, current: &Url) -> Result<Option<Url>, SourceError> {
     let Some(target) = headers
         .get_all(LINK)
@@ -101,19 +104,27 @@ pub(super) fn next_page(headers: &HeaderMap, current: &Url) -> Result<Option<Url
     else {
         return Ok(None);
     };
-    let next = current
-        .join(target)
-        .ok()
-        .filter(|next| next.origin() == current.origin());
-    next.map(Some).ok_or_else(|| {
-        SourceError::new(
+    match current.join(target) {
+        Ok(next) if is_same_listing(&next, current) => {
+            let mut here = current.clone();
+            here.set_query(next.query());
+            Ok(Some(here))
+        }
+        Ok(next) if next.origin() == current.origin() => Ok(Some(next)),
+        _ => Err(SourceError::new(
             FailureClass::SourceError,
             format!(
                 "the listing goes on at another host than {}; the endpoint is a broken mirror: use another one",
                 current.host_str().unwrap_or_default()
             ),
-        )
-    })
+        )),
+    }
+}
+
+/// Whether an address names the listing that a page is from, below whatever host and path.
+fn is_same_listing(next: &Url, current: &Url) -> bool {
+    let path = next.path().trim_end_matches('/');
+    path.starts_with("/api/") && current.path().trim_end_matches('/').ends_with(path)
 }
 
 /// The address in `Link: <address>; rel="next"`, which may list other relations too.
@@ -233,9 +244,22 @@ mod tests {
     #[case("nonsense", Ok(None))]
     #[case(r#"<https://other/x>; rel="next""#, Err(()))]
     #[case(r#"<http://hub/x>; rel="next""#, Err(()))]
+    #[case::of_the_hub_behind_a_mirror(
+        r#"<https://huggingface.co/api/tree?cursor=a>; rel="next""#,
+        Ok(Some("https://hub/hf/api/tree?cursor=a"))
+    )]
+    #[case::as_olah_asks_the_hub(
+        r#"<http://hub:8090/api/tree/?cursor=a>; rel="next""#,
+        Ok(Some("https://hub/hf/api/tree?cursor=a"))
+    )]
+    #[case::without_the_path_of_the_mirror(
+        r#"</api/tree?cursor=a>; rel="next""#,
+        Ok(Some("https://hub/hf/api/tree?cursor=a"))
+    )]
+    #[case::of_another_listing(r#"<https://huggingface.co/api/other?cursor=a>; rel="next""#, Err(()))]
     fn the_next_page(#[case] link: &'static str, #[case] expected: Result<Option<&str>, ()>) {
         let headers = HeaderMap::from_iter([(LINK, HeaderValue::from_static(link))]);
-        let next = next_page(&headers, &"https://hub/api".parse().unwrap());
+        let next = next_page(&headers, &"https://hub/hf/api/tree".parse().unwrap());
         assert_eq!(
             next.map(|url| url.map(String::from)).map_err(|_| ()),
             expected.map(|url| url.map(str::to_owned))

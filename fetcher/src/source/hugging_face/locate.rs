@@ -21,7 +21,9 @@ pub(super) enum Hop {
 }
 
 /// Where an answer redirects to. Encrypted addresses are not left for open ones.
-pub(super) fn hop(from: &Url, headers: &HeaderMap) -> Result<Hop, SourceError> {
+///
+/// `below`: the path that the endpoint lies below. Proxies hand on what the hub wrote, which knows nothing of it.
+pub(super) fn hop(from: &Url, below: &str, headers: &HeaderMap) -> Result<Hop, SourceError> {
     let refused = |what: String| {
         let from = SecretUrl::new(from.clone());
         SourceError::new(
@@ -31,8 +33,15 @@ pub(super) fn hop(from: &Url, headers: &HeaderMap) -> Result<Hop, SourceError> {
     };
     let target = headers.get(LOCATION).and_then(|value| value.to_str().ok());
     let target = target.ok_or_else(|| refused("without saying where to".to_owned()))?;
+    let below = below.trim_end_matches('/');
+    let is_of_the_hub = target.starts_with("/api/") && !target.starts_with(&format!("{below}/"));
+    let target = if is_of_the_hub {
+        format!("{below}{target}")
+    } else {
+        target.to_owned()
+    };
     let next = from
-        .join(target)
+        .join(&target)
         .map_err(|_| refused("to what is no address".to_owned()))?;
     match (from.scheme(), next.scheme()) {
         (_, "https") | ("http", "http") => {}
@@ -184,9 +193,14 @@ mod tests {
 
     #[rstest]
     #[case::relative_keeps_its_query(
-        "https://hub/a",
+        "https://hub/hf/a",
+        "/hf/api/resolve-cache/x?etag=%22a%22",
+        Some(Ok("https://hub/hf/api/resolve-cache/x?etag=%22a%22"))
+    )]
+    #[case::the_hubs_own_path_behind_a_proxy(
+        "https://hub/hf/a",
         "/api/resolve-cache/x?etag=%22a%22",
-        Some(Ok("https://hub/api/resolve-cache/x?etag=%22a%22"))
+        Some(Ok("https://hub/hf/api/resolve-cache/x?etag=%22a%22"))
     )]
     #[case::another_host("https://hub/a", "https://cdn/x?Signature=s", Some(Err("https://cdn/x?Signature=s")))]
     #[case::another_port("http://hub:1/a", "http://hub:2/x", Some(Err("http://hub:2/x")))]
@@ -196,7 +210,7 @@ mod tests {
     #[case::nonsense("https://hub/a", "https://", None)]
     fn a_redirect(#[case] from: &str, #[case] to: &'static str, #[case] expected: Option<Result<&str, &str>>) {
         let answer = headers(&[("location", to)]);
-        let hop = hop(&from.parse().unwrap(), &answer).ok();
+        let hop = hop(&from.parse().unwrap(), "/hf", &answer).ok();
         let expected = expected.map(|expected| match expected {
             Ok(url) => Hop::Same(url.parse().unwrap()),
             Err(url) => Hop::Other(url.parse().unwrap()),
