@@ -127,7 +127,7 @@ impl S3 {
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read_body(&mut response, &SecretUrl::new(url.clone())).await?;
         let body = String::from_utf8_lossy(&body).into_owned();
-        if status.is_success() {
+        if status.is_success() && !answers::is_error(&body) {
             return Ok((headers, body));
         }
         Err(answers::refusal(status, &headers, &body, what, !self.keys.are_none()))
@@ -154,7 +154,9 @@ impl S3 {
                         self.address
                     ))
                 })?;
-                let etag = object.etag.and_then(|etag| HeaderValue::from_str(&etag).ok());
+                // Stores over a folder have an empty one for files that came there without them.
+                let etag = object.etag.filter(|etag| !etag.is_empty());
+                let etag = etag.and_then(|etag| HeaderValue::from_str(&etag).ok());
                 let version = Version {
                     key: object.key,
                     etag,
@@ -193,11 +195,9 @@ impl S3 {
         let what = self.address.to_string();
         let (_, body) = self.ask(Method::GET, &url, HeaderMap::new(), &what).await?;
         ListObjectsV2::parse_response(&body).map_err(|_| {
-            // Some stores send an error with status 200.
-            let code = answers::element(&body, "Code").unwrap_or_else(|| "no listing".to_owned());
             SourceError::new(
                 FailureClass::SourceError,
-                format!("{what}: the server answered {code}; check that the endpoint speaks S3's protocol"),
+                format!("{what}: the server answered no listing; check that the endpoint speaks S3's protocol"),
             )
         })
     }

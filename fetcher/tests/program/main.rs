@@ -11,4 +11,6 @@ mod model_scope;
 mod plain_http;
 mod registry;
 mod s3;
+mod s3_gateway;
+mod s3_trouble;
 mod scripted;

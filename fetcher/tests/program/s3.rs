@@ -85,25 +85,7 @@ impl Store {
     }
 
     fn source(&self, address: &str, keys: KeySource) -> S3 {
-        let policy = Policy {
-            base: Duration::from_millis(1),
-            cap: Duration::from_millis(1),
-            retry_after_cap: Duration::from_mins(1),
-            attempts: 3,
-        };
-        let endpoint = S3Endpoint {
-            url: Some(self.url.parse().unwrap()),
-            region: "us-east-1".to_owned(),
-            virtual_hosted: false,
-        };
-        S3::new(
-            address.parse().unwrap(),
-            endpoint,
-            keys,
-            http::api_client().unwrap(),
-            policy,
-        )
-        .unwrap()
+        source(&self.url, address, keys)
     }
 
     async fn get(&self, location: &Location) -> StatusCode {
@@ -111,6 +93,23 @@ impl Store {
         let get = self.client.get(location.url.expose().clone());
         get.headers(location.headers.clone()).send().await.unwrap().status()
     }
+}
+
+/// As the program's own policy, without its pauses.
+pub(crate) fn source(endpoint: &str, address: &str, keys: KeySource) -> S3 {
+    let policy = Policy {
+        base: Duration::from_millis(1),
+        cap: Duration::from_millis(1),
+        retry_after_cap: Duration::from_mins(1),
+        attempts: 3,
+    };
+    let endpoint = S3Endpoint {
+        url: Some(endpoint.parse().unwrap()),
+        region: "us-east-1".to_owned(),
+        virtual_hosted: false,
+    };
+    let client = http::api_client().unwrap();
+    S3::new(address.parse().unwrap(), endpoint, keys, client, policy).unwrap()
 }
 
 const CHECKSUM: &[(&str, &str)] = &[

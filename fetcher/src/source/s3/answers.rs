@@ -29,6 +29,16 @@ pub(super) fn element(text: &str, name: &str) -> Option<String> {
     )
 }
 
+/// Whether a body is an error: some stores send it with status 200, having begun to answer before it happened.
+pub(super) fn is_error(body: &str) -> bool {
+    let body = body.trim_start();
+    let document = match body.strip_prefix("<?xml") {
+        Some(rest) => rest.split_once("?>").map_or("", |(_, document)| document),
+        None => body,
+    };
+    document.trim_start().starts_with("<Error>")
+}
+
 /// The sha256 of a whole object. One of its parts, which multipart uploads have, says nothing of the whole.
 pub(super) fn digest(headers: &HeaderMap) -> Option<ContentDigest> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -47,7 +57,12 @@ pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, body: &str, what:
             FailureClass::RepositoryNotFound,
             "check the bucket, the endpoint and the region",
         ),
-        (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken") | (401, _) => (
+        // The last is versitygw's word for a key it does not know, with status 404.
+        (
+            _,
+            "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" | "XAdminUserNotFound",
+        )
+        | (401, _) => (
             FailureClass::AuthenticationFailed,
             "check the access key, the secret key and the session token",
         ),
@@ -119,6 +134,11 @@ mod tests {
         "<Error><Code>InvalidAccessKeyId</Code></Error>",
         FailureClass::AuthenticationFailed
     )]
+    #[case(
+        404,
+        "<Error><Code>XAdminUserNotFound</Code></Error>",
+        FailureClass::AuthenticationFailed
+    )]
     #[case(403, "", FailureClass::AccessDenied)]
     #[case(503, "<Error><Code>SlowDown</Code></Error>", FailureClass::RateLimited)]
     #[case(500, "", FailureClass::SourceError)]
@@ -126,6 +146,19 @@ mod tests {
     fn an_error_has_its_class(#[case] status: u16, #[case] body: &str, #[case] class: FailureClass) {
         let status = StatusCode::from_u16(status).unwrap();
         assert_eq!(refusal(status, &HeaderMap::new(), body, "x", true).class, class);
+    }
+
+    #[rstest]
+    #[case(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SlowDown</Code></Error>",
+        true
+    )]
+    #[case("<Error><Code>InternalError</Code></Error>", true)]
+    #[case("<?xml version=\"1.0\"?><ListBucketResult></ListBucketResult>", false)]
+    #[case("<?xml", false)]
+    #[case("", false)]
+    fn an_error_is_told_by_its_body(#[case] body: &str, #[case] expected: bool) {
+        assert_eq!(is_error(body), expected);
     }
 
     #[test]
