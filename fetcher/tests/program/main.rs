@@ -8,6 +8,7 @@ mod local;
 mod mirror_quirks;
 mod mirrors;
 mod model_scope;
+mod oras;
 mod plain_http;
 mod registry;
 mod s3;

@@ -21,8 +21,8 @@ const HTPASSWD: &str = "reader:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmW
 const READER: &str = "cmVhZGVyOnNlY3JldA==";
 
 /// A registry that ends with the test.
-struct Registry {
-    host: String,
+pub(crate) struct Registry {
+    pub(crate) host: String,
     is_closed: bool,
     client: reqwest::Client,
     _process: Child,
@@ -30,7 +30,7 @@ struct Registry {
 }
 
 impl Registry {
-    async fn start(is_closed: bool) -> Self {
+    pub(crate) async fn start(is_closed: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
@@ -110,11 +110,11 @@ fn digest(bytes: &[u8]) -> String {
         .fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 
-fn weights(length: usize) -> Vec<u8> {
+pub(crate) fn weights(length: usize) -> Vec<u8> {
     (0..=250).cycle().take(length).collect()
 }
 
-async fn run(arguments: &[&str], folder: &Path, credentials: &str) -> Output {
+pub(crate) async fn run(arguments: &[&str], folder: &Path, credentials: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_modelcache-fetcher"))
         .args(arguments)
         .arg(folder)
