@@ -1,6 +1,6 @@
 # The entry to everything; each recipe is a script that can be run and read on its own.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check generate unit e2e cluster-up cluster-down image figures clean
+.PHONY: help demo test check generate unit e2e cluster-up cluster-down image figures bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,9 @@ image: ## build both images and load them into the cluster's nodes
 
 figures: ## measure beside a hand-written Job that runs the hf command line
 	eval "$$(tests/tools --demo)" && eval "$$(tests/cluster/env)" && tests/figures
+
+bench: ## measure the fetcher beside aria2, huggingface_hub and others, and write docs/benchmarks.md
+	tests/bench
 
 clean: cluster-down ## end the cluster and remove what was built in the clone
 	cargo clean

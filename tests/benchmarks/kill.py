@@ -1,0 +1,79 @@
+"""How much is fetched again after a SIGKILL at a random point."""
+
+import random
+import signal
+import time
+
+from . import measure, tools
+from .runs import TIMEOUT_SECONDS, is_true, say
+
+
+def run(bench, dataset, count):
+    """Kills the fetcher and starts it again, so many times, each in an empty folder; what was fetched twice in each."""
+    tool = tools.ALL[tools.OURS]
+    view = bench.servers.direct()
+    dataset.warm()
+    with bench.clean_destination() as folder:
+        whole = measure.Run(tool.command(bench.job(dataset, view)), folder).wait(TIMEOUT_SECONDS)
+    if whole.exit_code:
+        raise RuntimeError(f"it fails without being killed: {whole.said}")
+    runs, moments = [], random.Random(20260101)
+    while len(runs) < count:
+        moment = whole.wall_seconds * moments.uniform(0.05, 0.95)
+        with bench.clean_destination() as folder:
+            result = _once(bench, tool, dataset, view, folder, moment)
+        # On a fast machine it may have been done.
+        if result is None:
+            continue
+        runs.append(result)
+        say(f"kill {len(runs)}: after {moment:.2f} s and {result['first'] / 2**20:.0f} MiB, {_mebibytes(result['again'])} again,"
+            f" {_mebibytes(result['unread'])} unread in sockets{'' if result['right'] else ', WRONG'}")
+    return runs
+
+
+def _once(bench, tool, dataset, view, folder, moment):
+    command = tool.command(bench.job(dataset, view))
+    before = bench.servers.log_length()
+    first = measure.Run(command, folder)
+    time.sleep(moment)
+    # Stopped first, so that it can be told what it read from what only lies in the kernel's buffers.
+    first.stop(signal.SIGSTOP)
+    time.sleep(0.3)
+    port = int(view.files.rsplit(":", 1)[1])
+    unread = _unread(port)
+    first.stop(signal.SIGKILL)
+    killed = first.wait(TIMEOUT_SECONDS)
+    _, sent = bench.servers.answers(before)
+    if killed.exit_code == 0:
+        return None
+    if killed.exit_code != -signal.SIGKILL:
+        raise RuntimeError(f"it failed before it was killed: {killed.said}")
+    before = bench.servers.log_length()
+    second = measure.Run(command, folder).wait(TIMEOUT_SECONDS)
+    _, sent_again = bench.servers.answers(before)
+    received = sent - unread
+    is_right = second.exit_code == 0 and is_true(dataset, command.results)
+    if not is_right:
+        say(f"after a kill it did not end well (exit {second.exit_code}): {second.said[-1500:]}")
+    return {
+        "moment": moment, "first": received, "unread": unread, "second": sent_again,
+        "again": max(0, received + sent_again - dataset.size), "right": is_right,
+    }
+
+
+def _unread(port):
+    """Bytes of all connections to a port of this machine that the server has handed over and no client has read."""
+    total = 0
+    with open("/proc/net/tcp") as table:
+        for line in list(table)[1:]:
+            _, local, remote, _, queues, *_ = line.split()
+            to_send, to_read = (int(text, 16) for text in queues.split(":"))
+            if int(local.rsplit(":", 1)[1], 16) == port:
+                total += to_send
+            elif int(remote.rsplit(":", 1)[1], 16) == port:
+                total += to_read
+    return total
+
+
+def _mebibytes(count):
+    return f"{count / 2**20:.1f} MiB"
