@@ -15,6 +15,8 @@ use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use modelcache_crds::quantity;
 use modelcache_crds::report::FailureClass;
 
+use crate::error::SourceError;
+use crate::http::Trust;
 use crate::pattern::Pattern;
 use crate::source::hugging_face::Endpoint;
 use crate::source::{MirrorAddress, SourceAddress};
@@ -186,6 +188,13 @@ pub struct SourceArgs {
     #[arg(long, env = "MODELCACHE_TOKEN_FILE", value_name = "PATH")]
     pub token_file: Option<PathBuf>,
 
+    /// File of certificate authorities, in PEM, to trust beside those of the system
+    ///
+    /// For servers whose certificate is of an authority of your own. In the system's place: SSL_CERT_FILE. A proxy is
+    /// taken from HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+    #[arg(long, env = "MODELCACHE_CA_FILE", value_name = "PATH")]
+    pub ca_certificate: Option<PathBuf>,
+
     /// Fetch only files whose path matches; may be given several times (in the variable: one a line)
     ///
     /// Patterns are fnmatch's, on the whole path: `*` also crosses `/`, case counts, `dir/` means all below.
@@ -238,6 +247,13 @@ pub enum S3Addressing {
 }
 
 impl SourceArgs {
+    /// The certificate authorities to trust beside those of the system.
+    pub(crate) fn trust(&self) -> Result<Trust, SourceError> {
+        self.ca_certificate
+            .as_deref()
+            .map_or_else(|| Ok(Trust::default()), Trust::from_file)
+    }
+
     /// The exclude list in force; `None` means the default one.
     pub(crate) fn exclude(&self) -> Option<&[Pattern]> {
         (self.no_default_exclude || !self.exclude.is_empty()).then_some(self.exclude.as_slice())

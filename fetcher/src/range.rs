@@ -12,6 +12,7 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName};
 
 use crate::error::SourceError;
+use crate::http::proxy_refuses;
 use crate::retry::retry_after;
 
 /// What was asked for.
@@ -57,6 +58,7 @@ pub fn decide(status: StatusCode, headers: &HeaderMap, asked: &Asked, now: Times
             SourceError::new(FailureClass::RateLimited, "asks for fewer requests (429)")
                 .with_retry_after(retry_after(headers, now)),
         ),
+        407 => Decision::Retry(proxy_refuses()),
         408 | 500..=599 => {
             Decision::Retry(against_protocol(format!("answered {status}")).with_retry_after(retry_after(headers, now)))
         }
@@ -287,6 +289,7 @@ mod tests {
     #[case::too_many_seconds(429, &[("retry-after", "7")], "retry RateLimited after 7 s")]
     #[case::too_many_date(429, &[("retry-after", "Thu, 01 Jan 2026 00:00:09 GMT")], "retry RateLimited after 9 s")]
     #[case::too_many_window(429, &[("ratelimit", "\"resolvers\";r=0;t=55"), ("retry-after", "1")], "retry RateLimited after 56 s")]
+    #[case::proxy(407, &[("proxy-authenticate", "Basic")], "retry SourceUnreachable")]
     #[case::timeout(408, &[], "retry SourceError")]
     #[case::server_error(500, &[], "retry SourceError")]
     #[case::unavailable(503, &[("retry-after", "3")], "retry SourceError after 3 s")]

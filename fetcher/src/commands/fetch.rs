@@ -44,7 +44,7 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
         &selected.files,
         &selected.revision,
         origins,
-        RangeClient::new(http::range_client()?),
+        RangeClient::new(http::range_client(&args.source.trust()?)?),
         &store,
         &settings,
         &run.progress,

@@ -14,6 +14,7 @@ use super::{Run, Selected};
 use crate::args::{FetchArgs, SourceArgs};
 use crate::engine::Origin;
 use crate::error::{FetchError, SourceError};
+use crate::http;
 use crate::progress::Progress;
 use crate::source::hugging_face::ModelAddress;
 use crate::source::{Listing, MirrorAddress, Source, SourceAddress};
@@ -94,7 +95,7 @@ fn open_mirror(args: &FetchArgs, mirror: &MirrorAddress, revision: &str) -> Resu
             let address: ModelAddress = address
                 .parse()
                 .map_err(|error| SourceError::new(FailureClass::SourceError, format!("{address}: {error}")))?;
-            open_hub(endpoint, address, None)
+            open_hub(endpoint, address, None, http::api_client(&args.source.trust()?)?)
         }
         (MirrorAddress::Hub(endpoint), source) => Err(SourceError::new(
             FailureClass::Usage,

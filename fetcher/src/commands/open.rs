@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use modelcache_crds::report::FailureClass;
+use reqwest::Client;
 use secrecy::SecretString;
 
 use crate::args::{S3Addressing, S3Args, SourceArgs};
@@ -28,21 +29,16 @@ pub(super) struct Opened {
 /// The source that an address means; one that has to read its files to list them moves `progress` meanwhile.
 pub(super) fn open(args: &SourceArgs, progress: &Progress) -> Result<Opened, SourceError> {
     let variable = |name: &str| std::env::var(name).ok();
+    let client = http::api_client(&args.trust()?)?;
     match &args.source {
         SourceAddress::HuggingFace(address) => {
             let token = find_token(args.token_file.as_deref(), &args.endpoint, &variable)?;
-            open_hub(&args.endpoint, address.clone(), token.as_ref())
+            open_hub(&args.endpoint, address.clone(), token.as_ref(), client)
         }
         SourceAddress::ModelScope(address) => {
             let endpoint = &args.modelscope_endpoint;
             let token = find_modelscope_token(args.token_file.as_deref(), &variable)?;
-            let source = ModelScope::new(
-                endpoint.clone(),
-                address.clone(),
-                token.as_ref(),
-                http::api_client()?,
-                API_RETRY,
-            )?;
+            let source = ModelScope::new(endpoint.clone(), address.clone(), token.as_ref(), client, API_RETRY)?;
             Ok(Opened {
                 origin: format!("{endpoint}/models/{}", address.repo),
                 source: Arc::new(source),
@@ -52,25 +48,20 @@ pub(super) fn open(args: &SourceArgs, progress: &Progress) -> Result<Opened, Sou
             let credentials = RegistryCredentials::find(&variable)?;
             Ok(Opened {
                 origin: address.to_string(),
-                source: Arc::new(Oci::new(address.clone(), credentials, http::api_client()?, API_RETRY)),
+                source: Arc::new(Oci::new(address.clone(), credentials, client, API_RETRY)),
             })
         }
         SourceAddress::Ollama(address) => {
             let credentials = RegistryCredentials::find(&variable)?;
             Ok(Opened {
                 origin: address.to_string(),
-                source: Arc::new(Ollama::new(
-                    address.clone(),
-                    credentials,
-                    http::api_client()?,
-                    API_RETRY,
-                )),
+                source: Arc::new(Ollama::new(address.clone(), credentials, client, API_RETRY)),
             })
         }
         SourceAddress::S3(address) => {
             let endpoint = s3_endpoint(&args.s3, &variable)?;
             let keys = KeySource::find(&endpoint.region, &variable)?;
-            let source = S3::new(address.clone(), endpoint, keys, http::api_client()?, API_RETRY)?;
+            let source = S3::new(address.clone(), endpoint, keys, client, API_RETRY)?;
             Ok(Opened {
                 origin: address.to_string(),
                 source: Arc::new(source),
@@ -78,7 +69,7 @@ pub(super) fn open(args: &SourceArgs, progress: &Progress) -> Result<Opened, Sou
         }
         SourceAddress::PlainHttp(address) => Ok(Opened {
             origin: address.to_string(),
-            source: Arc::new(PlainHttp::new(address.clone(), http::api_client()?, API_RETRY)),
+            source: Arc::new(PlainHttp::new(address.clone(), client, API_RETRY)),
         }),
         SourceAddress::Local(address) => Ok(Opened {
             origin: address.to_string(),
@@ -113,9 +104,10 @@ pub(super) fn open_hub(
     endpoint: &Endpoint,
     address: ModelAddress,
     token: Option<&SecretString>,
+    client: Client,
 ) -> Result<Opened, SourceError> {
     let origin = format!("{endpoint}/{}", address.repo);
-    let source = HuggingFace::new(endpoint.clone(), address, token, http::api_client()?, API_RETRY)?;
+    let source = HuggingFace::new(endpoint.clone(), address, token, client, API_RETRY)?;
     Ok(Opened {
         source: Arc::new(source),
         origin,

@@ -8,7 +8,7 @@ use reqwest::{Client, Method, Response, StatusCode};
 use url::Url;
 
 use crate::error::SourceError;
-use crate::http::describe;
+use crate::http::{describe, proxy_refuses};
 use crate::redact::SecretUrl;
 use crate::redirect::{MAX_HOPS, follow};
 use crate::retry::{Backoff, Policy};
@@ -77,6 +77,9 @@ pub(super) async fn ask(
             request = request.header(RANGE, range);
         }
         let response = request.send().await.map_err(|error| describe(&error, &shown))?;
+        if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            return Err(proxy_refuses());
+        }
         if !is_redirect(response.status()) {
             return Ok(Answered { response, url, headers });
         }

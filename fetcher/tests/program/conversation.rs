@@ -37,7 +37,7 @@ fn source(hub: &Scripted, token: Option<&str>) -> HuggingFace {
         retry_after_cap: Duration::from_mins(1),
         attempts: 5,
     };
-    let client = http::api_client().unwrap();
+    let client = http::api_client(&http::Trust::default()).unwrap();
     let token = token.map(SecretString::from);
     let address = "hf://org/name@refs/pr/1".parse().unwrap();
     HuggingFace::new(hub.url.parse().unwrap(), address, token.as_ref(), client, policy).unwrap()

@@ -1,15 +1,18 @@
 //! The source and the program against scripted servers: what is sent where, and what each answer leads to.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod certificates;
 mod command_line;
 mod conversation;
 mod layouts;
 mod local;
 mod mirror_quirks;
+mod encrypted;
 mod mirrors;
 mod model_scope;
 mod oras;
 mod plain_http;
+mod proxy;
 mod registry;
 mod s3;
 mod s3_gateway;

@@ -49,7 +49,14 @@ async fn list(server: &Scripted) -> Result<Listing, SourceError> {
         attempts: 3,
     };
     let (endpoint, address) = (server.url.parse().unwrap(), "modelscope://org/name".parse().unwrap());
-    let source = ModelScope::new(endpoint, address, None, http::api_client().unwrap(), policy).unwrap();
+    let source = ModelScope::new(
+        endpoint,
+        address,
+        None,
+        http::api_client(&http::Trust::default()).unwrap(),
+        policy,
+    )
+    .unwrap();
     source.list().await
 }
 
