@@ -92,13 +92,15 @@ fn read(folder: &Path, progress: &Progress, stop: &CancellationToken) -> Result<
     match holding(&folder).map_err(storage)? {
         Holding::Revision { root, manifest } => {
             let below = root.join(manifest.folder());
-            let digests = manifest
-                .files
-                .into_iter()
-                .map(|file| (file.path, file.digest, file.size));
-            let files = digests.map(|(path, digest, size)| {
-                let (file, place) = listed(resolve(&root, &below, path)?, digest)?;
-                if file.size == size {
+            let files = manifest.files.into_iter().map(|stored| {
+                // Its layout may keep the bytes elsewhere than under the path that was listed.
+                let Entry { file, .. } = resolve(&root, &below, stored.place().clone())?;
+                let entry = Entry {
+                    path: stored.path,
+                    file,
+                };
+                let (file, place) = listed(entry, stored.digest)?;
+                if file.size == stored.size {
                     return Ok((file, place));
                 }
                 Err(invalid(format!(

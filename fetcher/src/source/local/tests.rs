@@ -5,7 +5,7 @@ use rstest::rstest;
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::{Store, create_folders, revision_id};
+use crate::store::{HubCache, Layout, Store, create_folders};
 
 fn sha256(bytes: &[u8]) -> ContentDigest {
     ContentDigest::Sha256(Sha256::digest(bytes).into())
@@ -34,8 +34,12 @@ async fn told(path: &Path) -> Result<(String, Vec<String>), SourceError> {
 
 /// A store with one revision, `abc`.
 fn published(files: &[(&str, &[u8])]) -> TempDir {
+    published_in(Layout::AsListed, files)
+}
+
+fn published_in(layout: Layout, files: &[(&str, &[u8])]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = Store::open(folder.path()).unwrap().with_layout(layout);
     let remote: Vec<_> = files
         .iter()
         .map(|(path, bytes)| RemoteFile {
@@ -44,9 +48,9 @@ fn published(files: &[(&str, &[u8])]) -> TempDir {
             digest: sha256(bytes),
         })
         .collect();
-    let id = revision_id("abc", &remote);
-    for (file, (_, bytes)) in remote.iter().zip(files) {
-        let staged = store.staged(&id, &file.path);
+    let arrangement = store.arrange("abc", &remote);
+    for (place, (_, bytes)) in arrangement.places.iter().zip(files) {
+        let staged = store.staged(&arrangement.id, place);
         create_folders(staged.parent().unwrap()).unwrap();
         fs::write(staged, bytes).unwrap();
     }
@@ -110,6 +114,20 @@ async fn what_modelcache_published_is_its_own_revision_by_whichever_name() {
     assert_eq!(by_link, by_store);
     let revision = fs::read_link(store.path().join("current")).unwrap();
     assert_eq!(told(&store.path().join(revision)).await.unwrap(), by_store);
+}
+
+#[tokio::test]
+async fn a_model_in_the_layout_of_the_hubs_cache_is_read_by_the_paths_it_was_listed_with() {
+    let layout = Layout::HuggingFaceCache(HubCache::new("org/name", "main").unwrap());
+    let store = published_in(layout, &[("a", b"1"), ("sub/b", b"22")]);
+    let source = at(store.path());
+    let listing = source.list().await.unwrap();
+    let paths: Vec<_> = listing.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!((listing.revision.as_str(), paths), ("abc", vec!["a", "sub/b"]));
+    let Location::File(place) = source.locate("abc", &listing.files[1]).await.unwrap() else {
+        panic!("a file is no address")
+    };
+    assert_eq!(fs::read(place.path).unwrap(), b"22");
 }
 
 #[tokio::test]
