@@ -36,6 +36,9 @@ pub struct Planned {
     pub files: i64,
     /// Bytes of the selected files.
     pub bytes: i64,
+    /// Bytes that are needed beside them, to unpack those that are archives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpacking_bytes: Option<i64>,
 }
 
 /// A model, proven and published.

@@ -76,6 +76,10 @@ pub struct Resolved {
     /// The same, for people.
     pub size: String,
 
+    /// Bytes that are needed beside them, to unpack those that are archives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpacking_bytes: Option<i64>,
+
     /// When it was resolved.
     pub resolved_time: Time,
 

@@ -21,6 +21,7 @@ pub(super) async fn plan(run: &Run, args: &SourceArgs) -> Result<Report, FetchEr
         run.print(&table(&selected));
     }
     Ok(Report::Planned(Planned {
+        unpacking_bytes: None,
         digest: selected.digest,
         files: signed(selected.files.len()),
         bytes: signed(selected.bytes),

@@ -135,6 +135,7 @@ fn the_good_road_is_told_in_three_events() {
             files: 3,
             bytes: 90,
             size: "90 B".to_owned(),
+            unpacking_bytes: None,
             resolved_time: now(),
             source_hash: String::new(),
         });

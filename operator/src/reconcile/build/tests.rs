@@ -64,6 +64,7 @@ fn resolved() -> Resolved {
         files: 3,
         bytes: 90,
         size: "90 B".to_owned(),
+        unpacking_bytes: None,
         resolved_time: Time(jiff::Timestamp::UNIX_EPOCH),
         source_hash: "abcdef".to_owned(),
     }

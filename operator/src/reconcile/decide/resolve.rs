@@ -89,6 +89,7 @@ fn resolved(input: &Input<'_>, planned: &Planned, at: Timestamp) -> Resolved {
         files: planned.files,
         bytes: planned.bytes,
         size: quantity::human_bytes(planned.bytes),
+        unpacking_bytes: planned.unpacking_bytes,
         // The Job's time, not now: deciding twice gives the same.
         resolved_time: Time(at),
         source_hash: input.cache.source_hash(),

@@ -128,7 +128,7 @@ impl Verdict {
 }
 
 fn decide_own(input: &Input<'_>, own: &OwnClaim, claim: Option<&ClaimFacts>, resolved: &Resolved) -> Verdict {
-    let desired = own.size.unwrap_or_else(|| derived_size(resolved.bytes));
+    let desired = own.size.unwrap_or_else(|| derived_size(resolved));
     let Some(claim) = claim else {
         if desired < resolved.bytes {
             return too_small("storage.size", desired, resolved);
@@ -317,8 +317,32 @@ fn too_small(what: &str, has: i64, resolved: &Resolved) -> Verdict {
     )
 }
 
-/// The files and some headroom, in whole mebibytes.
-fn derived_size(bytes: i64) -> i64 {
+/// The files, what unpacking them takes and some headroom, in whole mebibytes.
+fn derived_size(resolved: &Resolved) -> i64 {
+    let bytes = resolved.bytes.saturating_add(resolved.unpacking_bytes.unwrap_or(0));
     let with_headroom = bytes.saturating_add((bytes / 10).max(LEAST_HEADROOM));
     with_headroom.saturating_add(MEBIBYTE - 1) / MEBIBYTE * MEBIBYTE
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+
+    #[test]
+    fn a_claim_has_room_for_what_is_packed_and_for_what_is_in_it() {
+        let resolved = |unpacking_bytes| Resolved {
+            revision: String::new(),
+            digest: String::new(),
+            files: 1,
+            bytes: 100 << 30,
+            size: String::new(),
+            unpacking_bytes,
+            resolved_time: Time(jiff::Timestamp::UNIX_EPOCH),
+            source_hash: String::new(),
+        };
+        assert_eq!(derived_size(&resolved(None)), 110 << 30);
+        assert_eq!(derived_size(&resolved(Some(100 << 30))), 220 << 30);
+    }
 }

@@ -28,6 +28,7 @@ fn resolved() -> Resolved {
         files: 1,
         bytes: 1,
         size: "1 B".to_owned(),
+        unpacking_bytes: None,
         resolved_time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH),
         source_hash: String::new(),
     }

@@ -266,6 +266,7 @@ impl Simulation {
                 digest: format!("sha256:{revision}"),
                 files: 3,
                 bytes: BYTES,
+                unpacking_bytes: None,
             }),
             Step::Fetch => Report::Published(Published {
                 revision: format!("commit-of-{revision}"),
