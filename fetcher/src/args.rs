@@ -142,9 +142,9 @@ pub struct SourceArgs {
     ///
     /// modelscope://owner/name[@revision]: a model of ModelScope; the revision is a branch or a tag; left out, master.
     ///
-    /// oci://registry/repository[:tag][@digest]: an artifact with a layer for each file, as ModelPack and ORAS write
-    /// them. ollama://[host/][namespace/]model[:tag]: a model of Ollama's registry, in the layout that Ollama keeps, for
-    /// OLLAMA_MODELS=DIR/current. With oci+http:// and ollama+http:// the registry is asked without encryption.
+    /// oci://registry/repository[:tag][@digest]: an artifact of ModelPack, KitOps or ORAS; layers that are archives are
+    /// unpacked. ollama://[host/][namespace/]model[:tag]: a model of Ollama's registry, in the layout that Ollama keeps,
+    /// for OLLAMA_MODELS=DIR/current. With oci+http:// and ollama+http:// the registry is asked without encryption.
     /// Credentials are those of `docker login`, or the text in DOCKER_AUTH_CONFIG.
     ///
     /// s3://bucket/prefix: objects whose sha256 the store keeps, or beside which lies a SHA256SUMS. Keys are found as

@@ -191,6 +191,15 @@ impl From<SourceError> for Trouble {
     }
 }
 
+/// What others do in the staging that the engine fills.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Beside {
+    /// Bytes that they need on the volume.
+    pub(crate) bytes: u64,
+    /// Whether they stage anything: then the revision is staged as a whole.
+    pub(crate) is_staged: bool,
+}
+
 /// Fetches every file into the store's staging, each proven against its digest and durable. All origins are asked for
 /// what they offer; `revision` is the name of the revision in the store, whose layout says where each file goes.
 #[expect(
@@ -207,12 +216,42 @@ pub async fn fetch(
     progress: &Progress,
     stop: CancellationToken,
 ) -> Result<Outcome, FetchError> {
+    let (arrangement, beside) = (store.arrange(revision, files), Beside::default());
+    fetch_beside(
+        files,
+        arrangement,
+        beside,
+        origins,
+        client,
+        store,
+        settings,
+        progress,
+        stop,
+    )
+    .await
+}
+
+/// The same for a revision that is more than these files: others stage the rest. What is arranged are these.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a different collaborator, and there is one caller"
+)]
+pub(crate) async fn fetch_beside(
+    files: &[RemoteFile],
+    arrangement: Arrangement,
+    beside: Beside,
+    origins: Vec<Origin>,
+    client: RangeClient,
+    store: &Store,
+    settings: &Settings,
+    progress: &Progress,
+    stop: CancellationToken,
+) -> Result<Outcome, FetchError> {
     let before = progress.snapshot();
     progress.set_total(files.len() as u64, files.iter().map(|file| file.size).sum());
-    let arrangement = store.arrange(revision, files);
     let contents = contents(files, &arrangement.places);
     let reuse = Reuse::survey(store, &arrangement.id)?;
-    room::require(store, &contents, &reuse)?;
+    room::require(store, &contents, &reuse, beside.bytes)?;
     let settings = sound(settings);
     // What connections hold of blocks that are not whole is lost with a kill, too.
     let unsynced_blocks = (settings.unsynced_bytes / settings.block_bytes)
@@ -249,7 +288,7 @@ pub async fn fetch(
         reuse,
         waiting: Mutex::new(contents.into()),
         in_place: Mutex::default(),
-        any_staged: AtomicBool::new(false),
+        any_staged: AtomicBool::new(beside.is_staged),
         failure: Mutex::default(),
         halt: stop.child_token(),
         drained: AtomicBool::new(false),

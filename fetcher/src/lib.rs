@@ -3,6 +3,7 @@
 //!
 //! Sources list and locate; one engine moves bytes and knows no source. Nothing here talks to Kubernetes.
 
+mod archive;
 pub mod args;
 mod bar;
 pub mod boot;

@@ -36,6 +36,11 @@ pub trait Source: Send + Sync + 'static {
 
     /// Where the bytes of a file are now. Called again when a location expires or stops answering.
     async fn locate(&self, revision: &str, file: &RemoteFile) -> Result<Location, SourceError>;
+
+    /// Whether a file that it listed is an archive, of which the files in it are wanted.
+    fn is_archive(&self, _file: &RemoteFile) -> bool {
+        false
+    }
 }
 
 /// All files of one immutable revision.

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! .modelcache/lock                one writer at a time
-//! .modelcache/partial/<digest>    bytes under way, by content; beside each its journal
+//! .modelcache/partial/<digest>    bytes under way, by content; beside each its journal, and of an archive that is
+//!                                 unpacked what was in it
 //! .modelcache/staging/<id>/...    proven files of a revision that is not complete yet
 //! .modelcache/manifests/<id>.json path, size, digest and source of every file of a revision
 //! revisions/<id>/...              the proven, complete revision, in its layout: files 0444, folders 0755
@@ -24,14 +25,17 @@ mod publish;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 pub use self::abilities::Abilities;
-use self::disk::clone_file;
-pub(crate) use self::disk::{create_folders, leads, open_plain, says, size_of_plain_file};
+use self::disk::{clone_file, write_whole};
+pub(crate) use self::disk::{create_folders, leads, open_plain, says, size_of_plain_file, sync_folder};
 pub(crate) use self::layout::Arrangement;
 pub use self::layout::{HubCache, InvalidReference, Layout, Link, Note};
 use self::lock::Lock;
 pub(crate) use self::manifest::{Holding, holding};
-pub use self::manifest::{StoredFile, StoredManifest, current, published};
+pub use self::manifest::{StoredArchive, StoredFile, StoredManifest, current, published};
+use crate::archive::{Contents, Unpacked};
 use crate::boot::Boot;
 use crate::digest::ContentDigest;
 use crate::error::StorageError;
@@ -137,6 +141,19 @@ impl Store {
         Self { boot, ..self }
     }
 
+    /// Publishes a revision of which some files were unpacked from archives; `listed` is what its source lists, and
+    /// names the revision.
+    pub(crate) fn publish_contents(
+        &self,
+        revision: &str,
+        listed: &[RemoteFile],
+        contents: &Contents,
+        source: &str,
+    ) -> Result<PublishedPath, StorageError> {
+        let arrangement = self.arrange(revision, listed);
+        publish::publish(self, &StoredManifest::of(revision, contents, source, arrangement))
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -179,6 +196,41 @@ impl Store {
         )
     }
 
+    /// Whether something is staged of a revision.
+    pub(crate) fn is_staged(&self, id: &str) -> bool {
+        self.staging(id).exists()
+    }
+
+    /// What an archive of a revision was unpacked to, as long as all of it is staged.
+    pub(crate) fn unpacked(&self, id: &str, archive: &RemoteFile) -> Option<Unpacked> {
+        let text = std::fs::read(self.unpacked_note(&archive.digest)).ok()?;
+        let note: UnpackedNote = serde_json::from_slice(&text).ok()?;
+        let is_there = |unpacked: &Unpacked| {
+            let mut files = unpacked.files.iter();
+            files.all(|file| size_of_plain_file(&self.staged(id, &file.path)) == Some(file.size))
+        };
+        let unpacked = Some(note.unpacked).filter(|unpacked| note.id == id && is_there(unpacked))?;
+        Some(Unpacked {
+            path: archive.path.clone(),
+            ..unpacked
+        })
+    }
+
+    /// Remembers what an archive of a revision was unpacked to; its files are staged and durable.
+    pub(crate) fn remember_unpacked(&self, id: &str, unpacked: &Unpacked) -> Result<(), StorageError> {
+        let path = self.unpacked_note(&unpacked.digest);
+        let note = UnpackedNote {
+            id: id.to_owned(),
+            unpacked: unpacked.clone(),
+        };
+        let text = serde_json::to_vec(&note).map_err(|error| StorageError::at("write", &path)(error.into()))?;
+        write_whole(&path, &text)
+    }
+
+    fn unpacked_note(&self, digest: &ContentDigest) -> PathBuf {
+        self.partial(digest).with_extension("unpacked")
+    }
+
     /// Forgets what is staged of a revision.
     pub(crate) fn unstage(&self, id: &str) -> Result<(), StorageError> {
         disk::remove_tree(&self.staging(id))
@@ -200,6 +252,15 @@ impl Store {
     pub(crate) fn revision(&self, id: &str) -> PathBuf {
         self.root.join(REVISIONS).join(id)
     }
+}
+
+/// What stands beside partial files while a revision is staged.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UnpackedNote {
+    /// The revision that it is staged for.
+    id: String,
+    unpacked: Unpacked,
 }
 
 /// Name of a revision's folder, by what it is the digest of.

@@ -201,6 +201,7 @@ mod tests {
             files,
             links: Vec::new(),
             notes: Vec::new(),
+            archives: Vec::new(),
         }
     }
 

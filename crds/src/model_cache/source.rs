@@ -23,7 +23,7 @@ pub struct Source {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_scope: Option<ModelScopeSource>,
 
-    /// An artifact of an OCI registry, with a layer for each file, as ModelPack and ORAS write them.
+    /// An artifact of an OCI registry, as ModelPack, KitOps and ORAS write them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oci: Option<OciSource>,
 

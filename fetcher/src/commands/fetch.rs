@@ -8,11 +8,13 @@ use modelcache_crds::report::{Published, Report};
 use super::layout::layout;
 use super::mirrors::origins;
 use super::{Run, list, signed};
+use crate::archive::Archives;
 use crate::args::FetchArgs;
 use crate::bar::{bytes, elapsed};
 use crate::engine::{self, OriginOutcome, RangeClient, Settings};
 use crate::error::FetchError;
 use crate::http;
+use crate::source::RemoteFile;
 use crate::store::Store;
 
 pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchError> {
@@ -40,9 +42,13 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
         max_bytes_per_second: args.max_bytes_per_second,
         ..Settings::default()
     };
-    let outcome = engine::fetch(
-        &selected.files,
-        &selected.revision,
+    let is_archive = |file: &RemoteFile| selected.source.is_archive(file);
+    let archives = Archives::survey(&store, &selected.revision, &selected.files, is_archive, &run.stop).await?;
+    let reused = archives.reused_bytes();
+    let outcome = engine::fetch_beside(
+        &archives.to_fetch(),
+        archives.arrangement(),
+        archives.beside(),
         origins,
         RangeClient::new(http::range_client(&args.source.trust()?)?),
         &store,
@@ -51,15 +57,16 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
         run.stop.clone(),
     )
     .await?;
-    let published = store.publish(&selected.revision, &selected.files, &selected.origin)?;
+    let contents = archives.unpack(&run.stop).await?;
+    let published = store.publish_contents(&selected.revision, &selected.files, &contents, &selected.origin)?;
     let took = start.elapsed();
     tracing::info!(path = published.as_str(), elapsed = ?took, "published");
     let report = Report::Published(Published {
         digest: selected.digest,
-        files: signed(selected.files.len()),
-        bytes: signed(selected.bytes),
+        files: signed(contents.files.len()),
+        bytes: signed(contents.bytes()),
         bytes_fetched: signed(outcome.bytes_fetched),
-        bytes_reused: signed(outcome.bytes_reused),
+        bytes_reused: signed(outcome.bytes_reused + reused),
         duration_milliseconds: signed(took.as_millis()),
         path: CURRENT.to_owned(),
         revision: selected.revision,
@@ -73,10 +80,10 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
     } else {
         run.print(&format!(
             "{} files, {} (fetched {}, reused {}) in {}\n{}{}\n",
-            selected.files.len(),
-            bytes(selected.bytes),
+            contents.files.len(),
+            bytes(contents.bytes()),
             bytes(outcome.bytes_fetched),
-            bytes(outcome.bytes_reused),
+            bytes(outcome.bytes_reused + reused),
             elapsed(took),
             origin_lines
                 .iter()

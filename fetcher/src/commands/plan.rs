@@ -6,6 +6,7 @@ use modelcache_crds::report::{Planned, Report};
 use serde::Serialize;
 
 use super::{Run, Selected, list, signed};
+use crate::archive;
 use crate::args::SourceArgs;
 use crate::bar::bytes;
 use crate::error::FetchError;
@@ -21,12 +22,19 @@ pub(super) async fn plan(run: &Run, args: &SourceArgs) -> Result<Report, FetchEr
         run.print(&table(&selected));
     }
     Ok(Report::Planned(Planned {
-        unpacking_bytes: None,
+        unpacking_bytes: unpacking_bytes(&selected),
         digest: selected.digest,
         files: signed(selected.files.len()),
         bytes: signed(selected.bytes),
         revision: selected.revision,
     }))
+}
+
+/// Bytes that unpacking takes on the volume, where something is packed.
+fn unpacking_bytes(selected: &Selected) -> Option<i64> {
+    let archives = selected.files.iter().filter(|file| selected.source.is_archive(file));
+    let bytes = archive::unpacking_bytes(archives);
+    (bytes > 0).then(|| signed(bytes))
 }
 
 /// Finds out now what would otherwise end the fetch, when a volume has been made for it already: hubs list the

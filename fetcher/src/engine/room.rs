@@ -9,9 +9,9 @@ use super::reuse::Reuse;
 use crate::error::StorageError;
 use crate::store::Store;
 
-/// Refuses to begin what cannot end for want of room.
-pub(super) fn require(store: &Store, contents: &[Content], reuse: &Reuse) -> Result<(), StorageError> {
-    let needed = needed(store, contents, reuse);
+/// Refuses to begin what cannot end for want of room, of which others need some `beside`.
+pub(super) fn require(store: &Store, contents: &[Content], reuse: &Reuse, beside: u64) -> Result<(), StorageError> {
+    let needed = needed(store, contents, reuse).saturating_add(beside);
     let free = free(store.root()).map_err(StorageError::at("read the free room of", store.root()))?;
     if needed > free {
         return Err(StorageError::at("reserve room in", store.root())(too_little(

@@ -114,6 +114,30 @@ impl Repository {
         })
     }
 
+    /// A small blob, whole.
+    pub(super) async fn blob(&self, digest: &str) -> Result<Vec<u8>, SourceError> {
+        persist(self.retry, || self.blob_once(digest)).await
+    }
+
+    async fn blob_once(&self, digest: &str) -> Result<Vec<u8>, SourceError> {
+        let url = self.name.url(&format!("blobs/{digest}"));
+        let Answered { mut response, .. } = self.ask(&url, &HeaderMap::new(), None).await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        if !status.is_success() {
+            return Err(self.refusal(status, &headers, digest));
+        }
+        let shown = SecretUrl::new(url);
+        let bytes = read_body(&mut response, &shown).await?;
+        let actual = format!("sha256:{}", hex(&Sha256::digest(&bytes)));
+        if actual == digest {
+            return Ok(bytes);
+        }
+        Err(SourceError::new(
+            FailureClass::SourceError,
+            format!("{shown} answered a blob whose digest is {actual}; what is in between changes it"),
+        ))
+    }
+
     /// Where a blob is now.
     pub(super) async fn locate_blob(&self, digest: &str) -> Result<Location, SourceError> {
         let url = self.name.url(&format!("blobs/{digest}"));

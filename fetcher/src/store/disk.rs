@@ -93,7 +93,7 @@ pub(crate) fn clone_file(from: &Path, to: &Path, temporary: &Path) -> Result<(),
 }
 
 /// Makes the names in a folder durable.
-pub(super) fn sync_folder(path: &Path) -> Result<(), StorageError> {
+pub(crate) fn sync_folder(path: &Path) -> Result<(), StorageError> {
     File::open(path)
         .and_then(|folder| folder.sync_all())
         .map_err(StorageError::at("sync folder", path))

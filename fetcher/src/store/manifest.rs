@@ -1,5 +1,6 @@
 //! What is published, as the store itself remembers it.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use modelcache_crds::names::CURRENT;
 use serde::{Deserialize, Serialize};
 
 use super::{Arrangement, Link, Note, OWN, REVISIONS};
+use crate::archive::{Contents, Unpacked, UnpackedFile};
 use crate::digest::ContentDigest;
 use crate::error::StorageError;
 use crate::path::FilePath;
@@ -31,6 +33,23 @@ pub struct StoredManifest {
     /// What stands beside them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
+    /// The archives that some of them were unpacked from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub archives: Vec<StoredArchive>,
+}
+
+/// An archive whose files are published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredArchive {
+    /// What its source calls it.
+    pub path: FilePath,
+    /// Its bytes.
+    pub size: u64,
+    /// What it hashed to.
+    pub digest: ContentDigest,
+    /// The files that were in it.
+    pub files: Vec<FilePath>,
 }
 
 /// A file of a stored manifest.
@@ -74,7 +93,49 @@ impl StoredManifest {
             files: files.iter().zip(arrangement.places).map(stored).collect(),
             links: arrangement.links,
             notes: arrangement.notes,
+            archives: Vec::new(),
         }
+    }
+
+    /// The manifest of a revision of which some files were unpacked; what its source lists is arranged, and names it.
+    pub(super) fn of(revision: &str, contents: &Contents, source: &str, listed: Arrangement) -> Self {
+        let archive = |unpacked: &Unpacked| StoredArchive {
+            path: unpacked.path.clone(),
+            size: unpacked.size,
+            digest: unpacked.digest,
+            files: unpacked.files.iter().map(|file| file.path.clone()).collect(),
+        };
+        let places = if contents.archives.is_empty() {
+            listed.places
+        } else {
+            // Only files that stand as they are listed come in archives.
+            contents.files.iter().map(|file| file.path.clone()).collect()
+        };
+        Self {
+            archives: contents.archives.iter().map(archive).collect(),
+            ..Self::new(revision, &contents.files, source, Arrangement { places, ..listed })
+        }
+    }
+
+    /// What a listed archive was unpacked to here, if it was.
+    pub(crate) fn unpacked(&self, archive: &RemoteFile) -> Option<Unpacked> {
+        let is_it = |stored: &&StoredArchive| stored.digest == archive.digest && stored.size == archive.size;
+        let stored = self.archives.iter().find(is_it)?;
+        let by_path: HashMap<_, _> = self.files.iter().map(|file| (&file.path, file)).collect();
+        let files = stored.files.iter().map(|path| {
+            let file = by_path.get(path)?;
+            Some(UnpackedFile {
+                path: path.clone(),
+                size: file.size,
+                digest: file.digest,
+            })
+        });
+        Some(Unpacked {
+            path: archive.path.clone(),
+            size: archive.size,
+            digest: archive.digest,
+            files: files.collect::<Option<_>>()?,
+        })
     }
 
     /// The folder with the files, relative to the root.

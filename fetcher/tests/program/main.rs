@@ -1,13 +1,14 @@
 //! The source and the program against scripted servers: what is sent where, and what each answer leads to.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod archives;
 mod certificates;
 mod command_line;
 mod conversation;
+mod encrypted;
 mod layouts;
 mod local;
 mod mirror_quirks;
-mod encrypted;
 mod mirrors;
 mod model_scope;
 mod oras;

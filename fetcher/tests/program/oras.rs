@@ -46,3 +46,27 @@ async fn files_that_oras_pushed_are_published_under_their_names(#[case] files: [
     assert!(std::fs::read(current.join("model.gguf")).unwrap() == bytes);
     assert_eq!(std::fs::read(current.join("sub/config.json")).unwrap(), b"{\"a\": 1}");
 }
+
+#[tokio::test]
+async fn a_folder_that_oras_packed_is_unpacked() {
+    let registry = Registry::start(false).await;
+    let (pushed, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bytes = weights(3 << 20);
+    std::fs::create_dir_all(pushed.path().join("model/sub")).unwrap();
+    std::fs::write(pushed.path().join("model/model.gguf"), &bytes).unwrap();
+    std::fs::write(pushed.path().join("model/sub/config.json"), b"{}").unwrap();
+    std::fs::write(pushed.path().join("README.md"), b"# Model").unwrap();
+    let name = format!("{}/org/model:v1", registry.host);
+    push(pushed.path(), &name, &["model", "README.md"]).await;
+    let output = run(&["fetch", &format!("oci+http://{name}"), "--json"], folder.path(), "").await;
+    assert!(output.status.success(), "{output:?}");
+    let current = folder.path().join("current");
+    assert!(std::fs::read(current.join("model/model.gguf")).unwrap() == bytes);
+    assert_eq!(std::fs::read(current.join("model/sub/config.json")).unwrap(), b"{}");
+    let mut names: Vec<_> = std::fs::read_dir(&current)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["README.md", "model"], "of the archive nothing is left");
+}

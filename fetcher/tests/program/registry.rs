@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 
 use crate::scripted::{Scripted, answer, json};
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 /// `reader`, whose password is `secret`.
@@ -83,7 +83,7 @@ impl Registry {
     }
 
     /// A descriptor of a blob that is there now.
-    async fn blob(&self, repository: &str, media_type: &str, bytes: &[u8], annotations: Value) -> Value {
+    pub(crate) async fn blob(&self, repository: &str, media_type: &str, bytes: &[u8], annotations: Value) -> Value {
         let uploads = format!("http://{}/v2/{repository}/blobs/uploads/", self.host);
         let begun = self.send(self.client.post(uploads)).await;
         let upload = begun.headers()["location"].to_str().unwrap().to_owned();
@@ -95,7 +95,7 @@ impl Registry {
     }
 
     /// The digest of a manifest that is there now.
-    async fn manifest(&self, repository: &str, tag: &str, media_type: &str, manifest: &Value) -> String {
+    pub(crate) async fn manifest(&self, repository: &str, tag: &str, media_type: &str, manifest: &Value) -> String {
         let url = format!("http://{}/v2/{repository}/manifests/{tag}", self.host);
         let text = manifest.to_string();
         let put = self.client.put(url).header("content-type", media_type);

@@ -6,6 +6,7 @@ use modelcache_crds::conditions::{ConditionType, Reason};
 use modelcache_tests::hub::Access;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::bucket::Bucket;
 use crate::fault::Told;
@@ -69,6 +70,45 @@ async fn an_artifact_of_a_closed_registry_becomes_ready_with_its_pull_secret() {
         let shown = cache.status.and_then(|status| status.source);
         assert_eq!(shown, Some(format!("oci://{}/org/model", registry.host)));
         assert_eq!(world.published("artifact", "model.bin").await?, sha256(&bytes));
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_kit_whose_layer_is_packed_becomes_ready_with_the_files_in_it() {
+    scenario(async |world| {
+        let registry = Registry::start(false).await?;
+        let bytes = weights(WEIGHTS, 15);
+        let folder = tempfile::tempdir()?;
+        std::fs::create_dir(folder.path().join("model"))?;
+        std::fs::write(folder.path().join("model/model.bin"), &bytes)?;
+        let tar = Command::new("tar")
+            .args(["-czf", "-", "-C"])
+            .arg(folder.path())
+            .arg("model")
+            .output();
+        let tar = tar.await?;
+        ensure!(tar.status.success(), "{tar:?}");
+        let config = "application/vnd.kitops.modelkit.config.v1+json";
+        let config = registry.blob("org/kit", config, b"{}", json!({})).await?;
+        let packed = "application/vnd.kitops.modelkit.model.v1.tar+gzip";
+        let layer = registry.blob("org/kit", packed, &tar.stdout, json!({})).await?;
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config,
+            "layers": [layer],
+        });
+        registry.manifest("org/kit", "v1", &manifest).await?;
+        let repository = format!("{}/org/kit", registry.host);
+        let source = json!({"oci": {"repository": repository, "reference": "v1", "plainHttp": true}});
+        let (cache, _) = world.ready_from("kit", source).await?;
+        let status = cache.status.unwrap_or_default();
+        let planned = status.resolved.map(|resolved| resolved.digest);
+        assert_eq!(
+            status.published_digest, planned,
+            "what was published is what was planned"
+        );
+        assert_eq!(world.published("kit", "model/model.bin").await?, sha256(&bytes));
         Ok(())
     })
     .await;

@@ -1,0 +1,329 @@
+//! Files that their source keeps packed: layers of an OCI artifact that are tars. The engine fetches and proves an
+//! archive like any file; here it is unpacked into the staged revision, each of its files hashed while it is written,
+//! and removed. What is published remembers which archive a file came from, so that it need not be fetched again.
+
+mod decode;
+mod error;
+mod names;
+mod tar;
+mod unpack;
+
+use std::fs;
+use std::path::Path;
+
+use modelcache_crds::report::FailureClass;
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+use self::names::Names;
+use self::unpack::unpack;
+use crate::digest::ContentDigest;
+use crate::engine::Beside;
+use crate::error::{FetchError, SourceError};
+use crate::path::FilePath;
+use crate::progress::Progress;
+use crate::source::{RemoteFile, check_listing};
+use crate::store::{Arrangement, Store, StoredManifest, published, size_of_plain_file};
+use crate::verify::hash_file;
+
+/// What came out of an archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Unpacked {
+    /// The archive, as its source lists it.
+    pub(crate) path: FilePath,
+    /// Its bytes.
+    pub(crate) size: u64,
+    /// Its digest.
+    pub(crate) digest: ContentDigest,
+    /// The files that were in it.
+    pub(crate) files: Vec<UnpackedFile>,
+}
+
+/// A file that was in an archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UnpackedFile {
+    /// Below the revision's folder.
+    pub(crate) path: FilePath,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// What they hash to; computed here, when they were unpacked from the proven archive.
+    pub(crate) digest: ContentDigest,
+}
+
+/// What is to be published: every file, and the archives that some of them came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Contents {
+    /// Every file.
+    pub(crate) files: Vec<RemoteFile>,
+    /// What was unpacked.
+    pub(crate) archives: Vec<Unpacked>,
+}
+
+impl Contents {
+    /// Bytes of all files.
+    #[must_use]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
+}
+
+/// Where the files of an archive are.
+enum Place {
+    /// Published in this very revision, and proven again.
+    InPlace(Unpacked),
+    /// Staged, by this run or an earlier one.
+    Staged(Unpacked),
+    /// Still in the archive, which may have to be fetched.
+    Packed(RemoteFile),
+}
+
+/// The archives of a revision on their way to be unpacked.
+pub(crate) struct Archives {
+    store: Store,
+    /// What the source lists.
+    arrangement: Arrangement,
+    plain: Vec<(RemoteFile, FilePath)>,
+    places: Vec<Place>,
+}
+
+impl Archives {
+    /// Looks which archives need not be fetched, for their files are on disk; these are proven by hashing them again.
+    pub(crate) async fn survey(
+        store: &Store,
+        revision: &str,
+        listed: &[RemoteFile],
+        is_archive: impl Fn(&RemoteFile) -> bool,
+        stop: &CancellationToken,
+    ) -> Result<Self, FetchError> {
+        let arrangement = store.arrange(revision, listed);
+        let placed = listed.iter().cloned().zip(arrangement.places.iter().cloned());
+        let (packed, plain): (Vec<_>, Vec<_>) = placed.partition(|(file, _)| is_archive(file));
+        let survey = Survey {
+            store: store.clone(),
+            id: arrangement.id.clone(),
+            stop: stop.clone(),
+        };
+        let packed = packed.into_iter().map(|(file, _)| file).collect();
+        let places = blocking(move || survey.places(packed)).await?;
+        Ok(Self {
+            store: store.clone(),
+            arrangement,
+            plain,
+            places,
+        })
+    }
+
+    /// The files the engine is to obtain.
+    #[must_use]
+    pub(crate) fn to_fetch(&self) -> Vec<RemoteFile> {
+        let plain = self.plain.iter().map(|(file, _)| file);
+        plain.chain(self.packed()).cloned().collect()
+    }
+
+    /// Where these go.
+    #[must_use]
+    pub(crate) fn arrangement(&self) -> Arrangement {
+        let plain = self.plain.iter().map(|(_, place)| place);
+        let packed = self.packed().map(|archive| &archive.path);
+        Arrangement {
+            places: plain.chain(packed).cloned().collect(),
+            ..self.arrangement.clone()
+        }
+    }
+
+    /// What the engine must know of this: whether it fills the staging alone, and the room that unpacking needs.
+    #[must_use]
+    pub(crate) fn beside(&self) -> Beside {
+        Beside {
+            bytes: unpacking_bytes(self.packed()),
+            is_staged: self.places.iter().any(|place| !matches!(place, Place::InPlace(_))),
+        }
+    }
+
+    /// Bytes of archives that need not be fetched.
+    #[must_use]
+    pub(crate) fn reused_bytes(&self) -> u64 {
+        let unpacked = self.places.iter().filter_map(|place| match place {
+            Place::InPlace(unpacked) | Place::Staged(unpacked) => Some(unpacked.size),
+            Place::Packed(_) => None,
+        });
+        unpacked.sum()
+    }
+
+    fn packed(&self) -> impl Iterator<Item = &RemoteFile> {
+        self.places.iter().filter_map(|place| match place {
+            Place::Packed(archive) => Some(archive),
+            Place::InPlace(_) | Place::Staged(_) => None,
+        })
+    }
+
+    /// Unpacks every archive that the engine has staged, and says what there is to publish.
+    pub(crate) async fn unpack(self, stop: &CancellationToken) -> Result<Contents, FetchError> {
+        if self.places.is_empty() {
+            return Ok(Contents {
+                files: self.plain.into_iter().map(|(file, _)| file).collect(),
+                archives: Vec::new(),
+            });
+        }
+        let stop = stop.clone();
+        blocking(move || self.unpack_all(&stop)).await
+    }
+
+    fn unpack_all(self, stop: &CancellationToken) -> Result<Contents, FetchError> {
+        let id = self.arrangement.id.as_str();
+        let mut names = Names::default();
+        let done = self.places.iter().filter_map(|place| match place {
+            Place::InPlace(unpacked) | Place::Staged(unpacked) => Some(unpacked),
+            Place::Packed(_) => None,
+        });
+        let taken = done.flat_map(|unpacked| unpacked.files.iter().map(|file| &file.path));
+        for path in self.listed_paths().chain(taken) {
+            // They stood beside each other before.
+            let _ = names.take(path);
+        }
+        let mut archives = Vec::new();
+        for place in &self.places {
+            archives.push(match place {
+                Place::InPlace(unpacked) | Place::Staged(unpacked) => unpacked.clone(),
+                Place::Packed(archive) => {
+                    tracing::info!(archive = %archive.path, bytes = archive.size, "unpacking");
+                    unpack(&self.store, id, archive, &mut names, stop)?
+                }
+            });
+        }
+        for archive in &archives {
+            remove(&self.store.staged(id, &archive.path));
+        }
+        if self.store.is_staged(id) {
+            // One file that is staged anew, and the revision is published anew, as a whole.
+            for place in &self.places {
+                if let Place::InPlace(unpacked) = place {
+                    stage(&self.store, id, &self.store.revision(id), unpacked)?;
+                }
+            }
+        }
+        let unpacked = archives
+            .iter()
+            .flat_map(|archive| &archive.files)
+            .map(|file| RemoteFile {
+                path: file.path.clone(),
+                size: file.size,
+                digest: file.digest,
+            });
+        let plain = self.plain.iter().map(|(file, _)| file.clone());
+        let files: Vec<_> = plain.chain(unpacked).collect();
+        if files.is_empty() {
+            let error = SourceError::new(FailureClass::InvalidListing, "its archives hold no file");
+            return Err(error.into());
+        }
+        check_listing(&files)?;
+        Ok(Contents { files, archives })
+    }
+
+    /// Places that no unpacked file may take: those of plain files, and those of archives that wait.
+    fn listed_paths(&self) -> impl Iterator<Item = &FilePath> {
+        let plain = self.plain.iter().map(|(file, _)| file);
+        plain.chain(self.packed()).map(|file| &file.path)
+    }
+}
+
+/// Bytes that unpacking needs at least beside the archives. One after the other is unpacked and removed, so it is what
+/// the longest of them takes; how much that is of a compressed one is not known before, but no less than its length.
+pub(crate) fn unpacking_bytes<'a>(archives: impl Iterator<Item = &'a RemoteFile>) -> u64 {
+    archives.map(|archive| archive.size).max().unwrap_or(0)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
+) -> Result<T, FetchError> {
+    spawn_blocking(work)
+        .await
+        .map_err(|error| FetchError::Internal(format!("the unpacking thread ended early: {error}")))?
+}
+
+/// Looks for what was unpacked before.
+struct Survey {
+    store: Store,
+    id: String,
+    stop: CancellationToken,
+}
+
+impl Survey {
+    fn places(&self, packed: Vec<RemoteFile>) -> Result<Vec<Place>, FetchError> {
+        if packed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let published = published(self.store.root())?;
+        packed
+            .into_iter()
+            .map(|archive| self.place(archive, &published))
+            .collect()
+    }
+
+    fn place(&self, archive: RemoteFile, published: &[StoredManifest]) -> Result<Place, FetchError> {
+        if let Some(unpacked) = self.store.unpacked(&self.id, &archive) {
+            return Ok(Place::Staged(unpacked));
+        }
+        for manifest in published {
+            let Some(unpacked) = manifest.unpacked(&archive) else {
+                continue;
+            };
+            let folder = self.store.root().join(manifest.folder());
+            if !self.proves(&folder, &unpacked)? {
+                continue;
+            }
+            if manifest.id == self.id {
+                return Ok(Place::InPlace(unpacked));
+            }
+            stage(&self.store, &self.id, &folder, &unpacked)?;
+            self.store.remember_unpacked(&self.id, &unpacked)?;
+            return Ok(Place::Staged(unpacked));
+        }
+        Ok(Place::Packed(archive))
+    }
+
+    fn proves(&self, folder: &Path, unpacked: &Unpacked) -> Result<bool, FetchError> {
+        for file in &unpacked.files {
+            let path = folder.join(file.path.as_str());
+            if size_of_plain_file(&path) != Some(file.size) {
+                return Ok(false);
+            }
+            // Not counted: what is counted is what the source lists.
+            let counters = Progress::default();
+            let digest = match hash_file(&path, &file.digest, file.size, &counters, &self.stop) {
+                Err(FetchError::Storage(error)) => {
+                    tracing::warn!(%error, "a published file cannot be read; its archive is unpacked again");
+                    return Ok(false);
+                }
+                digest => digest?,
+            };
+            if digest != file.digest {
+                tracing::warn!(path = %path.display(), "a published file is damaged; its archive is unpacked again");
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Removes an archive, if it is still there, and its folder, if nothing else is in it. What stays is not published.
+fn remove(packed: &Path) {
+    let _ = fs::remove_file(packed);
+    if let Some(folder) = packed.parent() {
+        let _ = fs::remove_dir(folder);
+    }
+}
+
+/// Stages the files of an archive from a folder where they are proven.
+fn stage(store: &Store, id: &str, folder: &Path, unpacked: &Unpacked) -> Result<(), FetchError> {
+    for file in &unpacked.files {
+        store.stage_clone(id, &file.path, &unpacked.digest, &folder.join(file.path.as_str()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! Where the entries of archives go: below one folder, each to a place of its own. Pure.
+
+use std::collections::HashMap;
+
+use super::error::Fault;
+use crate::path::FilePath;
+
+/// An archive that holds more files than any model is not unpacked.
+const MOST_FILES: usize = 100_000;
+
+/// Links that lead to links.
+const LONGEST_CHAIN: usize = 16;
+
+/// The path an entry asks for; `None` for the folder that everything is in.
+pub(super) fn destination(path: &str) -> Result<Option<FilePath>, Fault> {
+    let mut path = path;
+    while let Some(rest) = path.strip_prefix("./") {
+        path = rest;
+    }
+    let path = path.strip_suffix('/').unwrap_or(path);
+    if path.is_empty() || path == "." {
+        return Ok(None);
+    }
+    Ok(Some(FilePath::parse(path)?))
+}
+
+/// What a symbolic link at a path names.
+pub(super) fn target(link: &FilePath, target: &str) -> Result<FilePath, Fault> {
+    let out = || Fault::LinkOut(target.to_owned());
+    if target.starts_with('/') {
+        return Err(out());
+    }
+    let mut folder: Vec<&str> = link.as_str().split('/').collect();
+    folder.pop();
+    for segment in target.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                folder.pop().ok_or_else(out)?;
+            }
+            segment => folder.push(segment),
+        }
+    }
+    Ok(FilePath::parse(&folder.join("/")).map_err(|_| Fault::LinkNowhere(target.to_owned()))?)
+}
+
+/// What is taken: files, and the folders they are in. Case does not set names apart, as it does not on some volumes.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    files: HashMap<String, String>,
+    folders: HashMap<String, String>,
+}
+
+impl Names {
+    /// Takes the place of a file.
+    pub(super) fn take(&mut self, path: &FilePath) -> Result<(), Fault> {
+        let path = path.as_str();
+        let key = path.to_lowercase();
+        if let Some(other) = self.files.get(&key) {
+            return Err(if other == path {
+                Fault::Twice(path.to_owned())
+            } else {
+                Fault::CaseOnly(other.clone())
+            });
+        }
+        if self.folders.contains_key(&key) {
+            return Err(Fault::FileAsFolder(path.to_owned()));
+        }
+        self.take_folder(path.rsplit_once('/').map_or("", |(folder, _)| folder))?;
+        if self.files.len() == MOST_FILES {
+            return Err(Fault::TooMany(MOST_FILES));
+        }
+        self.files.insert(key, path.to_owned());
+        Ok(())
+    }
+
+    /// Takes the place of a folder and of those above it; others may have done so already.
+    pub(super) fn take_folder(&mut self, path: &str) -> Result<(), Fault> {
+        let mut folder = path;
+        while !folder.is_empty() {
+            let key = folder.to_lowercase();
+            if let Some(file) = self.files.get(&key) {
+                return Err(Fault::FileAsFolder(file.clone()));
+            }
+            match self.folders.get(&key) {
+                // Those above it are taken, too.
+                Some(other) if other == folder => return Ok(()),
+                Some(other) => return Err(Fault::CaseOnly(other.clone())),
+                None => {
+                    self.folders.insert(key, folder.to_owned());
+                }
+            }
+            folder = folder.rsplit_once('/').map_or("", |(above, _)| above);
+        }
+        Ok(())
+    }
+}
+
+/// The file that a link leads to in the end, through links if need be.
+pub(super) fn follow<'a, T>(
+    files: &'a HashMap<FilePath, T>,
+    links: &HashMap<FilePath, FilePath>,
+    link: &FilePath,
+) -> Result<(&'a FilePath, &'a T), Fault> {
+    let mut path = link;
+    for _ in 0..LONGEST_CHAIN {
+        match links.get(path) {
+            Some(next) => path = next,
+            None => break,
+        }
+    }
+    let nowhere = || Fault::LinkNowhere(links.get(link).unwrap_or(link).to_string());
+    files.get_key_value(path).ok_or_else(nowhere)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("a", Some("a"))]
+    #[case("./a/b", Some("a/b"))]
+    #[case("././a/", Some("a"))]
+    #[case("./", None)]
+    #[case(".", None)]
+    fn where_an_entry_goes(#[case] path: &str, #[case] expected: Option<&str>) {
+        let path = destination(path).unwrap();
+        assert_eq!(path.as_ref().map(FilePath::as_str), expected);
+    }
+
+    #[rstest]
+    #[case("/etc/passwd")]
+    #[case("../a")]
+    #[case("a/../../b")]
+    #[case("a//b")]
+    #[case(".modelcache/lock")]
+    #[case("./.modelcache/lock")]
+    #[case("a\\b")]
+    #[case("C:/a")]
+    fn an_entry_that_goes_nowhere(#[case] path: &str) {
+        assert!(matches!(destination(path), Err(Fault::Path(_))), "{path}");
+    }
+
+    #[rstest]
+    #[case("sub/link", "b", Ok("sub/b"))]
+    #[case("sub/link", "../a", Ok("a"))]
+    #[case("sub/link", "./x/../b", Ok("sub/b"))]
+    #[case("sub/link", "../../a", Err("out"))]
+    #[case("link", "/etc/passwd", Err("out"))]
+    #[case("link", ".", Err("nowhere"))]
+    fn what_a_link_names(#[case] link: &str, #[case] text: &str, #[case] expected: Result<&str, &str>) {
+        let link = FilePath::parse(link).unwrap();
+        let told = match target(&link, text) {
+            Ok(path) => Ok(path.to_string()),
+            Err(Fault::LinkOut(_)) => Err("out"),
+            Err(_) => Err("nowhere"),
+        };
+        assert_eq!(told.as_ref().map(String::as_str).map_err(|why| *why), expected);
+    }
+
+    #[rstest]
+    #[case(&["a", "b/a", "b/c"], None)]
+    #[case(&["a", "a"], Some("a is there already, in"))]
+    #[case(&["a", "A"], Some("a is there already and differs in case only"))]
+    #[case(&["d/a", "D/b"], Some("d is there already and differs in case only"))]
+    #[case(&["a", "a/b"], Some("a is a file"))]
+    #[case(&["a/b", "a"], Some("a is a file"))]
+    #[case(&["x/a/b", "X/A"], Some("is a file"))]
+    fn places_are_taken_once(#[case] paths: &[&str], #[case] refused: Option<&str>) {
+        let mut names = Names::default();
+        let taken: Result<(), Fault> = paths
+            .iter()
+            .try_for_each(|path| names.take(&FilePath::parse(path).unwrap()));
+        match (taken, refused) {
+            (Ok(()), None) => {}
+            (Err(fault), Some(why)) => assert!(fault.to_string().contains(why), "{fault}"),
+            (taken, _) => panic!("{taken:?}"),
+        }
+    }
+
+    #[test]
+    fn links_are_followed_to_a_file_and_no_further_than_that() {
+        let path = |text: &str| FilePath::parse(text).unwrap();
+        let files = HashMap::from([(path("a"), 7)]);
+        let links = HashMap::from([
+            (path("b"), path("a")),
+            (path("c"), path("b")),
+            (path("loop"), path("pool")),
+            (path("pool"), path("loop")),
+            (path("none"), path("nothing")),
+        ]);
+        assert_eq!(follow(&files, &links, &path("c")).unwrap(), (&path("a"), &7));
+        for link in ["loop", "none"] {
+            assert!(matches!(
+                follow(&files, &links, &path(link)),
+                Err(Fault::LinkNowhere(_))
+            ));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What a kit of KitOps says of itself, in its Kitfile. Pure.
+
+use serde::Deserialize;
+
+use super::super::registry::manifest::Descriptor;
+use super::invalid;
+use crate::error::SourceError;
+
+/// Media type of a Kitfile, as configuration of an artifact or among its layers.
+pub(super) const KITFILE: &str = "application/vnd.kitops.modelkit.config.";
+
+/// Media type of the layer that is a kit's model.
+const MODEL: &str = "application/vnd.kitops.modelkit.model.";
+
+#[derive(Deserialize)]
+struct Kitfile {
+    #[serde(default)]
+    model: Option<Model>,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    #[serde(default)]
+    path: String,
+}
+
+/// Refuses a kit that names its model and does not hold it: the weights of another kit would be missing silently.
+pub(super) fn holds_its_model(kitfile: &[u8], layers: &[Descriptor], name: &str) -> Result<(), SourceError> {
+    let kitfile: Kitfile = serde_json::from_slice(kitfile)
+        .map_err(|error| invalid(format!("the Kitfile of {name} cannot be read: {error}")))?;
+    let Some(Model { path }) = kitfile.model else {
+        return Ok(());
+    };
+    if path.is_empty() || layers.iter().any(|layer| layer.media_type.starts_with(MODEL)) {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "{name} takes its model from another kit, {path:?}: fetch that one, it holds the weights"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::of_its_own(r#"{"model": {"path": "model"}}"#, "model", None)]
+    #[case::of_another_kit(
+        r#"{"model": {"path": "ghcr.io/org/base:v1"}}"#,
+        "code",
+        Some("from another kit, \"ghcr.io/org/base:v1\"")
+    )]
+    #[case::parts_of_another_kit(r#"{"model": {"path": "ghcr.io/org/base:v1"}}"#, "modelpart", Some("another kit"))]
+    #[case::data_alone(r#"{"datasets": [{"path": "data"}]}"#, "dataset", None)]
+    #[case::empty("{}", "model", None)]
+    #[case::no_kitfile("<html>", "model", Some("cannot be read"))]
+    fn a_kit(#[case] kitfile: &str, #[case] layer: &str, #[case] refused: Option<&str>) {
+        let text = format!(
+            r#"{{"mediaType": "application/vnd.kitops.modelkit.{layer}.v1.tar", "digest": "sha256:00", "size": 1}}"#
+        );
+        let layer: Descriptor = serde_json::from_str(&text).unwrap();
+        let checked = holds_its_model(kitfile.as_bytes(), &[layer], "host/kit");
+        match (checked, refused) {
+            (Ok(()), None) => {}
+            (Err(error), Some(why)) => assert!(error.message.contains(why), "{error}"),
+            (checked, _) => panic!("{checked:?}"),
+        }
+    }
+}
