@@ -150,7 +150,9 @@ impl HuggingFace {
         let mut next = Some(self.endpoint.tree(&self.address.repo, commit));
         while let Some(url) = next {
             if !seen.insert(url.clone()) || seen.len() > MAX_PAGES {
-                return Err(endless("its pages do not end"));
+                return Err(endless(
+                    "its pages do not end, as with a mirror that shows the first one only",
+                ));
             }
             let (headers, entries) = persist(self.retry, || self.json::<Vec<listing::Entry>>(&url)).await?;
             for entry in entries {
@@ -252,6 +254,6 @@ fn redirect_loop(url: &Url) -> SourceError {
 fn endless(why: &str) -> SourceError {
     SourceError::new(
         FailureClass::InvalidListing,
-        format!("the listing is refused: {why}; the endpoint is no hub, or is broken"),
+        format!("the listing is refused: {why}; the endpoint is no hub, or is broken: use another one"),
     )
 }
