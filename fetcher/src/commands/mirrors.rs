@@ -2,6 +2,7 @@
 //! digest and size.
 
 use std::collections::HashSet;
+use std::mem::discriminant;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,10 +83,7 @@ pub(super) async fn origins(run: &Run, args: &FetchArgs, selected: &Selected) ->
 fn open_mirror(args: &FetchArgs, mirror: &MirrorAddress, revision: &str) -> Result<Opened, SourceError> {
     match (mirror, &args.source.source) {
         (MirrorAddress::Source(source), _) => {
-            let args = SourceArgs {
-                source: source.clone(),
-                ..args.source.clone()
-            };
+            let args = as_mirror(&args.source, source);
             // Only what is fetched is told of.
             open(&args, &Progress::default())
         }
@@ -104,6 +102,17 @@ fn open_mirror(args: &FetchArgs, mirror: &MirrorAddress, revision: &str) -> Resu
     }
 }
 
+/// A source in place of another. The token's file was given for the kind of place that the source is, and is told to
+/// no other kind.
+fn as_mirror(args: &SourceArgs, source: &SourceAddress) -> SourceArgs {
+    let is_of_one_kind = discriminant(source) == discriminant(&args.source);
+    SourceArgs {
+        source: source.clone(),
+        token_file: args.token_file.clone().filter(|_| is_of_one_kind),
+        ..args.clone()
+    }
+}
+
 async fn list(opened: Result<Opened, SourceError>) -> Result<(Arc<dyn Source>, Listing), SourceError> {
     let Opened { source, .. } = opened?;
     let listing = timeout(PATIENCE, source.list()).await.map_err(|_| {
@@ -113,4 +122,25 @@ async fn list(opened: Result<Opened, SourceError>) -> Result<(Arc<dyn Source>, L
         )
     })??;
     Ok((source, listing))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::args::{Args, Command};
+
+    #[rstest]
+    #[case::twin("hf://org/twin", true)]
+    #[case::another_hub("modelscope://org/name", false)]
+    fn a_tokens_file_is_for_the_kind_of_place_it_was_given_for(#[case] mirror: &str, #[case] is_told: bool) {
+        let line = ["modelcache-fetcher", "plan", "hf://org/name", "--token-file", "/token"];
+        let Command::Plan { source: args, .. } = Args::parse_from(line).command else {
+            panic!("another command")
+        };
+        let told = as_mirror(&args, &mirror.parse().unwrap());
+        assert_eq!(told.token_file.is_some(), is_told);
+    }
 }
