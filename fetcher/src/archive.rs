@@ -73,7 +73,7 @@ impl Contents {
 /// Where the files of an archive are.
 enum Place {
     /// Published in this very revision, and proven again.
-    InPlace(Unpacked),
+    Published(Unpacked),
     /// Staged, by this run or an earlier one.
     Staged(Unpacked),
     /// Still in the archive, which may have to be fetched.
@@ -99,8 +99,8 @@ impl Archives {
         stop: &CancellationToken,
     ) -> Result<Self, FetchError> {
         let arrangement = store.arrange(revision, listed);
-        let placed = listed.iter().cloned().zip(arrangement.places.iter().cloned());
-        let (packed, plain): (Vec<_>, Vec<_>) = placed.partition(|(file, _)| is_archive(file));
+        let with_place = listed.iter().cloned().zip(arrangement.places.iter().cloned());
+        let (packed, plain): (Vec<_>, Vec<_>) = with_place.partition(|(file, _)| is_archive(file));
         let survey = Survey {
             store: store.clone(),
             id: arrangement.id.clone(),
@@ -139,7 +139,7 @@ impl Archives {
     pub(crate) fn beside(&self) -> Beside {
         Beside {
             bytes: unpacking_bytes(self.packed()),
-            is_staged: self.places.iter().any(|place| !matches!(place, Place::InPlace(_))),
+            is_staged: self.places.iter().any(|place| !matches!(place, Place::Published(_))),
         }
     }
 
@@ -147,7 +147,7 @@ impl Archives {
     #[must_use]
     pub(crate) fn reused_bytes(&self) -> u64 {
         let unpacked = self.places.iter().filter_map(|place| match place {
-            Place::InPlace(unpacked) | Place::Staged(unpacked) => Some(unpacked.size),
+            Place::Published(unpacked) | Place::Staged(unpacked) => Some(unpacked.size),
             Place::Packed(_) => None,
         });
         unpacked.sum()
@@ -156,7 +156,7 @@ impl Archives {
     fn packed(&self) -> impl Iterator<Item = &RemoteFile> {
         self.places.iter().filter_map(|place| match place {
             Place::Packed(archive) => Some(archive),
-            Place::InPlace(_) | Place::Staged(_) => None,
+            Place::Published(_) | Place::Staged(_) => None,
         })
     }
 
@@ -176,7 +176,7 @@ impl Archives {
         let id = self.arrangement.id.as_str();
         let mut names = Names::default();
         let done = self.places.iter().filter_map(|place| match place {
-            Place::InPlace(unpacked) | Place::Staged(unpacked) => Some(unpacked),
+            Place::Published(unpacked) | Place::Staged(unpacked) => Some(unpacked),
             Place::Packed(_) => None,
         });
         let taken = done.flat_map(|unpacked| unpacked.files.iter().map(|file| &file.path));
@@ -187,7 +187,7 @@ impl Archives {
         let mut archives = Vec::new();
         for place in &self.places {
             archives.push(match place {
-                Place::InPlace(unpacked) | Place::Staged(unpacked) => unpacked.clone(),
+                Place::Published(unpacked) | Place::Staged(unpacked) => unpacked.clone(),
                 Place::Packed(archive) => {
                     tracing::info!(archive = %archive.path, bytes = archive.size, "unpacking");
                     unpack(&self.store, id, archive, &mut names, stop)?
@@ -200,7 +200,7 @@ impl Archives {
         if self.store.is_staged(id) {
             // One file that is staged anew, and the revision is published anew, as a whole.
             for place in &self.places {
-                if let Place::InPlace(unpacked) = place {
+                if let Place::Published(unpacked) = place {
                     stage(&self.store, id, &self.store.revision(id), unpacked)?;
                 }
             }
@@ -276,7 +276,7 @@ impl Survey {
                 continue;
             }
             if manifest.id == self.id {
-                return Ok(Place::InPlace(unpacked));
+                return Ok(Place::Published(unpacked));
             }
             stage(&self.store, &self.id, &folder, &unpacked)?;
             self.store.remember_unpacked(&self.id, &unpacked)?;

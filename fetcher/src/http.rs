@@ -213,7 +213,7 @@ mod tests {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-                stream.read(&mut [0; 1024]).await.unwrap();
+                let _read = stream.read(&mut [0; 1024]).await.unwrap();
                 stream.write_all(answer).await.unwrap();
             }
         });

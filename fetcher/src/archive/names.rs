@@ -41,7 +41,7 @@ pub(super) fn target(link: &FilePath, target: &str) -> Result<FilePath, Fault> {
             segment => folder.push(segment),
         }
     }
-    Ok(FilePath::parse(&folder.join("/")).map_err(|_| Fault::LinkNowhere(target.to_owned()))?)
+    FilePath::parse(&folder.join("/")).map_err(|_| Fault::LinkNowhere(target.to_owned()))
 }
 
 /// What is taken: files, and the folders they are in. Case does not set names apart, as it does not on some volumes.

@@ -9,6 +9,9 @@ use super::error::{Fault, Located};
 
 const BLOCK: u64 = 512;
 
+/// A block of nothing: two of them are the end.
+const EMPTY: [u8; 512] = [0; 512];
+
 /// A header that holds a path or a size needs no more.
 const LONGEST_HEADER: u64 = 64 << 10;
 
@@ -152,9 +155,9 @@ impl<R: Read> Tar<R> {
 
     /// The next header; `None` where the archive ends.
     fn header(&mut self) -> Result<Option<Header>, Located> {
-        let mut block = [0; BLOCK as usize];
+        let mut block = EMPTY;
         self.fill(&mut block)?;
-        if block == [0; BLOCK as usize] {
+        if block == EMPTY {
             return Ok(None);
         }
         let header = Header::from_byte_slice(&block).clone();

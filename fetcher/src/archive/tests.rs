@@ -107,7 +107,7 @@ fn link(path: &str, kind: EntryType, target: &str) -> Vec<u8> {
 /// A record of a pax header.
 fn pax(kind: EntryType, key: &str, value: &str) -> Vec<u8> {
     let rest = format!(" {key}={value}\n");
-    let length = (rest.len()..).find(|length| length.to_string().len() + rest.len() == *length);
+    let length = (rest.len()..rest.len() + 9).find(|length| length.to_string().len() + rest.len() == *length);
     let text = format!("{}{rest}", length.unwrap());
     entry("pax", kind, "", text.as_bytes())
 }
@@ -355,7 +355,9 @@ fn name() -> impl Strategy<Value = String> {
 fn tree() -> impl Strategy<Value = BTreeMap<String, Vec<u8>>> {
     // Files end in f and folders do not, so that no file stands where another needs a folder.
     let path = (proptest::collection::vec(name(), 0..4), name()).prop_map(|(folders, name)| {
-        folders.iter().map(|folder| format!("{folder}d/")).collect::<String>() + &name + "f"
+        let mut path: Vec<_> = folders.into_iter().map(|folder| folder + "d").collect();
+        path.push(name + "f");
+        path.join("/")
     });
     proptest::collection::btree_map(path, proptest::collection::vec(any::<u8>(), 0..3000), 1..12)
 }

@@ -198,8 +198,8 @@ impl Unpacking<'_> {
     /// Refuses to begin a file that cannot end for want of room.
     fn require_room(&self, size: u64) -> Result<(), StorageError> {
         let root = self.store.root();
-        let room = statvfs(root).map_err(|error| StorageError::at("read the free room of", root)(error.into()))?;
-        let free = room.f_bavail.saturating_mul(room.f_frsize);
+        let read = statvfs(root).map_err(|error| StorageError::at("read the free room of", root)(error.into()))?;
+        let free = read.f_bavail.saturating_mul(read.f_frsize);
         if size <= free {
             return Ok(());
         }

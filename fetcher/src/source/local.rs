@@ -89,7 +89,7 @@ struct Read {
 
 fn read(folder: &Path, progress: &Progress, stop: &CancellationToken) -> Result<Read, SourceError> {
     let folder = root(folder)?;
-    match holding(&folder).map_err(storage)? {
+    match holding(&folder).map_err(|error| storage(&error))? {
         Holding::Revision { root, manifest } => {
             let below = root.join(manifest.folder());
             let files = manifest.files.into_iter().map(|stored| {
@@ -203,7 +203,7 @@ fn hash(
 ) -> Result<(RemoteFile, LocalFile), SourceError> {
     tracing::debug!(file = %file.path, bytes = file.size, "hashing");
     let digest = hash_file(&place.path, &file.digest, file.size, progress, stop).map_err(|error| match error {
-        FetchError::Storage(error) => storage(error),
+        FetchError::Storage(error) => storage(&error),
         error => SourceError::new(error.class(), error.to_string()),
     })?;
     let after = fs::symlink_metadata(&place.path).map_err(|error| failed(&place.path, &error))?;
@@ -220,7 +220,7 @@ fn hash(
 }
 
 /// A failure of the disk that is read, which is not the volume that is written.
-fn storage(error: StorageError) -> SourceError {
+fn storage(error: &StorageError) -> SourceError {
     failed(&PathBuf::from(&error.path), &error.source)
 }
 

@@ -114,8 +114,8 @@ async fn verify_names_what_is_damaged_in_a_cache_and_a_fetch_mends_it() {
     let room = Room::new("main").await;
     let options = ["--layout", "hugging-face-cache"];
     assert!(room.fetch("org/name", &options).await.status.success());
-    let root = room.root();
-    let verify = async || room.run("verify", &[&root]).await;
+    let folder = room.root();
+    let verify = async || room.run("verify", &[&folder]).await;
     assert!(verify().await.status.success());
 
     let link = room.model().join("snapshots").join(COMMIT).join("sub/empty");

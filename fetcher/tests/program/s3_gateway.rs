@@ -128,6 +128,7 @@ impl Gateway {
     }
 
     async fn get(&self, location: &Location) -> (StatusCode, String) {
+        let location = location.http().unwrap();
         let get = self.client.get(location.url.expose().clone());
         let answer = get.headers(location.headers.clone()).send().await.unwrap();
         (answer.status(), answer.text().await.unwrap())
@@ -187,7 +188,11 @@ async fn a_bucket_of_more_objects_than_a_page_holds_is_listed_whole() {
     let listing = source.list().await.unwrap();
     assert_eq!(listing.files.len(), 1005);
     let location = source.locate(&listing.revision, &listing.files[1004]).await.unwrap();
-    assert_eq!(location.headers.len(), 0, "a tag that is none binds nothing");
+    assert_eq!(
+        location.http().unwrap().headers.len(),
+        0,
+        "a tag that is none binds nothing"
+    );
     assert_eq!(gateway.get(&location).await, (StatusCode::OK, "abc".to_owned()));
 }
 
@@ -212,6 +217,15 @@ async fn the_version_that_was_listed_is_served_after_the_object_was_replaced() {
     let listing = source.list().await.unwrap();
     gateway.put("m/a", None, b"xyz").await;
     let location = source.locate(&listing.revision, &listing.files[0]).await.unwrap();
-    assert!(location.url.expose().query().unwrap().contains("versionId="));
+    assert!(
+        location
+            .http()
+            .unwrap()
+            .url
+            .expose()
+            .query()
+            .unwrap()
+            .contains("versionId=")
+    );
     assert_eq!(gateway.get(&location).await, (StatusCode::OK, "abc".to_owned()));
 }

@@ -143,19 +143,18 @@ fn volumes(cache: &ValidatedCache, written: Option<(Volume, VolumeMount)>) -> (V
         let mounted = volume.persistent_volume_claim.as_ref();
         mounted.is_some_and(|mounted| mounted.claim_name == claim)
     };
-    let name = match volumes.iter().find(is_claim) {
-        Some(volume) => volume.name.clone(),
-        None => {
-            volumes.push(Volume {
-                name: SOURCE_VOLUME.to_owned(),
-                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                    claim_name: claim.to_owned(),
-                    read_only: Some(true),
-                }),
-                ..Volume::default()
-            });
-            SOURCE_VOLUME.to_owned()
-        }
+    let name = if let Some(volume) = volumes.iter().find(is_claim) {
+        volume.name.clone()
+    } else {
+        volumes.push(Volume {
+            name: SOURCE_VOLUME.to_owned(),
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name: claim.to_owned(),
+                read_only: Some(true),
+            }),
+            ..Volume::default()
+        });
+        SOURCE_VOLUME.to_owned()
     };
     mounts.push(VolumeMount {
         name,
