@@ -217,15 +217,7 @@ async fn the_version_that_was_listed_is_served_after_the_object_was_replaced() {
     let listing = source.list().await.unwrap();
     gateway.put("m/a", None, b"xyz").await;
     let location = source.locate(&listing.revision, &listing.files[0]).await.unwrap();
-    assert!(
-        location
-            .http()
-            .unwrap()
-            .url
-            .expose()
-            .query()
-            .unwrap()
-            .contains("versionId=")
-    );
+    let query = location.http().unwrap().url.expose().query();
+    assert!(query.unwrap().contains("versionId="));
     assert_eq!(gateway.get(&location).await, (StatusCode::OK, "abc".to_owned()));
 }
