@@ -12,9 +12,11 @@ pub use source::{
     S3Source, SecretKeyReference, SecretReference, Source,
 };
 pub use spec::{
-    AccessMode, ExistingClaim, Fetch, Files, GpuRequirement, Placement, ReclaimPolicy, Requirements, Storage,
+    AccessMode, ExistingClaim, Fetch, Files, GpuRequirement, Layout, Placement, ReclaimPolicy, Requirements, Storage,
 };
-pub use status::{Attempts, CapacityStatus, LastFailure, ModelCacheStatus, Progress, Resolved, Shortfall};
+pub use status::{
+    Attempts, CapacityStatus, HubCacheStatus, LastFailure, ModelCacheStatus, Progress, Resolved, Shortfall,
+};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -57,6 +59,10 @@ use serde::{Deserialize, Serialize};
     .message("storage.accessModes is immutable, as it is on the claim: create another ModelCache with the other modes"))]
 #[x_kube(validation = Rule::new("(has(self.storage) && has(self.storage.existingClaim) && has(self.storage.existingClaim.claimName) ? self.storage.existingClaim.claimName : '') == (has(oldSelf.storage) && has(oldSelf.storage.existingClaim) && has(oldSelf.storage.existingClaim.claimName) ? oldSelf.storage.existingClaim.claimName : '') && (has(self.storage) && has(self.storage.existingClaim) && has(self.storage.existingClaim.subPath) ? self.storage.existingClaim.subPath : '') == (has(oldSelf.storage) && has(oldSelf.storage.existingClaim) && has(oldSelf.storage.existingClaim.subPath) ? oldSelf.storage.existingClaim.subPath : '')")
     .message("storage.existingClaim is immutable: create another ModelCache for the other claim"))]
+#[x_kube(validation = Rule::new("!has(self.storage) || !has(self.storage.layout) || self.storage.layout != 'HuggingFaceCache' || has(self.source.huggingFace)")
+    .message("storage.layout HuggingFaceCache is for source.huggingFace, whose clients look for its repo and commit: leave out layout for another source"))]
+#[x_kube(validation = Rule::new("!has(self.storage) || !has(self.storage.layout) || (self.storage.layout == 'Ollama') == has(self.source.ollama)")
+    .message("storage.layout must be Ollama, or left out, for source.ollama, and for no other source"))]
 pub struct ModelCacheSpec {
     /// Where the model comes from. Exactly one member is set.
     pub source: Source,

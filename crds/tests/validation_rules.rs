@@ -209,6 +209,21 @@ fn refused() -> Refused {
             Some(storage(&json!({}))),
         ),
         (
+            "storage.layout HuggingFaceCache is for source.huggingFace",
+            json!({"source": {"s3": {"bucket": "aaa"}}, "storage": {"layout": "HuggingFaceCache"}}),
+            None,
+        ),
+        (
+            "storage.layout must be Ollama, or left out, for source.ollama",
+            json!({"source": {"ollama": {"model": "a", "tag": "b"}}, "storage": {"layout": "Directory"}}),
+            None,
+        ),
+        (
+            "storage.layout must be Ollama, or left out, for source.ollama",
+            storage(&json!({"layout": "Ollama"})),
+            None,
+        ),
+        (
             "requirements.memory must be a positive quantity",
             with(&json!({"requirements": {"memory": "0"}})),
             None,
@@ -259,6 +274,11 @@ fn what_is_right_is_taken() {
             storage(&json!({"existingClaim": {"claimName": "a", "subPath": "models/b"}})),
             None,
         ),
+        (storage(&json!({"layout": "Directory"})), None),
+        (
+            json!({"source": {"ollama": {"model": "a", "tag": "b"}}, "storage": {"layout": "Ollama"}}),
+            None,
+        ),
         (with(&json!({"requirements": {"memory": "24Gi"}})), None),
         (
             json!({"source": {"persistentVolumeClaim": {"claimName": "a", "path": "models/llama-3.2"}}}),
@@ -274,6 +294,7 @@ fn what_is_right_is_taken() {
             Some(storage(&json!({"size": "40Gi"}))),
         ),
         (storage(&json!({"reclaimPolicy": "Delete"})), Some(with(&json!({})))),
+        (storage(&json!({"layout": "HuggingFaceCache"})), Some(with(&json!({})))),
         (
             json!({"source": {"huggingFace": {"repo": "org/a", "revision": "v2"}}}),
             Some(source("org/a")),

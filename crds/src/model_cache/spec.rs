@@ -53,9 +53,27 @@ pub struct Storage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reclaim_policy: Option<ReclaimPolicy>,
 
+    /// How the published folder is laid out. Left out: `Ollama` for `source.ollama`, else `Directory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Layout>,
+
     /// A claim of this namespace to use instead of a new one. It is never deleted. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing_claim: Option<ExistingClaim>,
+}
+
+/// How the published folder is laid out. `Directory`: every file under its own path. `HuggingFaceCache`: as
+/// huggingface_hub keeps a model, so that its clients find `org/name`, with `HF_HUB_CACHE` naming the folder and
+/// `HF_HUB_OFFLINE=1`. `Ollama`: as Ollama keeps a model. Left out: `Ollama` for `source.ollama`, else `Directory`. A
+/// changed value publishes the same bytes anew.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Every file under its own path.
+    Directory,
+    /// As the hub's clients keep a model.
+    HuggingFaceCache,
+    /// As Ollama keeps a model, for `OLLAMA_MODELS`.
+    Ollama,
 }
 
 /// How a volume may be mounted.

@@ -44,6 +44,10 @@ pub struct ModelCacheStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 
+    /// What clients find the model by, where it is published in layout `HuggingFaceCache`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub_cache: Option<HubCacheStatus>,
+
     /// How far the fetch is. Rounded, and written every ten seconds at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
@@ -85,6 +89,17 @@ pub struct Resolved {
 
     /// Hash of the part of the spec this was resolved from; another value means it must be resolved anew.
     pub source_hash: String,
+}
+
+/// What the hub's clients find a published model by.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct HubCacheStatus {
+    /// The revision that clients ask for: the one of the spec.
+    pub reference: String,
+
+    /// The commit it leads to.
+    pub revision: String,
 }
 
 /// How far a fetch is.

@@ -19,7 +19,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use modelcache_crds::ModelCacheStatus;
 use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
-use modelcache_crds::model_cache::{Attempts, CapacityStatus, Progress, Resolved};
+use modelcache_crds::model_cache::{Attempts, CapacityStatus, HubCacheStatus, Progress, Resolved};
 use modelcache_crds::report::FailureClass;
 
 use crate::context::FetcherImage;
@@ -83,6 +83,8 @@ pub struct Decision {
     pub claim_uid: Option<String>,
     /// Where the files are in it.
     pub path: Option<String>,
+    /// What clients find it by, where it is published for them.
+    pub hub_cache: Option<HubCacheStatus>,
     /// How far the fetch is.
     pub progress: Option<Progress>,
     /// What the nodes offer.
@@ -119,6 +121,14 @@ pub struct Input<'a> {
     pub image: &'a FetcherImage,
     /// The time.
     pub now: Timestamp,
+}
+
+impl Input<'_> {
+    /// Whether status holds that this is what is published, and in the layout that is wanted.
+    fn is_published(&self, resolved: &Resolved) -> bool {
+        self.status.published_digest.as_deref() == Some(resolved.digest.as_str())
+            && self.status.hub_cache == self.cache.hub_cache(resolved)
+    }
 }
 
 /// Nothing is expected to happen: look again now and then, as a watch can miss something.
@@ -176,6 +186,7 @@ fn after_resolve(input: &Input<'_>, resolved: &Resolved, decision: &mut Decision
     decision.claim_uid = storage.claim_uid;
     if !storage.keeps_published {
         decision.published_digest = None;
+        decision.hub_cache = None;
     }
     if !storage.go {
         decision
@@ -214,6 +225,7 @@ fn carried_over(status: &ModelCacheStatus) -> Decision {
         claim_name: status.claim_name.clone(),
         claim_uid: status.claim_uid.clone(),
         path: status.path.clone(),
+        hub_cache: status.hub_cache.clone(),
         progress: None,
         requeue: RESYNC,
         ..Decision::default()

@@ -38,6 +38,7 @@ pub(crate) fn assemble(
         claim_name: decision.claim_name,
         claim_uid: decision.claim_uid,
         path: decision.path,
+        hub_cache: decision.hub_cache,
         progress: decision.progress,
         capacity: decision.capacity,
         attempts: decision.attempts,

@@ -5,7 +5,9 @@
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
-use modelcache_crds::model_cache::{AccessMode, Files, Placement, ReclaimPolicy, Requirements, Resolved, Storage};
+use modelcache_crds::model_cache::{
+    AccessMode, Files, HubCacheStatus, Layout, Placement, ReclaimPolicy, Requirements, Resolved, Storage,
+};
 use modelcache_crds::{ModelCache, names, quantity};
 use serde::Serialize;
 use thiserror::Error;
@@ -52,6 +54,8 @@ pub struct ValidatedCache {
     pub files: Files,
     /// Where they go.
     pub claim: ClaimPlan,
+    /// How they are laid out.
+    pub layout: ClaimLayout,
     /// Where fetchers may run.
     pub placement: Placement,
     /// What a node must have free for a consumer.
@@ -73,6 +77,19 @@ pub enum ClaimPlan {
         name: String,
         /// Folder in it.
         sub_path: Option<String>,
+    },
+}
+
+/// How the published folder is laid out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClaimLayout {
+    /// As the source lists its files; for Ollama that is Ollama's own layout.
+    #[default]
+    AsListed,
+    /// As the hub's clients keep a model.
+    HubCache {
+        /// The revision they are to find it by.
+        reference: String,
     },
 }
 
@@ -138,6 +155,7 @@ pub fn validate(cache: &ModelCache) -> Result<ValidatedCache, InvalidSpec> {
     Ok(ValidatedCache {
         namespace: cache.namespace().ok_or(InvalidSpec::Metadata("namespace"))?,
         uid: cache.uid().ok_or(InvalidSpec::Metadata("uid"))?,
+        layout: claim_layout(&source, cache.spec.storage.as_ref()),
         source,
         files: cache.spec.files.clone().unwrap_or_default(),
         claim: claim_plan(&name, cache.spec.storage.as_ref())?,
@@ -180,6 +198,16 @@ fn claim_plan(cache: &str, storage: Option<&Storage>) -> Result<ClaimPlan, Inval
         access_modes: storage.access_modes.unwrap_or_else(|| vec![AccessMode::ReadWriteOnce]),
         reclaim: storage.reclaim_policy.unwrap_or_default(),
     }))
+}
+
+/// The schema has refused a layout that does not go with the source.
+fn claim_layout(source: &ModelSource, storage: Option<&Storage>) -> ClaimLayout {
+    match (storage.and_then(|storage| storage.layout), source) {
+        (Some(Layout::HuggingFaceCache), ModelSource::HuggingFace(source)) => ClaimLayout::HubCache {
+            reference: source.revision.clone(),
+        },
+        _ => ClaimLayout::AsListed,
+    }
 }
 
 fn needs(requirements: &Requirements) -> Result<Option<Needs>, InvalidSpec> {
@@ -230,9 +258,24 @@ impl ValidatedCache {
             &resolved.digest,
             self.claim.name(),
             self.claim.sub_path(),
-            &self.transfer,
+            TransferInputs {
+                transfer: &self.transfer,
+                hub_cache: self.hub_cache(resolved),
+            },
             self.shared_inputs(image),
         ))
+    }
+
+    /// What clients will find the model by, where it is published for them.
+    #[must_use]
+    pub fn hub_cache(&self, resolved: &Resolved) -> Option<HubCacheStatus> {
+        match &self.layout {
+            ClaimLayout::AsListed => None,
+            ClaimLayout::HubCache { reference } => Some(HubCacheStatus {
+                reference: reference.clone(),
+                revision: resolved.revision.clone(),
+            }),
+        }
     }
 
     fn shared_inputs(&self, image: &FetcherImage) -> impl Serialize {
@@ -246,6 +289,15 @@ impl ValidatedCache {
             image.pull_secrets.clone(),
         )
     }
+}
+
+/// Without a layout it is what it was before there were any: a fetch under way stays the same.
+#[derive(Serialize)]
+struct TransferInputs<'a> {
+    #[serde(flatten)]
+    transfer: &'a Transfer,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hub_cache: Option<HubCacheStatus>,
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::pod::{self, Program};
 use super::{Attempt, job_metadata};
 use crate::context::FetcherImage;
 use crate::reconcile::facts::Step;
-use crate::reconcile::validate::ValidatedCache;
+use crate::reconcile::validate::{ClaimLayout, ValidatedCache};
 
 const VOLUME: &str = "models";
 
@@ -65,6 +65,11 @@ fn args(cache: &ValidatedCache, resolved: &Resolved) -> Vec<String> {
             .into_iter()
             .filter_map(|(option, value)| value.map(|value| format!("--{option}={value}"))),
     );
+    if let ClaimLayout::HubCache { reference } = &cache.layout {
+        // The commit is fetched; clients ask for what the spec asks for.
+        args.push("--layout=hugging-face-cache".to_owned());
+        args.push(format!("--ref={reference}"));
+    }
     args.extend(transfer.mirrors.iter().map(|url| format!("--mirror={url}")));
     args.extend(pod::selection(cache));
     args.extend(pod::reporting());

@@ -36,7 +36,10 @@ fn full() -> ValidatedCache {
             "tokenSecretRef": { "name": "hf", "key": "key" },
         } },
         "files": { "include": ["*.json", "--hostile"], "exclude": ["old/*"] },
-        "storage": { "existingClaim": { "claimName": "shared", "subPath": "models/llama" } },
+        "storage": {
+            "existingClaim": { "claimName": "shared", "subPath": "models/llama" },
+            "layout": "HuggingFaceCache",
+        },
         "placement": {
             "nodeSelector": { "disk": "fast" },
             "tolerations": [{ "key": "gpu", "operator": "Exists", "effect": "NoSchedule" }],

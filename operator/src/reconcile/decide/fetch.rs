@@ -13,7 +13,7 @@ use super::{Action, Decision, Input, delete_jobs, progress};
 use crate::reconcile::facts::{JobFacts, Step};
 
 pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decision: &mut Decision) {
-    if decision.published_digest.as_deref() == Some(resolved.digest.as_str()) {
+    if decision.published_digest.is_some() && input.is_published(resolved) {
         // Status holds the result: the Jobs that brought it have done their duty.
         decision
             .actions
@@ -39,6 +39,7 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
     {
         decision.published_digest = Some(report.digest.clone());
         decision.path = Some(path(input, report));
+        decision.hub_cache = input.cache.hub_cache(resolved);
         decision.tally.published_bytes = Some(report.bytes_fetched);
         return published(input, resolved, decision);
     }
@@ -58,6 +59,7 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
     // succeed and be deleted unread, when the spec changes once more. So that is written before the Job is made.
     let is_known = input.status.published_digest.is_some();
     decision.published_digest = None;
+    decision.hub_cache = None;
     if let Some(attempt) = waiting.start {
         if is_known {
             decision.requeue = Duration::from_secs(1);

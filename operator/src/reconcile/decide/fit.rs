@@ -54,7 +54,6 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str) -> Fi
 }
 
 fn has_begun(input: &Input<'_>, resolved: &Resolved, inputs: &str) -> bool {
-    let is_published = input.status.published_digest.as_deref() == Some(resolved.digest.as_str());
     let has_job = input
         .observed
         .jobs
@@ -65,7 +64,7 @@ fn has_begun(input: &Input<'_>, resolved: &Resolved, inputs: &str) -> bool {
         .attempts
         .as_ref()
         .is_some_and(|attempts| attempts.inputs.as_deref() == Some(inputs));
-    is_published || has_job || has_failed
+    input.is_published(resolved) || has_job || has_failed
 }
 
 fn found_before(input: &Input<'_>) -> Option<String> {

@@ -72,6 +72,22 @@ fn what_the_schema_lets_through_and_cannot_be_done_is_an_invalid_spec() {
 }
 
 #[test]
+fn a_fetch_without_a_layout_has_the_inputs_it_had_before_there_were_any() {
+    let spec = json!({
+        "source": { "huggingFace": { "repo": "org/llama" } },
+        "fetch": { "connections": 2, "maxBytesPerSecond": "1Mi", "resources": { "limits": { "memory": "1Gi" } } },
+    });
+    let valid = validate(&cache(&spec)).unwrap();
+    let inputs = TransferInputs {
+        transfer: &valid.transfer,
+        hub_cache: valid.hub_cache(&resolved()),
+    };
+    let written = [serde_json::to_string(&inputs), serde_json::to_string(&valid.transfer)];
+    let [with_layouts, before] = written.map(Result::unwrap);
+    assert_eq!(with_layouts, before);
+}
+
+#[test]
 fn each_hash_changes_with_what_its_step_depends_on_and_with_nothing_else() {
     let base = json!({ "source": { "huggingFace": { "repo": "org/llama" } } });
     let hashes = |spec: &Value| {
@@ -110,6 +126,20 @@ fn each_hash_changes_with_what_its_step_depends_on_and_with_nothing_else() {
         (
             "requirements",
             json!({ "requirements": { "memory": "1Gi" } }),
+            false,
+            false,
+            false,
+        ),
+        (
+            "layout",
+            json!({ "storage": { "layout": "HuggingFaceCache" } }),
+            false,
+            false,
+            true,
+        ),
+        (
+            "directory",
+            json!({ "storage": { "layout": "Directory" } }),
             false,
             false,
             false,

@@ -144,7 +144,14 @@ impl Simulation {
         match action {
             Action::ApplyClaim { bytes, current, .. } => self.apply_claim(*bytes, current.as_deref()),
             Action::CreatePlanJob { inputs, attempt } => {
-                let revision = self.cache.source.revision().unwrap().to_owned();
+                // A tag of the same commit.
+                let revision = self
+                    .cache
+                    .source
+                    .revision()
+                    .unwrap()
+                    .trim_start_matches("tag-of-")
+                    .to_owned();
                 self.create_job(Step::Plan, inputs, *attempt, &revision);
             }
             Action::CreateFetchJob {

@@ -94,6 +94,53 @@ fn another_endpoint_with_the_same_bytes_fetches_nothing() {
 }
 
 #[test]
+fn another_layout_is_published_anew_from_the_same_listing() {
+    let mut cluster = Simulation::new(&simple_spec("main"));
+    cluster.settle();
+    assert_eq!(cluster.status.hub_cache, None);
+    let (publications, resolved) = (cluster.publications, cluster.status.resolved.clone());
+    let mut spec = simple_spec("main");
+    spec["storage"] = json!({ "layout": "HuggingFaceCache" });
+    cluster.change_spec(&spec);
+    cluster.reconcile();
+    assert_eq!(cluster.ready(), is("False", "FetcherStarting"));
+    assert_eq!(cluster.status.published_digest, None);
+    cluster.settle();
+    assert_eq!(cluster.ready(), is("True", "Ready"));
+    assert_eq!(cluster.status.resolved, resolved);
+    let found_by = cluster.status.hub_cache.clone().unwrap();
+    assert_eq!(
+        (found_by.reference.as_str(), found_by.revision.as_str()),
+        ("main", "commit-of-main")
+    );
+
+    cluster.change_spec(&simple_spec("main"));
+    cluster.settle();
+    assert_eq!(cluster.ready(), is("True", "Ready"));
+    assert_eq!(cluster.status.hub_cache, None);
+    assert_eq!(cluster.publications, publications + 2);
+}
+
+#[test]
+fn a_tag_of_the_commit_that_is_published_is_published_anew_only_where_clients_look_for_it() {
+    for (layout, publications) in [("Directory", 1), ("HuggingFaceCache", 2)] {
+        let spec = |revision: &str| {
+            let mut spec = simple_spec(revision);
+            spec["storage"] = json!({ "layout": layout });
+            spec
+        };
+        let mut cluster = Simulation::new(&spec("main"));
+        cluster.settle();
+        cluster.change_spec(&spec("tag-of-main"));
+        cluster.settle();
+        assert_eq!(cluster.ready(), is("True", "Ready"));
+        assert_eq!(cluster.publications, publications, "{layout}");
+        let found_by = cluster.status.hub_cache.map(|found_by| found_by.reference);
+        assert_eq!(found_by.as_deref(), (publications == 2).then_some("tag-of-main"));
+    }
+}
+
+#[test]
 fn a_corrected_placement_replaces_a_job_that_cannot_be_scheduled() {
     let mut spec = simple_spec("main");
     spec["placement"] = json!({ "nodeSelector": { "disk": "fast" } });
