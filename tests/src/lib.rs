@@ -3,3 +3,4 @@
 
 pub mod hub;
 pub mod link;
+pub mod real_model;
