@@ -173,6 +173,10 @@ enum Trouble {
     RangesIgnored,
     /// The address does not serve the file (any more); it is located anew.
     Relocate(SourceError),
+    /// The same, or its server is asked too much: some say so with 403.
+    Forbidden(SourceError),
+    /// Its server is asked too much.
+    Refused(SourceError),
     /// Another try may help.
     Again(SourceError),
     /// Another try cannot help.

@@ -20,14 +20,13 @@ pub(crate) fn follow(from: &Url, answer: &HeaderMap, sent: HeaderMap) -> Result<
     let Ok(next) = from.join(target) else {
         return refuse("redirects to what is no address");
     };
-    match (from.scheme(), next.scheme()) {
-        ("https" | "http", "https") | ("http", "http") => {}
-        _ => {
-            return Err(SourceError::new(
-                FailureClass::SourceError,
-                format!("redirects to {}, which is not encrypted; refused", SecretUrl::new(next)),
-            ));
-        }
+    let why = match (from.scheme(), next.scheme()) {
+        ("https" | "http", "https") | ("http", "http") => None,
+        (_, "http") => Some("is not encrypted"),
+        _ => Some("is neither https nor http"),
+    };
+    if let Some(why) = why {
+        return refuse(&format!("redirects to {}, which {why}; refused", SecretUrl::new(next)));
     }
     let headers = if next.origin() == from.origin() {
         sent
@@ -53,7 +52,9 @@ mod tests {
     #[case::encrypted_now("http://hub/a", "https://hub/c", Some(("https://hub/c", false)))]
     #[case::scheme_relative("https://hub/a", "//cdn/c", Some(("https://cdn/c", false)))]
     #[case::no_longer_encrypted("https://hub/a", "http://hub/c", None)]
-    #[case::another_protocol("https://hub/a", "file:///etc/passwd", None)]
+    #[case::a_file("https://hub/a", "file:///etc/passwd", None)]
+    #[case::a_file_from_an_open_address("http://hub/a", "file:///etc/passwd", None)]
+    #[case::another_protocol("http://hub/a", "ftp://hub/c", None)]
     #[case::no_address("https://hub/a", "https://", None)]
     fn a_redirect(#[case] from: Url, #[case] to: &'static str, #[case] expected: Option<(&str, bool)>) {
         let answer = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static(to))]);

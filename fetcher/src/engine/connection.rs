@@ -61,7 +61,7 @@ pub(super) async fn run(run: Arc<Run>) {
 fn end(run: &Run, origin: OriginNumber, task: &Task, fetched: Result<Done, FetchError>) -> Result<(), FetchError> {
     let file = task.piece.file;
     match fetched {
-        Ok(Done::Written | Done::Needless) => Ok(()),
+        Ok(Done::Written | Done::Needless | Done::Refused) => Ok(()),
         Ok(Done::RangesIgnored) => {
             if run.origins.is_single() || !run.board.withdraw(file, origin) {
                 tracing::info!(file = %task.file.remote.path, "the server ignores ranges; the file is read in one stream");
@@ -98,6 +98,8 @@ enum Done {
     RangesIgnored,
     /// Somebody else has it, or its origin is to rest.
     Needless,
+    /// Its server is asked by too many connections; one that is served takes it.
+    Refused,
 }
 
 /// Fetches a piece. When it returns, nothing of it is being written any more.
@@ -161,15 +163,30 @@ async fn gather(gathering: &mut Gathering<'_>) -> Result<Done, FetchError> {
             Err(Trouble::RangesIgnored) => return Ok(Done::RangesIgnored),
             Err(Trouble::Failed(error)) => return Err(error),
             Err(Trouble::Permanent(error)) => return Err(failed(error)),
-            // A new address is refused like the old one: it is not the address.
-            Err(Trouble::Relocate(error)) if relocated && error.class.is_permanent() => return Err(failed(error)),
-            Err(Trouble::Relocate(error)) if !relocated => {
+            Err(Trouble::Relocate(error) | Trouble::Forbidden(error)) if !relocated => {
                 tracing::debug!(file = %file.remote.path, error = %error, "locating the file anew");
                 run.progress.retried();
                 relocated = true;
                 continue;
             }
-            Err(Trouble::Relocate(error) | Trouble::Again(error)) => error,
+            // Refused beside others: that says nothing about the file. Fewer connections go on with it.
+            Err(Trouble::Forbidden(error) | Trouble::Refused(error))
+                if run.origins.is_single() && run.origins.is_shared(origin) =>
+            {
+                tracing::debug!(file = %file.remote.path, %error, "refused beside other connections; leaving it to them");
+                run.progress.retried();
+                if let Some(pause) = backoff.failed(error.retry_after) {
+                    sleep(pause).await;
+                }
+                return Ok(Done::Refused);
+            }
+            // A new address is refused like the old one: it is not the address.
+            Err(Trouble::Relocate(error) | Trouble::Forbidden(error)) if error.class.is_permanent() => {
+                return Err(failed(error));
+            }
+            Err(
+                Trouble::Relocate(error) | Trouble::Forbidden(error) | Trouble::Refused(error) | Trouble::Again(error),
+            ) => error,
         };
         if !run.origins.is_single() {
             if gathering.position() > before {

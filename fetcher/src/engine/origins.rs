@@ -113,6 +113,11 @@ impl Origins {
         self.all.len() == 1
     }
 
+    /// Whether other connections ask an origin, too.
+    pub(super) fn is_shared(&self, origin: OriginNumber) -> bool {
+        self.state(|state| state.busy.get(origin).is_some_and(|busy| *busy > 1))
+    }
+
     pub(super) fn count(&self) -> usize {
         self.all.len()
     }

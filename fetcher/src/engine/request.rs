@@ -19,6 +19,7 @@ use super::local::Reading;
 use super::schedule::OriginNumber;
 use super::{Run, Trouble};
 use crate::error::{FetchError, SourceError};
+use crate::http::describe;
 use crate::range::{Asked, Decision, decide};
 use crate::redact::SecretUrl;
 use crate::redirect::{MAX_HOPS, follow};
@@ -105,7 +106,7 @@ struct Refusal {
 
 impl From<Trouble> for Refusal {
     fn from(trouble: Trouble) -> Self {
-        let discard = matches!(trouble, Trouble::Relocate(_));
+        let discard = matches!(trouble, Trouble::Relocate(_) | Trouble::Forbidden(_));
         Self { trouble, discard }
     }
 }
@@ -123,7 +124,8 @@ async fn ask_server(
         asked.credentials = headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE);
         run.pauses.wait(&url).await;
         let response = send(run, &url, &headers, &asked.range).await?;
-        if is_too_much(response.status()) {
+        let is_refusal = is_too_much(response.status());
+        if is_refusal {
             run.origins.refused(number);
         }
         match decide(response.status(), response.headers(), &asked, Timestamp::now()) {
@@ -142,14 +144,22 @@ async fn ask_server(
                 (url, headers) =
                     follow(&url, response.headers(), headers).map_err(|error| Trouble::Again(at(&url, &error)))?;
             }
-            Decision::Relocate(error) => return Err(Trouble::Relocate(at(&url, &error)).into()),
+            Decision::Relocate(error) => {
+                let trouble = if is_refusal {
+                    Trouble::Forbidden
+                } else {
+                    Trouble::Relocate
+                };
+                return Err(trouble(at(&url, &error)).into());
+            }
             Decision::Retry(error) => {
                 let error = at(&url, &error);
                 // What one connection is told to wait, all wait, rather than be told so in turn.
                 if let Some(pause) = error.retry_after {
                     run.pauses.pause(&url, pause.min(run.settings.retry.retry_after_cap));
                 }
-                return Err(Trouble::Again(error).into());
+                let trouble = if is_refusal { Trouble::Refused } else { Trouble::Again };
+                return Err(trouble(error).into());
             }
         }
     }
@@ -175,7 +185,7 @@ async fn send(run: &Run, url: &Url, headers: &HeaderMap, range: &Range<u64>) -> 
         .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     match timeout(run.settings.stall_timeout, request.send()).await {
         Err(_) => Err(Trouble::Again(at(url, &stalled(run.settings.stall_timeout)))),
-        Ok(Err(error)) => Err(Trouble::Again(at(url, &network(error)))),
+        Ok(Err(error)) => Err(Trouble::Again(describe(&error, &SecretUrl::new(url.clone())))),
         Ok(Ok(response)) => Ok(response),
     }
 }
@@ -198,7 +208,7 @@ pub(super) fn trickled(gained: u64, waited: Duration) -> SourceError {
 
 /// The error of a connection that broke, with the reasons below it and without the address, which may be signed.
 pub(super) fn network(error: reqwest::Error) -> SourceError {
-    let class = if error.is_connect() || error.is_timeout() || error.is_request() {
+    let class = if error.is_timeout() {
         FailureClass::SourceUnreachable
     } else {
         FailureClass::SourceError

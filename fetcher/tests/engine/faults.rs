@@ -229,6 +229,35 @@ async fn redirects_that_never_end_are_given_up() {
     assert!(error.to_string().contains("redirects more than 10 times"), "{error}");
 }
 
+#[rstest]
+#[case::a_file("file:///etc/passwd", "neither https nor http")]
+#[case::another_protocol("ftp://hub.invalid/a", "neither https nor http")]
+#[case::nowhere("https://", "no address")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redirect_to_where_nobody_goes_is_refused_and_told(#[case] target: &'static str, #[case] told: &str) {
+    let hub = Hub::serve(&[("a", 10)], |_| {
+        Answer::Status(302, vec![("location", target.to_owned())])
+    })
+    .await;
+    let error = failure(&hub, &Fetch::from(&hub)).await;
+    assert_eq!(error.class(), FailureClass::SourceError);
+    assert!(error.to_string().contains(told), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_whose_name_does_not_resolve_is_told_as_such() {
+    let hub = Hub::serve(&[("a", 10)], |_| {
+        Answer::Status(
+            302,
+            vec![("location", "http://cdn.invalid/a?signature=secret".to_owned())],
+        )
+    })
+    .await;
+    let error = failure(&hub, &Fetch::from(&hub)).await;
+    assert_eq!(error.class(), FailureClass::SourceUnreachable);
+    assert!(error.to_string().contains("check the endpoint's name"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_the_server_asks_for_is_kept_by_every_connection() {
     let first = std::sync::Mutex::new(None);

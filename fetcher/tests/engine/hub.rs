@@ -1,11 +1,11 @@
 //! A server of made-up files, the source that lists them, and a fetch from there.
 
+mod body;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +16,6 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
-use futures::stream::{self, Stream, StreamExt};
 use modelcache_fetcher::digest::ContentDigest;
 use modelcache_fetcher::engine::{self, Origin, Outcome, RangeClient, Settings};
 use modelcache_fetcher::error::{FetchError, SourceError};
@@ -29,6 +28,8 @@ use modelcache_fetcher::store::Store;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use self::body::{Counts, End, body};
+
 pub(crate) const BLOCK: u64 = 4096;
 pub(crate) const PIECE: u64 = 4 * BLOCK;
 
@@ -37,6 +38,10 @@ pub(crate) const PIECE: u64 = 4 * BLOCK;
 pub(crate) struct Asked {
     /// Counted from 0, over all files.
     pub(crate) number: u64,
+    /// Which of the addresses that were given out it was asked at.
+    pub(crate) address: u64,
+    /// How many bodies were on their way then.
+    pub(crate) under_way: u64,
     pub(crate) path: String,
     pub(crate) range: Range<u64>,
     pub(crate) headers: HeaderMap,
@@ -59,10 +64,20 @@ pub(crate) enum Answer {
     Shifted,
     /// A page for people, with status 200.
     ErrorPage,
+    /// The same, and just as long as the file is.
+    PageOfFileLength,
+    /// The same, and just as long as the range is.
+    PageOfRangeLength,
     /// The right range, said to be compressed.
     Compressed,
     /// The right range but one bit.
     Flipped,
+    /// As many bytes as asked for, the first half of them twice.
+    Repeated,
+    /// The right range and more bytes after it.
+    Longer,
+    /// The right range, ended too early as if that were all.
+    Shorter(u64),
     /// The right range, slowly: so many bytes, then a pause, and so on.
     Slow(u64, Duration),
     /// No bytes.
@@ -77,7 +92,7 @@ pub(crate) struct Hub {
     pub(crate) files: Vec<RemoteFile>,
     contents: Arc<BTreeMap<String, Bytes>>,
     asked: Arc<Mutex<Vec<Asked>>>,
-    served: Arc<AtomicU64>,
+    counts: Counts,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -135,14 +150,14 @@ impl Hub {
                 .collect(),
         );
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let served = Arc::new(AtomicU64::new(0));
+        let counts = Counts::default();
         let behaviour: Behaviour = Arc::new(behaviour);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().fallback({
-            let (contents, asked, served) = (Arc::clone(&contents), Arc::clone(&asked), Arc::clone(&served));
+            let (contents, asked, counts) = (Arc::clone(&contents), Arc::clone(&asked), counts.clone());
             move |request: Request| {
-                let answer = respond(&contents, &asked, &served, &behaviour, &request);
+                let answer = respond(&contents, &asked, &counts, &behaviour, &request);
                 async move { Ok::<_, Infallible>(answer) }
             }
         });
@@ -153,7 +168,7 @@ impl Hub {
             files,
             contents,
             asked,
-            served,
+            counts,
             task,
         }
     }
@@ -169,7 +184,7 @@ impl Hub {
 
     /// Bytes of bodies handed to the network so far.
     pub(crate) fn served(&self) -> u64 {
-        self.served.load(Ordering::Relaxed)
+        self.counts.served.load(Ordering::Relaxed)
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -180,19 +195,13 @@ impl Hub {
 fn respond(
     contents: &BTreeMap<String, Bytes>,
     log: &Mutex<Vec<Asked>>,
-    served: &Arc<AtomicU64>,
+    counts: &Counts,
     behaviour: &Behaviour,
     request: &Request,
 ) -> Response<Body> {
     // The first segment counts how often the file was located.
-    let path = request
-        .uri()
-        .path()
-        .trim_start_matches('/')
-        .split_once('/')
-        .unwrap()
-        .1
-        .to_owned();
+    let (address, path) = request.uri().path().trim_start_matches('/').split_once('/').unwrap();
+    let path = path.to_owned();
     let content = contents[&path].clone();
     let size = content.len() as u64;
     let range = request.headers()[header::RANGE]
@@ -206,6 +215,8 @@ fn respond(
         let mut log = log.lock().unwrap();
         let asked = Asked {
             number: log.len() as u64,
+            address: address.parse().unwrap(),
+            under_way: counts.under_way.load(Ordering::Relaxed),
             path,
             range: range.clone(),
             headers: request.headers().clone(),
@@ -213,6 +224,10 @@ fn respond(
         log.push(asked.clone());
         asked
     };
+    if asked.range.end > size {
+        // Asked for another file than it was to be: some test redirects there.
+        return Response::builder().status(416).body(Body::empty()).unwrap();
+    }
     let part =
         |range: &Range<u64>| content.slice(usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap());
     let content_range = |range: &Range<u64>| format!("bytes {}-{}/{size}", range.start, range.end - 1);
@@ -221,22 +236,36 @@ fn respond(
     let ranged = builder
         .header(header::CONTENT_RANGE, content_range(&range))
         .header(header::CONTENT_LENGTH, length);
-    let count = Arc::clone(served);
+    let page = |length: u64| {
+        let mut page = b"<html>try again later</html>".to_vec();
+        page.resize(usize::try_from(length).unwrap(), b' ');
+        Response::builder()
+            .header(header::CONTENT_TYPE, "text/html; charset=utf-8")
+            .header(header::CONTENT_LENGTH, length)
+            .body(body(page.into(), counts, End::Proper))
+    };
+    // Without a length, so that only the end of the body tells it.
+    let chunked = |bytes: Vec<u8>| {
+        Response::builder()
+            .status(206)
+            .header(header::CONTENT_RANGE, content_range(&range))
+            .body(body(bytes.into(), counts, End::Proper))
+    };
     match behaviour(&asked) {
-        Answer::Right => ranged.body(body(part(&range), count, End::Proper)),
-        Answer::RangeWith200 => ranged.status(200).body(body(part(&range), count, End::Proper)),
+        Answer::Right => ranged.body(body(part(&range), counts, End::Proper)),
+        Answer::RangeWith200 => ranged.status(200).body(body(part(&range), counts, End::Proper)),
         Answer::Whole => {
             Response::builder()
                 .header(header::CONTENT_LENGTH, size)
-                .body(body(content.clone(), count, End::Proper))
+                .body(body(content.clone(), counts, End::Proper))
         }
         Answer::CutAfter(bytes) => {
             let kept = part(&range).slice(..usize::try_from(bytes.min(length)).unwrap());
-            ranged.body(body(kept, count, End::Cut))
+            ranged.body(body(kept, counts, End::Cut))
         }
         Answer::StallAfter(bytes) => {
             let kept = part(&range).slice(..usize::try_from(bytes.min(length)).unwrap());
-            ranged.body(body(kept, count, End::Stall))
+            ranged.body(body(kept, counts, End::Stall))
         }
         Answer::Shifted => {
             let start = if range.end < size {
@@ -248,26 +277,30 @@ fn respond(
             Response::builder()
                 .status(206)
                 .header(header::CONTENT_RANGE, content_range(&shifted))
-                .body(body(part(&shifted), count, End::Proper))
+                .body(body(part(&shifted), counts, End::Proper))
         }
-        Answer::ErrorPage => Response::builder()
-            .header(header::CONTENT_TYPE, "text/html; charset=utf-8")
-            .body(body(
-                Bytes::from_static(b"<html>try again later</html>"),
-                count,
-                End::Proper,
-            )),
+        Answer::ErrorPage => page(28),
+        Answer::PageOfFileLength => page(size),
+        Answer::PageOfRangeLength => page(length),
+        Answer::Repeated => {
+            let half = part(&(range.start..range.start + length / 2));
+            let mut repeated = [half.clone(), half].concat();
+            repeated.resize(usize::try_from(length).unwrap(), 0);
+            chunked(repeated)
+        }
+        Answer::Longer => chunked([&part(&range)[..], b"and more"].concat()),
+        Answer::Shorter(bytes) => chunked(part(&range)[..usize::try_from(bytes.min(length)).unwrap()].to_vec()),
         Answer::Compressed => {
             ranged
                 .header(header::CONTENT_ENCODING, "gzip")
-                .body(body(part(&range), count, End::Proper))
+                .body(body(part(&range), counts, End::Proper))
         }
         Answer::Flipped => {
             let mut flipped = part(&range).to_vec();
             flipped[0] ^= 1;
-            ranged.body(body(flipped.into(), count, End::Proper))
+            ranged.body(body(flipped.into(), counts, End::Proper))
         }
-        Answer::Slow(bytes, pause) => ranged.body(body(part(&range), count, End::Trickle(bytes, pause))),
+        Answer::Slow(bytes, pause) => ranged.body(body(part(&range), counts, End::Trickle(bytes, pause))),
         Answer::Status(status, headers) => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::from_u16(status).unwrap();
@@ -279,48 +312,6 @@ fn respond(
         }
     }
     .unwrap()
-}
-
-#[derive(Clone, Copy)]
-enum End {
-    Proper,
-    Cut,
-    Stall,
-    Trickle(u64, Duration),
-}
-
-type Chunks = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
-
-/// A body in chunks, each counted when it is taken.
-fn body(mut content: Bytes, served: Arc<AtomicU64>, end: End) -> Body {
-    let (chunk, pause) = match end {
-        End::Trickle(bytes, pause) => (usize::try_from(bytes).unwrap(), pause),
-        _ => (1000, Duration::ZERO),
-    };
-    let mut split = Vec::new();
-    while !content.is_empty() {
-        split.push(content.split_to(chunk.min(content.len())));
-    }
-    let chunks = stream::iter(split).then(move |chunk| {
-        let served = Arc::clone(&served);
-        async move {
-            if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
-            }
-            served.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-            Ok(chunk)
-        }
-    });
-    let all: Chunks = match end {
-        End::Proper | End::Trickle(..) => Box::pin(chunks),
-        End::Cut => Box::pin(chunks.chain(stream::once(async {
-            // Time for what was sent to leave the server: it throws away what it holds back when a body fails.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            Err(io::Error::other("cut"))
-        }))),
-        End::Stall => Box::pin(chunks.chain(stream::pending())),
-    };
-    Body::from_stream(all)
 }
 
 /// Locates the files of a hub, under another address each time.

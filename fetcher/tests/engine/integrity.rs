@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use modelcache_crds::report::FailureClass;
 use modelcache_fetcher::store::Store;
+use rstest::rstest;
 
-use crate::hub::{Answer, Fetch, Hub, PIECE, fetch_and_check};
+use crate::hub::{Answer, BLOCK, Fetch, Hub, PIECE, fetch_and_check};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bit_that_flips_once_is_found_and_fetched_again() {
@@ -56,6 +57,40 @@ async fn bytes_that_are_always_wrong_end_the_fetch_and_are_never_seen() {
         (0, 0, 0)
     );
     assert!(!folder.path().join("current").exists());
+}
+
+/// A page that has the length of what was asked for passes for it until it is hashed.
+#[rstest]
+#[case::as_long_as_the_file(Answer::PageOfFileLength)]
+#[case::as_long_as_the_range(Answer::PageOfRangeLength)]
+#[case::half_of_it_twice(Answer::Repeated)]
+#[case::more_than_asked_for(Answer::Longer)]
+#[case::less_than_announced(Answer::Shorter(BLOCK + 17))]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_passes_for_the_bytes_once_is_found_and_fetched_again(#[case] answer: Answer) {
+    for place in [0, 2 * PIECE] {
+        let answer = answer.clone();
+        let once = AtomicBool::new(false);
+        let hub = Hub::serve(&[("weights", 6 * PIECE), ("config.json", 100)], move |asked| {
+            if asked.range.start == place && !once.swap(true, Ordering::Relaxed) {
+                answer.clone()
+            } else {
+                Answer::Right
+            }
+        })
+        .await;
+        fetch_and_check(&hub, &Fetch::from(&hub)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_in_the_place_of_every_file_is_never_published() {
+    let hub = Hub::serve(&[("config.json", 100)], |_| Answer::PageOfFileLength).await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let error = Fetch::from(&hub).run(&hub.files, &store, "abc").await.unwrap_err();
+    assert_eq!(error.class(), FailureClass::DigestMismatch);
+    assert!(store.publish("abc", &hub.files, "hub").is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,5 +10,6 @@ mod hub;
 mod integrity;
 mod layouts;
 mod origins;
+mod refusals;
 mod resume;
 mod reuse;
