@@ -5,6 +5,8 @@
     reason = "helpers of tests panic as tests do; clippy.toml allows it in tests alone"
 )]
 
+mod anything;
+mod bandwidth;
 mod faults;
 mod hub;
 mod integrity;

@@ -1,0 +1,55 @@
+//! The bound on the bandwidth, end to end, by a clock that moves only when all wait for it.
+
+use std::time::Duration;
+
+use modelcache_fetcher::store::Store;
+use rstest::rstest;
+use tokio::time::Instant;
+
+use crate::hub::{Answer, Fetch, Hub, check};
+
+const MEBIBYTE: u64 = 1 << 20;
+
+/// What stays in memory for the hash, so that nobody ever waits for a thread, whose time is another.
+const SIZE: u64 = 20 * MEBIBYTE;
+
+#[rstest]
+#[case::one_connection(1, 2 * MEBIBYTE)]
+#[case::some_connections(4, 2 * MEBIBYTE)]
+#[case::a_fast_line(4, 500 * MEBIBYTE / 10)]
+#[tokio::test(start_paused = true)]
+async fn a_bound_on_the_bandwidth_is_kept_and_used_to_within_five_percent(
+    #[case] connections: usize,
+    #[case] bytes_per_second: u64,
+) {
+    let hub = Hub::serve(&[("weights", SIZE)], |_| Answer::Right).await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let mut fetch = Fetch::from(&hub);
+    fetch.settings.connections = connections;
+    fetch.settings.block_bytes = MEBIBYTE;
+    fetch.settings.piece_bytes = MEBIBYTE;
+    fetch.settings.window_pieces = SIZE / MEBIBYTE;
+    fetch.settings.unsynced_bytes = 4 * SIZE;
+    fetch.settings.stall_timeout = Duration::from_hours(1);
+    fetch.settings.max_bytes_per_second = Some(bytes_per_second);
+    let until = async |bytes: u64| {
+        while fetch.counted().bytes_received < bytes {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Instant::now()
+    };
+    let all_came = async {
+        let first = until(1).await;
+        until(SIZE).await - first
+    };
+    let (fetched, took) = tokio::join!(fetch.run(&hub.files, &store, "abc"), all_came);
+    fetched.unwrap();
+    store.publish("abc", &hub.files, "hub").unwrap();
+    check(&hub, folder.path());
+    let due = Duration::from_secs_f64(SIZE as f64 / bytes_per_second as f64);
+    assert!(
+        (due.mul_f64(0.95)..=due.mul_f64(1.05)).contains(&took),
+        "{took:?} instead of {due:?}"
+    );
+}
