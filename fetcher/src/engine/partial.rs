@@ -137,16 +137,21 @@ impl Partial {
             if stop.is_cancelled() {
                 return Err(FetchError::Interrupted);
             }
-            let length = self.load(*block)?;
-            if crc32c::crc32c(self.memory.first(length)) == *checksum {
-                self.mark(*block);
-            } else {
-                is_sound = false;
-                tracing::warn!(
-                    file = self.label,
-                    block,
-                    "a block on disk is not what was written; it is fetched again"
-                );
+            match self.load(*block) {
+                Ok(length) if crc32c::crc32c(self.memory.first(length)) == *checksum => self.mark(*block),
+                Ok(_) => {
+                    is_sound = false;
+                    tracing::warn!(
+                        file = self.label,
+                        block,
+                        "a block on disk is not what was written; it is fetched again"
+                    );
+                }
+                // Unreadable is as damaged as it gets; a disk often heals a place by having it written anew.
+                Err(error) => {
+                    is_sound = false;
+                    tracing::warn!(block, %error, "a block on disk cannot be read; it is fetched again");
+                }
             }
             forget(
                 self.disk.file(),

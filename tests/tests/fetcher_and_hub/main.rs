@@ -1,0 +1,16 @@
+//! The fetcher's program against a hub that misbehaves, on disks that fail, stopped at any moment.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that cannot go on fails"
+)]
+
+mod disk_faults;
+mod faulty_disk;
+mod hub_faults;
+mod memory;
+mod power_cut;
+mod stops;
+mod trial;

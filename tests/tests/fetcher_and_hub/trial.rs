@@ -1,0 +1,206 @@
+//! One model, one hub, one folder, and the program between them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use bytes::Bytes;
+use modelcache_crds::report::{FailureClass, Published, Report};
+use modelcache_tests::hub::{Hub, HubConfig};
+use pretty_assertions::assert_eq;
+use tokio::process::Command;
+
+pub(crate) const MODEL: &str = "org/model";
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+pub(crate) const MEBIBYTE: usize = 1 << 20;
+/// Two pieces and a bit.
+pub(crate) const SIZE: usize = 20 * MEBIBYTE;
+
+/// The fetcher's program, built by cargo beside this test.
+pub(crate) fn fetcher() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let program = test.ancestors().nth(2).unwrap().join("modelcache-fetcher");
+    assert!(
+        program.exists(),
+        "{} is missing: cargo build -p modelcache-fetcher",
+        program.display()
+    );
+    program
+}
+
+/// A model whose weights have this size.
+pub(crate) fn files(size: usize) -> BTreeMap<String, Bytes> {
+    let weights = (0..size).map(|at| u8::try_from((at * at / 7 + at / 1021) % 251).unwrap());
+    let files = [
+        ("config.json", b"{\"hidden_size\": 7}".to_vec()),
+        (WEIGHTS, weights.collect()),
+        ("sub/empty.txt", Vec::new()),
+        ("sub/tokenizer.json", b"{}".to_vec()),
+    ];
+    files
+        .into_iter()
+        .map(|(name, bytes)| (name.to_owned(), bytes.into()))
+        .collect()
+}
+
+/// A hub with one model, and a folder to fetch it into.
+pub(crate) struct Trial {
+    pub(crate) hub: Hub,
+    pub(crate) folder: tempfile::TempDir,
+    files: BTreeMap<String, Bytes>,
+}
+
+impl Trial {
+    pub(crate) async fn new() -> Self {
+        Self::with(HubConfig {
+            page_size: 2,
+            xet_headers: true,
+            ..HubConfig::default()
+        })
+        .await
+    }
+
+    pub(crate) async fn with(config: HubConfig) -> Self {
+        Self::of(config, files(SIZE)).await
+    }
+
+    /// A model of these files.
+    pub(crate) async fn of(config: HubConfig, files: BTreeMap<String, Bytes>) -> Self {
+        let hub = Hub::start(config).await.unwrap();
+        hub.commit_bytes(MODEL, "main", files.clone()).await.unwrap();
+        Self {
+            hub,
+            folder: tempfile::tempdir().unwrap(),
+            files,
+        }
+    }
+
+    pub(crate) fn command(&self) -> Command {
+        self.command_with(2)
+    }
+
+    /// The program with so many connections.
+    pub(crate) fn command_with(&self, connections: u16) -> Command {
+        let mut command = Command::new(fetcher());
+        command
+            .args(["fetch", MODEL, "--json", "--quiet", "--stall-timeout", "1"])
+            .args(["--connections", &connections.to_string()])
+            .args(["--endpoint", &self.hub.endpoint()])
+            .arg("--termination-log")
+            .arg(self.folder.path().join("report"))
+            .arg(self.model())
+            .env_remove("HF_TOKEN")
+            .kill_on_drop(true);
+        command
+    }
+
+    pub(crate) fn model(&self) -> PathBuf {
+        self.folder.path().join("model")
+    }
+
+    pub(crate) async fn fetch(&self) -> Output {
+        self.command().output().await.unwrap()
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        let text = std::fs::read_to_string(self.folder.path().join("report")).unwrap();
+        Report::from_termination_message(&text).unwrap()
+    }
+
+    /// Checks that all files are published as the hub has them, and no other.
+    pub(crate) fn assert_published(&self, output: &Output, after: &str) -> Published {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{after}: {:?}\n{said}", output.status);
+        let found = contents_below(&self.model().join("current").canonicalize().unwrap());
+        assert!(found == self.files, "{after}: published {:?}", found.keys());
+        match self.report() {
+            Report::Published(published) => published,
+            report => panic!("{after}: {report:?}"),
+        }
+    }
+
+    /// Checks that whatever stands under a final name is whole and right, at whatever moment.
+    pub(crate) fn assert_nothing_wrong_is_published(&self, after: &str) {
+        let revisions = self.model().join("revisions");
+        for revision in std::fs::read_dir(revisions).into_iter().flatten() {
+            let found = contents_below(&revision.unwrap().path());
+            assert!(
+                found == self.files,
+                "{after}: {:?} stand under a final name",
+                found.keys()
+            );
+        }
+        if let Ok(current) = self.model().join("current").canonicalize() {
+            assert!(contents_below(&current) == self.files, "{after}: current is wrong");
+        }
+    }
+
+    /// Checks that the failure is told, and that nothing stands under a final name.
+    pub(crate) fn assert_failed(&self, output: &Output, class: FailureClass, after: &str) {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            output.status.code(),
+            Some(i32::from(class.exit_code())),
+            "{after}: {said}"
+        );
+        match self.report() {
+            Report::Failed(failed) => assert_eq!(failed.class, class, "{after}"),
+            report => panic!("{after}: {report:?}"),
+        }
+        assert!(said.contains("error: "), "{after}: {said}");
+        assert!(!said.contains("Signature="), "{after}: a signed URL is shown: {said}");
+        assert!(
+            !self.model().join("current").exists(),
+            "{after}: something is published"
+        );
+        let outside = contents_below(self.folder.path());
+        let stray = outside
+            .keys()
+            .find(|path| !path.starts_with("model/") && *path != "report");
+        assert_eq!(stray, None, "{after}");
+    }
+}
+
+/// The command, with something mounted that nobody else sees; the script has these arguments as `$1` and on.
+pub(crate) fn with_mount(command: &Command, script: &str, arguments: &[&Path]) -> Command {
+    let command = command.as_std();
+    let script = format!(r#"{script} && shift {} && exec "$@""#, arguments.len());
+    let mut mounted = Command::new("unshare");
+    mounted
+        .args(["--mount", "sh", "-c", &script, "sh"])
+        .args(arguments)
+        .arg(command.get_program())
+        .args(command.get_args())
+        .kill_on_drop(true);
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => mounted.env(name, value),
+            None => mounted.env_remove(name),
+        };
+    }
+    mounted
+}
+
+/// The command on a machine that has been started anew, by the word of a file.
+pub(crate) fn after_a_restart(command: &Command, boot: &Path) -> Command {
+    std::fs::write(boot, format!("{:032x}\n", rand::random::<u128>())).unwrap();
+    with_mount(command, r#"mount --bind "$1" /proc/sys/kernel/random/boot_id"#, &[boot])
+}
+
+/// The files below a folder.
+pub(crate) fn contents_below(folder: &Path) -> BTreeMap<String, Bytes> {
+    let mut contents = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(current) = folders.pop() {
+        for entry in std::fs::read_dir(current).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+                contents.insert(name, std::fs::read(path).unwrap().into());
+            }
+        }
+    }
+    contents
+}
