@@ -201,6 +201,7 @@ reasons! {
     DigestsMatch, false, [Verified], "Every file has the listed digest.", "Nothing.";
     NotYetVerified, false, [Verified], "Files are hashed as they arrive; not all have arrived.", "Nothing.";
     DigestMismatch, true, [Verified], "The source's bytes are not the ones it lists, also when fetched again.", "Use another endpoint, or report it; then change the `modelcache.dev/retry` annotation.";
+    InvalidFormat, true, [Verified, SourceResolved], "The files are those that the source lists, and are no whole model: weights are cut short or damaged, or a shard is missing.", "Correct `source.revision` or `files`, report it to the model's owner, or set `files.formatCheck: Warn` if an engine reads it all the same.";
     Progressing, false, [Stalled], "No permanent fault.", "Nothing.";
 }
 

@@ -121,6 +121,8 @@ pub enum FailureClass {
     StorageBusy,
     /// The bytes are not the listed ones, after fetching them again.
     DigestMismatch,
+    /// The bytes are the listed ones, and are no model: cut short, damaged, or a shard is missing.
+    InvalidFormat,
     /// Something asked the fetcher to stop (SIGTERM).
     Interrupted,
     /// The container was ended without a report: killed, out of memory or evicted. Told by the operator.
@@ -131,7 +133,7 @@ pub enum FailureClass {
 
 impl FailureClass {
     /// Every class, in the order of exit codes.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Internal,
         Self::Usage,
         Self::RepositoryNotFound,
@@ -150,6 +152,7 @@ impl FailureClass {
         Self::StorageError,
         Self::StorageBusy,
         Self::DigestMismatch,
+        Self::InvalidFormat,
         Self::Interrupted,
         Self::OutOfMemory,
         Self::Killed,
@@ -177,6 +180,7 @@ impl FailureClass {
             Self::StorageError => 32,
             Self::StorageBusy => 33,
             Self::DigestMismatch => 40,
+            Self::InvalidFormat => 41,
             Self::Interrupted => 50,
             Self::OutOfMemory | Self::Killed => 137,
         }
@@ -196,7 +200,8 @@ impl FailureClass {
             | Self::InvalidListing
             | Self::SourceChanged
             | Self::StorageReadOnly
-            | Self::DigestMismatch => true,
+            | Self::DigestMismatch
+            | Self::InvalidFormat => true,
             // A full disk ends the run at once, but room can appear without a word to us (expansion, a clean-up),
             // and a try that finds none costs one pod and no byte.
             Self::DiskFull

@@ -67,6 +67,10 @@ pub enum Command {
         /// Verify every published revision
         #[arg(long)]
         all: bool,
+
+        /// What to do about weights that are not what their names say
+        #[command(flatten)]
+        format: FormatArgs,
     },
 }
 
@@ -211,6 +215,33 @@ pub struct SourceArgs {
     /// Do not leave out anything by default
     #[arg(long, env = "MODELCACHE_NO_DEFAULT_EXCLUDE")]
     pub no_default_exclude: bool,
+
+    /// What to do about weights that are not what their names say
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// What to do about weights that are not what their names say.
+#[derive(Group, Clone, Copy, Debug)]
+pub struct FormatArgs {
+    /// What to do about weights that are cut short, damaged or lack a shard, by their headers
+    #[arg(
+        long,
+        env = "MODELCACHE_FORMAT_CHECK",
+        value_name = "HOW",
+        value_enum,
+        default_value = "enforce"
+    )]
+    pub format_check: FormatCheck,
+}
+
+/// What to do about weights that are not what their names say.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FormatCheck {
+    /// Fail, and publish nothing
+    Enforce,
+    /// Say so, and go on
+    Warn,
 }
 
 /// Where the buckets of s3:// are.
@@ -359,6 +390,7 @@ fn meaning(class: FailureClass) -> &'static str {
         FailureClass::StorageError => "the volume failed to read or write",
         FailureClass::StorageBusy => "another fetcher is at work in the folder",
         FailureClass::DigestMismatch => "bytes are not the listed ones; or verify found damage",
+        FailureClass::InvalidFormat => "weights are cut short, damaged or lack a shard",
         FailureClass::Interrupted => "asked to stop",
         FailureClass::OutOfMemory | FailureClass::Killed => "killed",
     }

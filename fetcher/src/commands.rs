@@ -1,6 +1,7 @@
 //! One run of the program: its surroundings are set up here, each command does its own part, and its end is told.
 
 mod fetch;
+mod formats;
 mod layout;
 mod mirrors;
 mod open;
@@ -103,7 +104,8 @@ async fn watched(run: &Run, command: &Command, output: &Output) -> Result<Report
                 folder,
                 revision_dir,
                 all,
-            } => verify::verify(run, folder, revision_dir.as_deref(), *all).await,
+                format,
+            } => verify::verify(run, folder, revision_dir.as_deref(), *all, format.format_check).await,
         }
     };
     tokio::select! {
@@ -137,6 +139,7 @@ async fn list(run: &Run, args: &SourceArgs) -> Result<Selected, FetchError> {
         return Err(FetchError::NoFilesMatch { listed });
     }
     check_listing(&selection.selected)?;
+    formats::require_whole_sets(&selection, args.format.format_check)?;
     let bytes = selection.selected.iter().map(|file| file.size).sum();
     let digest = manifest_digest(&selection.selected);
     tracing::info!(

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use modelcache_crds::report::{Failed, FailureClass};
 
+use crate::format::Fault;
 use crate::path::FilePath;
 
 /// The source, or the way to it, failed.
@@ -126,6 +127,17 @@ pub enum FetchError {
         /// One of the damaged.
         first: FilePath,
     },
+    /// Weights are what the source lists, and are no weights all the same.
+    #[error(
+        "{first}{}; the source lists it so, and fetching again does not help: report it, choose another revision or exclude the file; to have it all the same, give --format-check warn (files.formatCheck: Warn)",
+        match others { 0 => String::new(), others => format!(" (and {others} more)") }
+    )]
+    InvalidFormat {
+        /// What is wrong, and where.
+        first: Fault,
+        /// How much else is wrong.
+        others: usize,
+    },
     /// The address of `/progress` cannot be used.
     #[error("cannot listen on {address}: {source}; give another address with --listen")]
     Listen {
@@ -150,6 +162,7 @@ impl FetchError {
             Self::Source { source, .. } => source.class,
             Self::Storage(error) => error.class(),
             Self::DigestMismatch { .. } | Self::Damaged { .. } => FailureClass::DigestMismatch,
+            Self::InvalidFormat { .. } => FailureClass::InvalidFormat,
             Self::NothingPublished { .. } | Self::Listen { .. } => FailureClass::Usage,
             Self::SourceChanged { .. } => FailureClass::SourceChanged,
             Self::NoFilesMatch { .. } => FailureClass::NoFilesMatch,
@@ -164,6 +177,7 @@ impl FetchError {
         let (file, offset, retry_after) = match self {
             Self::Source { file, offset, source } => (file.as_ref(), *offset, source.retry_after),
             Self::DigestMismatch { file, .. } | Self::Damaged { first: file, .. } => (Some(file), None, None),
+            Self::InvalidFormat { first, .. } => (Some(&first.file), first.offset, None),
             Self::Storage(_)
             | Self::SourceChanged { .. }
             | Self::NoFilesMatch { .. }

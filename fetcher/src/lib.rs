@@ -11,6 +11,7 @@ pub mod commands;
 pub mod digest;
 pub mod engine;
 pub mod error;
+mod format;
 pub mod http;
 mod journal;
 pub mod manifest;

@@ -141,17 +141,22 @@ impl Store {
         Self { boot, ..self }
     }
 
-    /// Publishes a revision of which some files were unpacked from archives; `listed` is what its source lists, and
-    /// names the revision.
-    pub(crate) fn publish_contents(
+    /// The manifest of a revision of which some files were unpacked from archives; `listed` is what its source lists,
+    /// and names the revision.
+    pub(crate) fn manifest(
         &self,
         revision: &str,
         listed: &[RemoteFile],
         contents: &Contents,
         source: &str,
-    ) -> Result<PublishedPath, StorageError> {
+    ) -> StoredManifest {
         let arrangement = self.arrange(revision, listed);
-        publish::publish(self, &StoredManifest::of(revision, contents, source, arrangement))
+        StoredManifest::of(revision, contents, source, arrangement)
+    }
+
+    /// Publishes a revision whose files are staged, or published already.
+    pub(crate) fn publish_manifest(&self, manifest: &StoredManifest) -> Result<PublishedPath, StorageError> {
+        publish::publish(self, manifest)
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -246,6 +251,12 @@ impl Store {
 
     fn own(&self, name: &str) -> PathBuf {
         self.root.join(OWN).join(name)
+    }
+
+    /// The folder of a revision whose files are all proven, published or not yet.
+    pub(crate) fn proven(&self, id: &str) -> PathBuf {
+        let staging = self.staging(id);
+        if staging.exists() { staging } else { self.revision(id) }
     }
 
     /// Where a revision is, or will be, published.

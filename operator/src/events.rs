@@ -178,7 +178,8 @@ const fn is_fault(reason: Reason) -> bool {
         | Reason::ImagePullFailed
         | Reason::Unschedulable
         | Reason::PodRejected
-        | Reason::DigestMismatch => true,
+        | Reason::DigestMismatch
+        | Reason::InvalidFormat => true,
     }
 }
 

@@ -25,6 +25,19 @@ pub struct Files {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
     pub exclude: Option<Vec<String>>,
+
+    /// What becomes of weights that are cut short or incomplete. Left out: `Enforce`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format_check: Option<FormatCheck>,
+}
+
+/// What becomes of weights that are cut short or incomplete. Left out: `Enforce`.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FormatCheck {
+    /// Publish nothing, and say what is wrong.
+    Enforce,
+    /// Publish them, and say in the fetcher's log what is wrong.
+    Warn,
 }
 
 /// The claim that holds the model.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use modelcache_crds::names::CURRENT;
 use modelcache_crds::report::{Published, Report};
 
+use super::formats::check_fetched;
 use super::layout::layout;
 use super::mirrors::origins;
 use super::{Run, list, signed};
@@ -58,7 +59,16 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
     )
     .await?;
     let contents = archives.unpack(&run.stop).await?;
-    let published = store.publish_contents(&selected.revision, &selected.files, &contents, &selected.origin)?;
+    let manifest = store.manifest(&selected.revision, &selected.files, &contents, &selected.origin);
+    check_fetched(
+        run,
+        args.source.format.format_check,
+        &store,
+        &manifest,
+        &selected.left_out,
+    )
+    .await?;
+    let published = store.publish_manifest(&manifest)?;
     let took = start.elapsed();
     tracing::info!(path = published.as_str(), elapsed = ?took, "published");
     let report = Report::Published(Published {

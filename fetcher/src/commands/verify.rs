@@ -7,15 +7,23 @@ use std::time::Instant;
 use modelcache_crds::names::CURRENT;
 use modelcache_crds::report::{Published, Report};
 
+use super::formats::check_published;
 use super::{Run, signed};
+use crate::args::FormatCheck;
 use crate::bar::bytes;
 use crate::error::FetchError;
 use crate::store::{self, StoredManifest};
 use crate::verify::{Damage, DamageKind};
 
-pub(super) async fn verify(run: &Run, root: &Path, id: Option<&str>, all: bool) -> Result<Report, FetchError> {
+pub(super) async fn verify(
+    run: &Run,
+    root: &Path,
+    id: Option<&str>,
+    all: bool,
+    how: FormatCheck,
+) -> Result<Report, FetchError> {
     let start = Instant::now();
-    let mut damages = Vec::new();
+    let (mut damages, mut invalid) = (Vec::new(), None);
     let mut files = 0;
     let mut last = None;
     for manifest in chosen(root, id, all)? {
@@ -24,6 +32,15 @@ pub(super) async fn verify(run: &Run, root: &Path, id: Option<&str>, all: bool) 
             run.print(&told(&manifest, &found));
         }
         files += manifest.files.len() + manifest.links.len() + manifest.notes.len();
+        // What is damaged is no model anyway, and its headers say nothing new.
+        if found.is_empty()
+            && let Err(error) = check_published(run, how, root, &manifest).await
+        {
+            if !matches!(error, FetchError::InvalidFormat { .. }) {
+                return Err(error);
+            }
+            invalid.get_or_insert(error);
+        }
         damages.extend(found);
         last = Some(manifest);
     }
@@ -33,6 +50,9 @@ pub(super) async fn verify(run: &Run, root: &Path, id: Option<&str>, all: bool) 
             files,
             first: first.file.clone(),
         });
+    }
+    if let Some(error) = invalid {
+        return Err(error);
     }
     let Some(manifest) = last else {
         return Err(nothing(root));

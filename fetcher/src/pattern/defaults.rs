@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::Pattern;
+use crate::format::numbered;
 use crate::source::RemoteFile;
 
 /// Left behind by a training run, whatever else is there; matched against the whole path and the file's name.
@@ -153,7 +154,13 @@ fn complete_folders(paths: &[&str]) -> BTreeSet<(String, bool)> {
         if is_consolidated(path) {
             continue;
         }
-        let (set, expected) = shard(stem).unwrap_or((stem.to_owned(), 1));
+        let (set, expected) = match numbered(stem) {
+            Some((name, _, count)) => (
+                format!("{name}-of-{count}"),
+                usize::try_from(count).unwrap_or(usize::MAX),
+            ),
+            None => (stem.to_owned(), 1),
+        };
         let folder = sets.entry((folder(path).to_owned(), is_adapter(path))).or_default();
         folder.entry(set).or_insert((0, expected)).0 += 1;
     }
@@ -161,12 +168,4 @@ fn complete_folders(paths: &[&str]) -> BTreeSet<(String, bool)> {
         .filter(|(_, sets)| sets.values().all(|(present, expected)| present >= expected))
         .map(|(folder, _)| folder)
         .collect()
-}
-
-/// What the shards of a set share, and their number, from `<name>-00001-of-00004`.
-fn shard(stem: &str) -> Option<(String, usize)> {
-    let (rest, count) = stem.rsplit_once("-of-")?;
-    let (name, index) = rest.rsplit_once('-')?;
-    index.parse::<usize>().ok()?;
-    Some((format!("{name}-of-{count}"), count.parse().ok()?))
 }

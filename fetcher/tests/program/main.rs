@@ -6,6 +6,7 @@ mod certificates;
 mod command_line;
 mod conversation;
 mod encrypted;
+mod formats;
 mod layouts;
 mod local;
 mod mirror_quirks;

@@ -13,6 +13,8 @@ async fn fetch(source: &str, folder: &std::path::Path, options: &[&str]) -> Outp
     let mut command = Command::new(env!("CARGO_BIN_EXE_modelcache-fetcher"));
     command.args(["fetch", source]).arg(folder).args(options);
     command.env("HF_TOKEN", "secret").env_remove("HF_ENDPOINT");
+    // The weights here are three bytes.
+    command.env("MODELCACHE_FORMAT_CHECK", "warn");
     command.output().await.unwrap()
 }
 

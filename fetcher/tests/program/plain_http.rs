@@ -121,6 +121,8 @@ async fn the_program_publishes_what_a_list_names_and_refuses_other_bytes() {
         let folder = folder.path().join(name);
         let mut command = Command::new(program);
         command.args(["fetch", &source]).arg(folder).env_remove("HF_ENDPOINT");
+        // The weights here are three bytes.
+        command.env("MODELCACHE_FORMAT_CHECK", "warn");
         command.output().await.unwrap()
     };
     let output = run(format!("{}/SHA256SUMS", server.url), "all").await;

@@ -23,10 +23,17 @@ impl World {
     }
 }
 
-/// Bytes that look random and are not: xorshift64*.
+/// Bytes that a header of safetensors has before the one tensor of [`weights`].
+const HEADER: usize = 128;
+
+/// A safetensors file of a size, whose one tensor holds bytes that look random and are not: xorshift64*.
 pub(crate) fn weights(size: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(size + 8);
+    let tensor = size.checked_sub(HEADER).expect("a size with room for the header");
+    let header = format!(r#"{{"weights":{{"dtype":"U8","shape":[{tensor}],"data_offsets":[0,{tensor}]}}}}"#);
+    bytes.extend((HEADER as u64 - 8).to_le_bytes());
+    bytes.extend(format!("{header:width$}", width = HEADER - 8).into_bytes());
     while bytes.len() < size {
         state ^= state >> 12;
         state ^= state << 25;

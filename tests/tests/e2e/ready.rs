@@ -170,7 +170,7 @@ async fn include_and_exclude_choose_the_files_of_a_folder_that_holds_nothing_els
             "onnx/model.onnx",
             "extra/notes.json",
         ];
-        let files = files.map(|name| (name, name.as_bytes().to_vec()));
+        let files = files.map(|name| (name, weights(256, 1)));
         world.hub.commit_bytes(SMALL, "main", files).await?;
         let chosen = json!({"files": {"include": ["*.safetensors", "*.json"], "exclude": ["extra/"]}});
         world.apply("chosen", world.spec(chosen)).await?;

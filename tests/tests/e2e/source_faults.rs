@@ -8,7 +8,8 @@ use modelcache_tests::hub::{Access, GatedListing, Hub, HubConfig};
 use serde_json::json;
 
 use crate::fault::Told;
-use crate::models::SMALL;
+use crate::models::{SMALL, weights};
+use crate::pods::BUSYBOX;
 use crate::waiting::{LATER, SOON};
 use crate::world::{host_ip, scenario};
 
@@ -187,6 +188,62 @@ async fn an_unreachable_hub_is_told_and_fetched_from_once_it_answers() {
         .await?;
         back.commit_bytes(SMALL, "main", [("config.json", "{}")]).await?;
         world.until_ready("away", LATER).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn weights_that_the_source_lists_cut_short_are_told_and_are_under_no_final_name() {
+    scenario(async |world| {
+        let mut short = weights(1 << 20, 1);
+        short.pop();
+        let files = [("config.json", b"{}".to_vec()), ("model.safetensors", short)];
+        world.hub.commit_bytes(SMALL, "main", files).await?;
+        world.apply("short", world.spec(json!({}))).await?;
+        let told = Told {
+            on: ConditionType::Verified,
+            reason: Reason::InvalidFormat,
+            says: &[
+                "model.safetensors",
+                "at byte 1048575",
+                "cut short",
+                "files.formatCheck: Warn",
+            ],
+        };
+        let cache = world.until_told("short", &told).await?;
+        let published = cache.status.and_then(|status| status.published_digest);
+        ensure!(published.is_none(), "{published:?}");
+        let list = ["sh", "-c", "ls /models/current /models/revisions; true"];
+        let printed = world.run_with_claim("short", BUSYBOX, &list).await?;
+        ensure!(!printed.contains("model.safetensors"), "published: {printed}");
+
+        let warn = json!({"files": {"formatCheck": "Warn"}});
+        world.apply("short", world.spec(warn)).await?;
+        world.until_ready("short", SOON).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_listing_that_lacks_a_shard_is_told_before_storage_is_made() {
+    scenario(async |world| {
+        let shard = |number| format!("model-0000{number}-of-00003.safetensors");
+        let files = [1, 3].map(|number| (shard(number), weights(1 << 20, number)));
+        world.hub.commit_bytes(SMALL, "main", files).await?;
+        world.apply("shard", world.spec(json!({}))).await?;
+        let told = Told {
+            on: RESOLVED,
+            reason: Reason::InvalidFormat,
+            says: &[&shard(2), "not in the listing"],
+        };
+        world.until_told("shard", &told).await?;
+        let claims = world
+            .api::<PersistentVolumeClaim>()
+            .list(&ListParams::default())
+            .await?;
+        ensure!(claims.items.is_empty(), "a claim was made for half a model: {claims:?}");
         Ok(())
     })
     .await;

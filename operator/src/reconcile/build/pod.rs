@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use modelcache_crds::model_cache::FormatCheck;
 use modelcache_crds::names;
 use modelcache_crds::report::TERMINATION_MESSAGE_PATH;
 
@@ -189,6 +190,9 @@ pub(super) fn selection(cache: &ValidatedCache) -> Vec<String> {
     if let Some(exclude) = &cache.files.exclude {
         options.push("--no-default-exclude".to_owned());
         options.extend(exclude.iter().map(|pattern| format!("--exclude={pattern}")));
+    }
+    if cache.files.format_check == Some(FormatCheck::Warn) {
+        options.push("--format-check=warn".to_owned());
     }
     options
 }

@@ -35,7 +35,7 @@ fn full() -> ValidatedCache {
             "repo": "org/llama", "revision": "v2", "endpoint": "https://hub.example/mirror",
             "tokenSecretRef": { "name": "hf", "key": "key" },
         } },
-        "files": { "include": ["*.json", "--hostile"], "exclude": ["old/*"] },
+        "files": { "include": ["*.json", "--hostile"], "exclude": ["old/*"], "formatCheck": "Warn" },
         "storage": {
             "existingClaim": { "claimName": "shared", "subPath": "models/llama" },
             "layout": "HuggingFaceCache",

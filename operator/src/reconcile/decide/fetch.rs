@@ -88,7 +88,7 @@ fn say(waiting: Waiting, decision: &mut Decision) {
     decision.requeue = decision.requeue.min(waiting.requeue);
     decision.attempts = waiting.attempts;
     // The bytes are all there, and are the wrong ones.
-    if waiting.reason == Reason::DigestMismatch {
+    if matches!(waiting.reason, Reason::DigestMismatch | Reason::InvalidFormat) {
         decision.conditions.push(Decided {
             kind: ConditionType::Fetched,
             status: Status::True,

@@ -39,6 +39,7 @@ const fn any_reason_of(class: FailureClass) -> Reason {
         FailureClass::StorageError => Reason::StorageError,
         FailureClass::StorageBusy => Reason::StorageBusy,
         FailureClass::DigestMismatch => Reason::DigestMismatch,
+        FailureClass::InvalidFormat => Reason::InvalidFormat,
         FailureClass::Interrupted => Reason::Interrupted,
         FailureClass::Killed => Reason::Killed,
         FailureClass::OutOfMemory => Reason::OutOfMemory,

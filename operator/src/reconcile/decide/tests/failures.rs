@@ -94,16 +94,16 @@ fn every_failure_of_a_fetch_is_told_by_its_reason_and_stops_or_is_tried_again() 
 
 #[test]
 fn wrong_bytes_are_told_on_verified_not_on_fetched() {
-    let mut cluster = fetching();
-    cluster.fail(&failure(FailureClass::DigestMismatch));
-    cluster.reconcile();
-    assert_eq!(cluster.condition(ConditionType::Fetched), is("True", "Fetched"));
-    assert_eq!(
-        cluster.condition(ConditionType::Verified),
-        is("False", "DigestMismatch")
-    );
-    assert_eq!(cluster.condition(ConditionType::Stalled), is("True", "DigestMismatch"));
-    assert_eq!(cluster.status.published_digest, None);
+    for class in [FailureClass::DigestMismatch, FailureClass::InvalidFormat] {
+        let mut cluster = fetching();
+        cluster.fail(&failure(class));
+        cluster.reconcile();
+        let reason = class.to_string();
+        assert_eq!(cluster.condition(ConditionType::Fetched), is("True", "Fetched"));
+        assert_eq!(cluster.condition(ConditionType::Verified), is("False", &reason));
+        assert_eq!(cluster.condition(ConditionType::Stalled), is("True", &reason));
+        assert_eq!(cluster.status.published_digest, None);
+    }
 }
 
 #[test]

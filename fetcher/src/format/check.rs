@@ -1,0 +1,164 @@
+//! Checks the weights of a folder, by their headers, before it is published or after.
+
+mod indexed;
+mod splits;
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use tokio_util::sync::CancellationToken;
+
+use self::splits::Splits;
+use super::shards::folder_and_name;
+use super::{Findings, gguf, safetensors};
+use crate::error::{FetchError, StorageError};
+use crate::path::FilePath;
+use crate::store::open_plain;
+
+/// The files of a folder.
+pub(crate) struct Contents<'a> {
+    /// Where they are.
+    pub(crate) folder: &'a Path,
+    pub(crate) files: Vec<Held<'a>>,
+    /// Files that the listing has and that are not in the folder; `None` where the listing is not known.
+    pub(crate) left_out: Option<HashSet<&'a FilePath>>,
+}
+
+/// A file of a folder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held<'a> {
+    /// As it is listed.
+    pub(crate) path: &'a FilePath,
+    /// Where its bytes are, below the folder.
+    pub(crate) place: &'a FilePath,
+    /// Bytes.
+    pub(crate) size: u64,
+}
+
+/// A format whose header is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Safetensors,
+    Gguf,
+    /// A blob of Ollama's, whose name does not say what it is.
+    Blob,
+    /// Which tensor is in which file.
+    Index,
+}
+
+/// Reads the headers of all weights, and the indexes of those in shards.
+pub(crate) fn check(contents: &Contents<'_>, stop: &CancellationToken) -> Result<Findings, FetchError> {
+    let mut checking = Checking {
+        contents,
+        numbers: contents.files.iter().map(|file| file.path.as_str()).zip(0..).collect(),
+        done: HashSet::new(),
+        splits: Splits::default(),
+        findings: Findings::default(),
+    };
+    let formats = contents.files.iter().map(|file| format(file.path)).zip(0..);
+    // Indexes first: they read the headers of their shards, and no header is read twice.
+    let (indexes, others): (Vec<_>, Vec<_>) = formats.partition(|(format, _)| *format == Some(Format::Index));
+    for (format, number) in indexes.into_iter().chain(others) {
+        if stop.is_cancelled() {
+            return Err(FetchError::Interrupted);
+        }
+        let file = contents.files[number];
+        let result = match format {
+            None => continue,
+            Some(Format::Index) => checking.index(file),
+            Some(format) => checking.weights(number, format),
+        };
+        result.map_err(StorageError::at("read", &contents.folder.join(file.place.as_str())))?;
+    }
+    checking.splits.check(&mut checking.findings);
+    Ok(checking.findings)
+}
+
+/// A check under way.
+struct Checking<'a> {
+    contents: &'a Contents<'a>,
+    /// Places in the list of files.
+    numbers: HashMap<&'a str, usize>,
+    /// Files whose header was read for their index.
+    done: HashSet<usize>,
+    splits: Splits<'a>,
+    findings: Findings,
+}
+
+impl Checking<'_> {
+    fn weights(&mut self, number: usize, format: Format) -> io::Result<()> {
+        if self.done.contains(&number) {
+            return Ok(());
+        }
+        let held = self.contents.files[number];
+        let Held { path, size, .. } = held;
+        match format {
+            Format::Safetensors => {
+                self.safetensors(held)?;
+            }
+            Format::Blob if !begins_with_magic(self.open(held)?)? => {}
+            Format::Gguf | Format::Blob => {
+                let result = gguf::read(self.open(held)?, size);
+                let Some(header) = self.findings.sort(path, result)? else {
+                    return Ok(());
+                };
+                if let Some(remark) = &header.remark {
+                    self.findings.remark(path, remark);
+                } else {
+                    self.splits.add(path, &header);
+                }
+            }
+            Format::Index => {}
+        }
+        Ok(())
+    }
+
+    fn safetensors(&mut self, held: Held<'_>) -> io::Result<Option<safetensors::Header>> {
+        let Held { path, size, .. } = held;
+        let read = safetensors::read(self.open(held)?, size);
+        let header = self.findings.sort(path, read)?;
+        if let Some(dtype) = header.as_ref().and_then(|header| header.unknown.as_ref()) {
+            let remark = format!("it has tensors of type {dtype:?}, whose size is not known here");
+            self.findings.remark(path, remark);
+        }
+        Ok(header)
+    }
+
+    fn open(&self, file: Held<'_>) -> io::Result<File> {
+        open_plain(&self.contents.folder.join(file.place.as_str()))
+    }
+}
+
+fn begins_with_magic(file: File) -> io::Result<bool> {
+    let mut magic = Vec::new();
+    file.take(4).read_to_end(&mut magic)?;
+    Ok(magic == b"GGUF")
+}
+
+fn format(path: &FilePath) -> Option<Format> {
+    let (_, name) = folder_and_name(path.as_str());
+    if index_of(name).is_some() {
+        return Some(Format::Index);
+    }
+    match name.rsplit_once('.') {
+        Some((_, "safetensors")) => Some(Format::Safetensors),
+        Some((_, "gguf")) => Some(Format::Gguf),
+        None if name.starts_with("sha256-") => Some(Format::Blob),
+        _ => None,
+    }
+}
+
+/// The weights an index stands for, by its name: `model.safetensors` of `model.safetensors.index.json`, and of
+/// `model.safetensors.index.fp16.json`.
+fn index_of(name: &str) -> Option<&str> {
+    let (weights, rest) = name.rsplit_once(".index.")?;
+    let is_json = rest == "json" || rest.strip_suffix(".json").is_some_and(|variant| !variant.contains('.'));
+    let (_, extension) = weights.rsplit_once('.')?;
+    (is_json && is_weights(extension)).then_some(weights)
+}
+
+fn is_weights(extension: &str) -> bool {
+    matches!(extension, "safetensors" | "bin" | "pth" | "pt" | "h5" | "msgpack")
+}

@@ -1,0 +1,207 @@
+//! Sets of files that are one model: `model-00002-of-00005.safetensors`. The names alone tell whether one is missing,
+//! and that before a byte is fetched.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use super::Findings;
+use crate::path::FilePath;
+use crate::source::RemoteFile;
+
+/// Formats of weights that come in shards.
+const EXTENSIONS: &[&str] = &["safetensors", "gguf", "bin", "pth", "pt", "h5", "msgpack"];
+
+/// What shards share, their number and how many there should be, from `<name>-00001-of-00004`.
+pub(crate) fn numbered(stem: &str) -> Option<(&str, u32, u32)> {
+    let (rest, count) = stem.rsplit_once("-of-")?;
+    let name = rest.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number = &rest[name.len()..];
+    let name = name.strip_suffix(['-', '_', '.'])?;
+    Some((name, digits(number)?, digits(count)?))
+}
+
+fn digits(text: &str) -> Option<u32> {
+    let are_digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    are_digits.then(|| text.parse().ok()).flatten()
+}
+
+/// The folder of a path, with the slash after it, and the name in it.
+pub(super) fn folder_and_name(path: &str) -> (&str, &str) {
+    path.split_at(path.rfind('/').map_or(0, |slash| slash + 1))
+}
+
+/// Shards of one model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Set<'a> {
+    folder: &'a str,
+    name: &'a str,
+    extension: &'a str,
+    count: u32,
+}
+
+fn set(path: &str) -> Option<(Set<'_>, u32)> {
+    let (folder, file) = folder_and_name(path);
+    let (stem, extension) = file.rsplit_once('.')?;
+    if !EXTENSIONS.contains(&extension) {
+        return None;
+    }
+    let (name, number, count) = numbered(stem)?;
+    let set = Set {
+        folder,
+        name,
+        extension,
+        count,
+    };
+    Some((set, number))
+}
+
+/// Looks for shards that are missing from a listing, of the sets of which something is selected. One that the
+/// listing has and the patterns leave out is remarked; one that it has not is a fault, unless the model is there in
+/// another way too: whole, in a set of another number of shards, or by an index, whose own check tells more.
+pub(crate) fn require_whole_sets(selected: &[RemoteFile], left_out: &[&FilePath]) -> Findings {
+    let listed: HashSet<&str> = selected
+        .iter()
+        .map(|file| &file.path)
+        .chain(left_out.iter().copied())
+        .map(FilePath::as_str)
+        .collect();
+    let mut sets: BTreeMap<Set<'_>, BTreeSet<u32>> = BTreeMap::new();
+    for (set, number) in listed.iter().filter_map(|path| set(path)) {
+        sets.entry(set).or_default().insert(number);
+    }
+    let mut looked_at = BTreeSet::new();
+    let mut findings = Findings::default();
+    for file in selected {
+        let Some((set, _)) = set(file.path.as_str()).filter(|(set, _)| looked_at.insert(*set)) else {
+            continue;
+        };
+        let there = sets.get(&set).cloned().unwrap_or_default();
+        if let Some(number) = first_missing(&there, set.count) {
+            let missing = sibling(&file.path, number);
+            let cause = format!("it is not in the listing, though {} is one of {}", file.path, set.count);
+            if is_there_otherwise(&set, &sets, &listed) {
+                findings.remark(&missing, cause);
+            } else {
+                findings.fault(&missing, None, format!("{cause}; the model is incomplete"));
+            }
+            continue;
+        }
+        let chosen: HashSet<&str> = selected.iter().map(|file| file.path.as_str()).collect();
+        if let Some(number) = there
+            .iter()
+            .find(|number| !chosen.contains(sibling(&file.path, **number).as_str()))
+        {
+            findings.remark(
+                &sibling(&file.path, *number),
+                format!("the patterns leave it out, though {} needs it", file.path),
+            );
+        }
+    }
+    findings
+}
+
+/// The lowest number that is not there. Some count from 0.
+fn first_missing(there: &BTreeSet<u32>, count: u32) -> Option<u32> {
+    let first = u32::from(!there.contains(&0));
+    (first..count.saturating_add(first)).find(|number| !there.contains(number))
+}
+
+/// The path of another shard of a set: the digits of its number are as many.
+fn sibling(path: &FilePath, number: u32) -> FilePath {
+    let text = path.as_str();
+    let Some((before, after)) = text.rsplit_once("-of-") else {
+        return path.clone();
+    };
+    let name = before.trim_end_matches(|c: char| c.is_ascii_digit());
+    let width = before.len() - name.len();
+    let sibling = format!("{name}{number:0width$}-of-{after}");
+    FilePath::parse(&sibling).unwrap_or_else(|_| path.clone())
+}
+
+fn is_there_otherwise(set: &Set<'_>, sets: &BTreeMap<Set<'_>, BTreeSet<u32>>, listed: &HashSet<&str>) -> bool {
+    let Set {
+        folder,
+        name,
+        extension,
+        ..
+    } = set;
+    let is_whole_set = |other: &Set<'_>, there: &BTreeSet<u32>| {
+        (other.folder, other.name, other.extension) == (set.folder, set.name, set.extension)
+            && first_missing(there, other.count).is_none()
+    };
+    listed.contains(format!("{folder}{name}.{extension}").as_str())
+        || listed.contains(format!("{folder}{name}.{extension}.index.json").as_str())
+        || sets.iter().any(|(other, there)| is_whole_set(other, there))
+}
+
+#[cfg(test)]
+mod tests {
+    use pretty_assertions::assert_eq;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::digest::ContentDigest;
+
+    #[rstest]
+    #[case("model-00001-of-00004", Some(("model", 1, 4)))]
+    #[case("pytorch_model_00072-of-00072", Some(("pytorch_model", 72, 72)))]
+    #[case("m-Q4_K_M-00001-of-00002", Some(("m-Q4_K_M", 1, 2)))]
+    #[case("a-of-b-1-of-2", Some(("a-of-b", 1, 2)))]
+    #[case("model-of-00004", None)]
+    #[case("model-1-of-", None)]
+    #[case("model-x-of-2", None)]
+    #[case("model-1-of-99999999999", None)]
+    #[case("00001-of-00002", None)]
+    fn a_number_in_a_name(#[case] stem: &str, #[case] expected: Option<(&str, u32, u32)>) {
+        assert_eq!(numbered(stem), expected);
+    }
+
+    fn path(text: &&str) -> FilePath {
+        FilePath::parse(text).unwrap()
+    }
+
+    #[rstest]
+    #[case::whole(&["m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors"], &[], None, None)]
+    #[case::counted_from_zero(&["m-00000-of-00002.bin", "m-00001-of-00002.bin"], &[], None, None)]
+    #[case::lacking(
+        &["a/m-00001-of-00003.safetensors", "a/m-00003-of-00003.safetensors"], &[],
+        Some("a/m-00002-of-00003.safetensors"), None)]
+    #[case::lacking_the_last(&["m-1-of-2.gguf"], &[], Some("m-2-of-2.gguf"), None)]
+    #[case::each_quantization_is_a_set(
+        &["m-Q4-00001-of-00001.gguf", "m-Q8-00001-of-00002.gguf"], &[], Some("m-Q8-00002-of-00002.gguf"), None)]
+    #[case::each_folder_is_a_set(
+        &["a/m-00001-of-00002.gguf", "b/m-00002-of-00002.gguf"], &[], Some("a/m-00002-of-00002.gguf"), None)]
+    #[case::left_out_on_purpose(
+        &["m-00001-of-00002.gguf"], &["m-00002-of-00002.gguf"], None, Some("m-00002-of-00002.gguf"))]
+    #[case::lacking_and_left_out(
+        &["m-00001-of-00003.gguf"], &["m-00003-of-00003.gguf"], Some("m-00002-of-00003.gguf"), None)]
+    #[case::not_selected_at_all(&["config.json"], &["m-00001-of-00002.bin"], None, None)]
+    #[case::also_there_whole(
+        &["m-00001-of-00002.safetensors", "m.safetensors"], &[], None, Some("m-00002-of-00002.safetensors"))]
+    #[case::left_over_from_another_sharding(
+        &["m-00001-of-00001.safetensors", "m-00001-of-00002.safetensors"], &[], None, Some("m-00002-of-00002.safetensors"))]
+    #[case::an_index_knows_better(
+        &["m-00001-of-00002.safetensors", "m.safetensors.index.json"], &[], None, Some("m-00002-of-00002.safetensors"))]
+    #[case::no_weights(&["train-00001-of-00002.parquet"], &[], None, None)]
+    #[case::of_none(&["m-00001-of-00000.bin"], &[], None, None)]
+    #[case::of_very_many(&["m-1-of-4294967295.bin"], &[], Some("m-2-of-4294967295.bin"), None)]
+    fn a_listing(
+        #[case] selected: &[&str],
+        #[case] left_out: &[&str],
+        #[case] fault: Option<&str>,
+        #[case] remark: Option<&str>,
+    ) {
+        let files: Vec<_> = selected
+            .iter()
+            .map(|text| RemoteFile {
+                path: path(text),
+                size: 1,
+                digest: ContentDigest::GitSha1([0; 20]),
+            })
+            .collect();
+        let left_out: Vec<_> = left_out.iter().map(path).collect();
+        let found = require_whole_sets(&files, &left_out.iter().collect::<Vec<_>>());
+        let first = |faults: &[super::super::Fault]| faults.first().map(|fault| fault.file.to_string());
+        assert_eq!(first(&found.faults).as_deref(), fault);
+        assert_eq!(first(&found.remarks).as_deref(), remark);
+    }
+}

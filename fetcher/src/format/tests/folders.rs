@@ -1,0 +1,244 @@
+use pretty_assertions::assert_eq;
+use rstest::rstest;
+
+use super::{Gguf, found, of_bytes};
+
+/// A shard of these tensors, of a byte each.
+fn shard(tensors: &[&str]) -> Vec<u8> {
+    let tensors: Vec<_> = tensors.iter().map(|name| (*name, 1)).collect();
+    of_bytes(&tensors)
+}
+
+fn index(total_size: u64, entries: &[(&str, &str)]) -> Vec<u8> {
+    let map: serde_json::Map<_, _> = entries
+        .iter()
+        .map(|(tensor, shard)| ((*tensor).to_owned(), (*shard).into()))
+        .collect();
+    serde_json::json!({"metadata": {"total_size": total_size}, "weight_map": map})
+        .to_string()
+        .into_bytes()
+}
+
+const INDEX: &str = "m/model.safetensors.index.json";
+const ONE: &str = "m/model-00001-of-00002.safetensors";
+const TWO: &str = "m/model-00002-of-00002.safetensors";
+
+fn both() -> Vec<u8> {
+    index(
+        2,
+        &[
+            ("a", "model-00001-of-00002.safetensors"),
+            ("b", "model-00002-of-00002.safetensors"),
+        ],
+    )
+}
+
+/// Faults and remarks, a line each.
+fn told(files: &[(&str, Vec<u8>)], left_out: &[&str]) -> Vec<String> {
+    let found = found(files, Some(left_out));
+    let faults = found.faults.iter().map(|fault| format!("fault: {fault}"));
+    faults
+        .chain(found.remarks.iter().map(|remark| format!("remark: {remark}")))
+        .collect()
+}
+
+#[test]
+fn a_whole_set_is_sound_in_its_folder() {
+    let files = [
+        (INDEX, both()),
+        (ONE, shard(&["a"])),
+        (TWO, shard(&["b"])),
+        ("m/config.json", vec![b'{']),
+    ];
+    assert_eq!(told(&files, &[]), [""; 0]);
+}
+
+#[test]
+fn what_an_index_names_and_what_is_there_are_held_against_each_other() {
+    let cases: &[(&str, Vec<(&str, Vec<u8>)>, Vec<&str>, &[&str])] = &[
+        (
+            "a shard is not listed",
+            vec![(INDEX, both()), (ONE, shard(&["a"]))],
+            vec![],
+            &[
+                "fault: m/model-00002-of-00002.safetensors: m/model.safetensors.index.json names it, but it is not in the listing; the model is incomplete",
+            ],
+        ),
+        (
+            "a shard is left out on purpose",
+            vec![(INDEX, both()), (ONE, shard(&["a"]))],
+            vec![TWO],
+            &[
+                "remark: m/model-00002-of-00002.safetensors: the patterns leave it out, though m/model.safetensors.index.json names it",
+            ],
+        ),
+        (
+            "all shards are left out on purpose",
+            vec![(INDEX, both())],
+            vec![ONE, TWO],
+            &[],
+        ),
+        (
+            "no shard is listed",
+            vec![(INDEX, both())],
+            vec![],
+            &[
+                "fault: m/model-00001-of-00002.safetensors: m/model.safetensors.index.json names it, but it is not in the listing; the model is incomplete",
+            ],
+        ),
+        (
+            "the model is there whole",
+            vec![(INDEX, both()), ("m/model.safetensors", shard(&["a", "b"]))],
+            vec![],
+            &[
+                "remark: m/model-00001-of-00002.safetensors: m/model.safetensors.index.json names it, but it is not in the listing; the weights are there otherwise",
+            ],
+        ),
+        (
+            "an index of weights that were converted",
+            vec![
+                (
+                    "m/pytorch_model.bin.index.json",
+                    index(2, &[("a", "pytorch_model-00001-of-00001.bin")]),
+                ),
+                ("m/model.safetensors", shard(&["a"])),
+            ],
+            vec![],
+            &[
+                "remark: m/pytorch_model-00001-of-00001.bin: m/pytorch_model.bin.index.json names it, but it is not in the listing; the weights are there otherwise",
+            ],
+        ),
+        (
+            "a tensor is not in its shard",
+            vec![(INDEX, both()), (ONE, shard(&["a"])), (TWO, shard(&["c"]))],
+            vec![],
+            &[
+                "fault: m/model-00002-of-00002.safetensors: m/model.safetensors.index.json names 1 tensors that it does not have, one is \"b\"",
+                "remark: m/model-00002-of-00002.safetensors: it has 1 tensors that m/model.safetensors.index.json does not name",
+            ],
+        ),
+        (
+            "another total size",
+            vec![(INDEX, both()), (ONE, shard(&["a"])), (TWO, of_bytes(&[("b", 3)]))],
+            vec![],
+            &[
+                "remark: m/model.safetensors.index.json: it gives a total_size of 2, but its shards have 4 bytes of tensors",
+            ],
+        ),
+        (
+            "torch weights are only looked for",
+            vec![
+                (
+                    "pytorch_model.bin.index.json",
+                    index(9, &[("a", "pytorch_model-00001-of-00001.bin")]),
+                ),
+                ("pytorch_model-00001-of-00001.bin", b"PK".to_vec()),
+            ],
+            vec![],
+            &[],
+        ),
+        (
+            "an index of a variant",
+            vec![(
+                "u/diffusion_pytorch_model.safetensors.index.fp16.json",
+                index(1, &[("a", "x.safetensors")]),
+            )],
+            vec![],
+            &[
+                "fault: u/x.safetensors: u/diffusion_pytorch_model.safetensors.index.fp16.json names it, but it is not in the listing; the model is incomplete",
+            ],
+        ),
+    ];
+    for (case, files, left_out, expected) in cases {
+        assert_eq!(told(files, left_out), *expected, "{case}");
+    }
+}
+
+#[rstest]
+#[case("../model.safetensors")]
+#[case("/etc/passwd")]
+#[case("a/../../model.safetensors")]
+#[case("..\\model.safetensors")]
+#[case("")]
+fn an_index_that_leads_out_of_its_folder_is_refused(#[case] shard: &str) {
+    let files = [
+        (INDEX, index(1, &[("a", shard)])),
+        ("model.safetensors", of_bytes(&[("a", 1)])),
+    ];
+    let told = told(&files, &[]);
+    assert!(told[0].contains("which must not be read"), "{told:?}");
+    assert!(told[0].starts_with("fault: m/model.safetensors.index.json"), "{told:?}");
+}
+
+#[test]
+fn where_the_listing_is_not_known_nothing_is_missing() {
+    let files = [(INDEX, both()), (ONE, shard(&["a"]))];
+    let found = found(&files, None);
+    assert_eq!((found.faults, found.remarks), (vec![], vec![]));
+}
+
+#[test]
+fn a_shard_cut_short_is_told_once_with_its_place() {
+    let mut short = shard(&["b"]);
+    short.pop();
+    let size = short.len();
+    let files = [(INDEX, both()), (ONE, shard(&["a"])), (TWO, short)];
+    let told = told(&files, &[]);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with(&format!("fault: {TWO} at byte {size}: its last tensor ends")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn gguf_files_of_a_set_fit_their_names_and_each_other() {
+    let one = |tensors| Gguf::new(&["a"]).split(0, 2, tensors).bytes();
+    let two = Gguf::new(&["b", "c"]).split(1, 2, 3).bytes();
+    let names = ["q-00001-of-00002.gguf", "q-00002-of-00002.gguf"];
+    assert_eq!(told(&[(names[0], one(3)), (names[1], two.clone())], &[]), [""; 0]);
+    let told_of = |files: &[(&str, Vec<u8>)]| told(files, &[]).concat();
+    let fewer = told_of(&[(names[0], one(4)), (names[1], two.clone())]);
+    assert!(fewer.contains("hold 4 tensors, but they hold 3"), "{fewer}");
+    let twice = told_of(&[(names[0], one(3)), (names[1], one(3))]);
+    assert!(twice.contains("it is file 1 of 2, but its name says 2 of 2"), "{twice}");
+    let renamed = told_of(&[("q.gguf", two.clone())]);
+    assert!(renamed.starts_with("remark: q.gguf: it is one of 2 files"), "{renamed}");
+    let plain = told_of(&[
+        (names[0], Gguf::new(&["a"]).bytes()),
+        (names[1], Gguf::new(&["a"]).bytes()),
+    ]);
+    assert!(
+        plain.starts_with("remark: q-00001-of-00002.gguf: its name says"),
+        "{plain}"
+    );
+}
+
+#[test]
+fn blobs_are_known_by_their_first_bytes() {
+    let mut short = Gguf::new(&["a"]).bytes();
+    short.pop();
+    let blob = |digit: &str| format!("blobs/sha256-{}", digit.repeat(64));
+    let told = told(
+        &[(&blob("a"), b"MIT".to_vec()), (&blob("b"), short), (&blob("c"), vec![])],
+        &[],
+    );
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains(&blob("b")), "{told:?}");
+}
+
+#[test]
+fn a_folder_of_empty_and_foreign_files_is_told() {
+    let files = [
+        ("a.safetensors", vec![]),
+        ("b.gguf", b"<html>".to_vec()),
+        ("c.txt", vec![]),
+    ];
+    assert_eq!(
+        told(&files, &[]),
+        [
+            "fault: a.safetensors at byte 0: it ends before the length of its header; it is cut short",
+            "fault: b.gguf at byte 0: it does not begin with GGUF; it is no file of that format",
+        ]
+    );
+}
