@@ -1,6 +1,6 @@
 # The entry to everything; each recipe is a script that can be run and read on its own.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check generate unit e2e cluster-up cluster-down image figures bench clean
+.PHONY: help demo test check generate unit fuzz e2e cluster-up cluster-down image figures bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -19,6 +19,9 @@ generate: ## write the files that are generated from the types
 
 unit: ## the tests that need no cluster
 	eval "$$(tests/tools)" && cargo nextest run --workspace
+
+fuzz: ## give each parser random input for a while: SECONDS=60 for each
+	tests/fuzz $(SECONDS)
 
 e2e: ## the end-to-end tests alone, on the cluster that is up (brings it up if need be)
 	tests/all --only-e2e

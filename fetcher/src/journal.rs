@@ -206,6 +206,39 @@ impl Journal {
     }
 }
 
+/// Replays a journal of these records and what follows them, as a disk may hold it; for the fuzz targets. Each record
+/// is its kind, the length of its payload, and the payload.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn replay_anything(bytes: &[u8]) {
+    let key = Key {
+        digest: ContentDigest::Sha256([7; 32]),
+        size: 1 << 20,
+        block_bytes: 4096,
+    };
+    let mut journal = Vec::new();
+    push_record(&mut journal, KEY, &key.to_payload());
+    let mut rest = bytes;
+    while let [kind, length, after @ ..] = rest {
+        let Some((payload, after)) = after.split_at_checked(usize::from(*length)) else {
+            break;
+        };
+        push_record(&mut journal, *kind, payload);
+        rest = after;
+    }
+    journal.extend_from_slice(rest);
+    for bytes in [journal.as_slice(), bytes] {
+        let Some((recovered, sound)) = replay(bytes, key) else {
+            continue;
+        };
+        assert!(sound <= bytes.len());
+        assert!(recovered.blocks.keys().all(|block| *block < key.blocks()));
+        if let Some(Checkpoint { blocks, state }) = recovered.checkpoint {
+            assert_eq!(recovered.blocks.range(..blocks).count() as u64, blocks);
+            let _ = crate::digest::Hasher::resume(&key.digest, &state);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

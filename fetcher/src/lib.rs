@@ -12,6 +12,9 @@ pub mod digest;
 pub mod engine;
 pub mod error;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod http;
 mod journal;
 pub mod manifest;

@@ -27,6 +27,10 @@ pub use self::check::check_listing;
 pub use self::location::{HttpLocation, LocalFile, Location, Stamp};
 pub use self::mirror::{InvalidMirror, MirrorAddress};
 pub use self::registry::{InvalidImageName, RegistryCredentials};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::{
+    expiry::expiry, plain_http::read_sums, registry::challenge::Challenge, registry::challenge::parse_challenges,
+};
 
 /// A place that holds a model.
 #[async_trait]

@@ -7,7 +7,7 @@ use url::Url;
 
 /// When a signed address stops working: `X-Amz-Date` and `X-Amz-Expires` (or Google's twins), or the
 /// `Expires` of `CloudFront`. `None` when it does not say.
-pub(super) fn expiry(url: &Url) -> Option<Timestamp> {
+pub(crate) fn expiry(url: &Url) -> Option<Timestamp> {
     let parameter = |name: &str| {
         let found = url.query_pairs().find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.into_owned())

@@ -20,6 +20,8 @@ use url::Url;
 
 pub use self::address::{Endpoint, InvalidAddress, InvalidEndpoint, ModelAddress, RepoId, Revision};
 use self::answers::Asked;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::listing::read_anything;
 use self::locate::Hop;
 pub use self::token::{find_modelscope_token, find_token};
 use super::api::{is_head_unknown, is_redirect, persist, read_body};

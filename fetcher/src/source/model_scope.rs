@@ -14,6 +14,8 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 pub use self::address::{InvalidModelScopeAddress, ModelScopeAddress};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::listing::read_anything;
 use self::listing::{Entry, Envelope};
 use super::api::{self, persist, read_body};
 use super::expiry::expiry;

@@ -136,6 +136,20 @@ fn invalid(why: String) -> SourceError {
     SourceError::new(FailureClass::InvalidListing, why)
 }
 
+/// Reads a manifest; for the fuzz targets.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_anything(bytes: &[u8]) {
+    let raw = RawManifest {
+        bytes: bytes.to_vec(),
+        digest: String::new(),
+        media_type: String::new(),
+    };
+    if let Ok(manifest) = Manifest::parse(&raw, "name") {
+        let _ = files(&manifest, "name");
+        let _ = super::ollama::blobs(&manifest, "name");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;

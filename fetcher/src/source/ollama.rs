@@ -117,7 +117,7 @@ impl Source for Ollama {
 }
 
 /// Config and layers, each blob once: models share licences with themselves.
-fn blobs(manifest: &Manifest, name: &str) -> Result<Vec<RemoteFile>, SourceError> {
+pub(super) fn blobs(manifest: &Manifest, name: &str) -> Result<Vec<RemoteFile>, SourceError> {
     let mut files: Vec<RemoteFile> = Vec::new();
     let described = manifest.config.iter().chain(&manifest.layers);
     for Descriptor { digest: text, size, .. } in described.clone() {

@@ -138,7 +138,7 @@ impl Source for PlainHttp {
 }
 
 /// The files of a list; `from` says where it is.
-pub(super) fn read_sums(list: &[u8], from: &dyn Display) -> Result<Vec<(FilePath, ContentDigest)>, SourceError> {
+pub(crate) fn read_sums(list: &[u8], from: &dyn Display) -> Result<Vec<(FilePath, ContentDigest)>, SourceError> {
     let invalid = |why: String| SourceError::new(FailureClass::InvalidListing, format!("{from}: {why}"));
     let text = std::str::from_utf8(list).map_err(|error| invalid(format!("the list is no UTF-8 text: {error}")))?;
     let files = sums::parse(text).map_err(|error| invalid(error.to_string()))?;

@@ -347,6 +347,24 @@ fn invalid(why: String) -> SourceError {
     SourceError::new(FailureClass::InvalidListing, why)
 }
 
+/// Reads a page of a listing, and an error; for the fuzz targets.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_anything(bytes: &[u8]) {
+    let (header, body) = crate::fuzz::line(bytes);
+    let body = String::from_utf8_lossy(body);
+    if let Ok(page) = ListObjectsV2::parse_response(&body) {
+        for object in page.contents {
+            let _ = relative("m", &object.key).map(FilePath::parse);
+        }
+    }
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_bytes(header) {
+        headers.insert(HeaderName::from_static("x-amz-checksum-sha256"), value);
+    }
+    let _ = answers::digest(&headers);
+    let _ = answers::refusal(reqwest::StatusCode::BAD_REQUEST, &headers, &body, "m", true);
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;

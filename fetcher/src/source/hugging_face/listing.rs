@@ -150,6 +150,30 @@ fn target_of_next(value: &str) -> Option<&str> {
     }
 }
 
+/// Reads a line as a `Link` header, and what follows as answers of a hub; for the fuzz targets.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_anything(bytes: &[u8]) {
+    let (link, body) = crate::fuzz::line(bytes);
+    if let Ok(link) = reqwest::header::HeaderValue::from_bytes(link)
+        && let Ok(page) = Url::parse("https://hub.example/org/name")
+    {
+        let headers = HeaderMap::from_iter([(LINK, link)]);
+        let next = next_page(&headers, &page).ok().flatten();
+        assert!(next.is_none_or(|next| next.origin() == page.origin()));
+        if let (Ok(entries), Ok(model)) = (
+            serde_json::from_slice::<Vec<Entry>>(body),
+            "org/name".parse::<super::ModelAddress>(),
+        ) {
+            for entry in &entries {
+                let _ = remote_file(entry, &model.repo, &page);
+            }
+        }
+    }
+    if let Ok(info) = serde_json::from_slice::<RevisionInfo>(body) {
+        let _ = commit(info);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use reqwest::header::HeaderValue;

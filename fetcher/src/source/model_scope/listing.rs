@@ -76,3 +76,15 @@ impl Entry {
         }))
     }
 }
+
+/// Reads an answer of ModelScope; for the fuzz targets.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_anything(bytes: &[u8]) {
+    if let Ok(Envelope { data: Some(data), .. }) = serde_json::from_slice(bytes)
+        && let Ok(address) = "modelscope://org/name".parse::<ModelScopeAddress>()
+    {
+        for entry in data.files.iter().flatten() {
+            let _ = entry.remote_file(&address);
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 /// One way to be let in.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::source) enum Challenge {
+pub(crate) enum Challenge {
     /// A token, from the realm.
     Bearer {
         realm: String,
@@ -14,7 +14,7 @@ pub(in crate::source) enum Challenge {
 }
 
 /// The challenges of one header; those of other schemes are passed over.
-pub(in crate::source) fn parse_challenges(header: &str) -> Vec<Challenge> {
+pub(crate) fn parse_challenges(header: &str) -> Vec<Challenge> {
     let mut challenges = Vec::new();
     let mut rest = header.trim();
     while !rest.is_empty() {

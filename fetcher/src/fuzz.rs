@@ -1,0 +1,298 @@
+//! One function for each parser of what others write: it takes any bytes, and must not panic, whatever they are. Each
+//! is the body of a target in `fuzz/`, run by `make fuzz`; the tests run all of them on seeds and on random bytes. No
+//! API.
+#![expect(clippy::missing_panics_doc, reason = "a panic is what is looked for")]
+
+use std::io::Cursor;
+use std::path::{Component, Path};
+
+use jiff::Timestamp;
+use modelcache_crds::report::{MAX_REPORT_BYTES, Report};
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use url::Url;
+
+use crate::digest::ContentDigest;
+use crate::format;
+use crate::journal;
+use crate::path::FilePath;
+use crate::pattern::{Pattern, select};
+use crate::range::{Asked, Decision, decide};
+use crate::redact::SecretUrl;
+use crate::retry::{Backoff, Policy, retry_after};
+use crate::source::{self, MirrorAddress, RemoteFile, SourceAddress, check_listing};
+
+/// A target: its name, and what it does with an input.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target, by name.
+pub const TARGETS: &[Target] = &[
+    ("address", address),
+    ("challenge", challenge),
+    ("expiry", expiry),
+    ("gguf", gguf),
+    ("hub_listing", hub_listing),
+    ("index", index),
+    ("journal", journal),
+    ("manifest", manifest),
+    ("model_scope", model_scope),
+    ("names", names),
+    ("path", path),
+    ("pattern", pattern),
+    ("pauses", pauses),
+    ("range", range),
+    ("report", report),
+    ("s3", s3),
+    ("safetensors", safetensors),
+    ("sums", sums),
+];
+
+/// The first line, and what follows it.
+pub(crate) fn line(bytes: &[u8]) -> (&[u8], &[u8]) {
+    match bytes.iter().position(|byte| *byte == b'\n') {
+        None => (bytes, &[]),
+        Some(end) => (&bytes[..end], &bytes[end + 1..]),
+    }
+}
+
+/// Lines as headers, `name: value`; others are passed over.
+fn headers(bytes: &[u8]) -> HeaderMap {
+    let header = |line: &[u8]| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+        Some((name, HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?))
+    };
+    bytes.split(|byte| *byte == b'\n').filter_map(header).collect()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+/// What names a model: an address is understood again as it is shown.
+pub fn address(bytes: &[u8]) {
+    let text = text(bytes);
+    if let Ok(address) = text.parse::<SourceAddress>() {
+        let shown = address.to_string();
+        // Of these the query and the digest are not shown.
+        if !matches!(address, SourceAddress::PlainHttp(_)) {
+            assert_eq!(shown.parse(), Ok(address), "{shown}");
+        }
+    }
+    let _ = text.parse::<MirrorAddress>();
+}
+
+/// What a registry asks for.
+pub fn challenge(bytes: &[u8]) {
+    for challenge in source::parse_challenges(text(bytes)) {
+        if let source::Challenge::Bearer { realm, .. } = challenge {
+            let _ = Url::parse(&realm);
+        }
+    }
+}
+
+/// When a signed address stops working.
+pub fn expiry(bytes: &[u8]) {
+    if let Ok(url) = Url::parse(text(bytes)) {
+        let _ = source::expiry(&url);
+        let _ = SecretUrl::new(url).to_string();
+    }
+}
+
+/// The header of a GGUF file.
+pub fn gguf(bytes: &[u8]) {
+    let _ = format::read_gguf(Cursor::new(bytes), bytes.len() as u64);
+}
+
+/// What the hub says of a model.
+pub fn hub_listing(bytes: &[u8]) {
+    source::hugging_face::read_anything(bytes);
+}
+
+/// An index of shards.
+pub fn index(bytes: &[u8]) {
+    let _ = format::read_index(bytes, &mut |_, shard| {
+        let _ = FilePath::parse(shard);
+        Ok(())
+    });
+}
+
+/// What is on disk of a journal.
+pub fn journal(bytes: &[u8]) {
+    journal::replay_anything(bytes);
+}
+
+/// A manifest of a registry.
+pub fn manifest(bytes: &[u8]) {
+    source::oci::read_anything(bytes);
+}
+
+/// An answer of ModelScope.
+pub fn model_scope(bytes: &[u8]) {
+    source::model_scope::read_anything(bytes);
+}
+
+/// The names of a listing, a line each: which are fetched, and whether a shard is missing.
+pub fn names(bytes: &[u8]) {
+    let files: Vec<_> = text(bytes)
+        .lines()
+        .filter_map(|line| {
+            Some(RemoteFile {
+                path: FilePath::parse(line).ok()?,
+                size: 1,
+                digest: ContentDigest::GitSha1([0; 20]),
+            })
+        })
+        .collect();
+    let count = files.len();
+    let selection = select(files, &[], None);
+    assert_eq!(selection.selected.len() + selection.left_out.len(), count);
+    let _ = check_listing(&selection.selected);
+    let left_out: Vec<_> = selection.left_out.iter().map(|out| &out.file.path).collect();
+    let _ = format::require_whole_sets(&selection.selected, &left_out);
+}
+
+/// A listed path: what is let through leads below the folder it is joined to.
+pub fn path(bytes: &[u8]) {
+    if let Ok(path) = FilePath::parse(text(bytes)) {
+        let mut components = Path::new(path.as_str()).components();
+        assert!(components.all(|component| matches!(component, Component::Normal(_))));
+        assert!(!path.as_str().starts_with(".modelcache/"));
+    }
+}
+
+/// A pattern in the first line, a path in the rest.
+pub fn pattern(bytes: &[u8]) {
+    let (pattern, path) = line(bytes);
+    if let Ok(pattern) = text(pattern).parse::<Pattern>() {
+        let _ = pattern.matches(text(path));
+    }
+}
+
+/// Headers that ask for a pause: what comes of them is bounded.
+pub fn pauses(bytes: &[u8]) {
+    let policy = Policy::default();
+    let pause = retry_after(&headers(bytes), Timestamp::UNIX_EPOCH);
+    let paused = Backoff::new(policy, 7).failed(pause);
+    assert!(paused.is_some_and(|pause| pause <= policy.retry_after_cap + policy.base));
+}
+
+/// Status, begin, end and size in the first line, headers in the others: nothing is accepted that was not asked for.
+pub fn range(bytes: &[u8]) {
+    let (first, rest) = line(bytes);
+    let mut numbers = text(first)
+        .split(' ')
+        .map(|number| number.parse::<u64>().unwrap_or_default());
+    let mut next = || numbers.next().unwrap_or_default();
+    let status = u16::try_from(next())
+        .ok()
+        .and_then(|code| StatusCode::from_u16(code).ok());
+    let (begin, end, size) = (next(), next(), next());
+    if begin >= end || end > size {
+        return;
+    }
+    for (sequential, credentials) in [(false, false), (true, true)] {
+        let asked = Asked {
+            range: begin..end,
+            size,
+            sequential,
+            credentials,
+        };
+        let status = status.unwrap_or(StatusCode::PARTIAL_CONTENT);
+        if let Decision::Accept { skip, length } = decide(status, &headers(rest), &asked, Timestamp::UNIX_EPOCH) {
+            assert!(length > 0 && length <= end - begin);
+            assert!(skip == 0 || skip == begin);
+        }
+    }
+}
+
+/// A termination message.
+pub fn report(bytes: &[u8]) {
+    if let Some(report) = Report::from_termination_message(text(bytes)) {
+        let message = report.to_termination_message();
+        assert!(Report::from_termination_message(&message).is_some());
+        assert!(message.len() <= MAX_REPORT_BYTES || !matches!(report, Report::Failed(_)));
+    }
+}
+
+/// Answers of S3.
+pub fn s3(bytes: &[u8]) {
+    source::s3::read_anything(bytes);
+}
+
+/// The header of a safetensors file.
+pub fn safetensors(bytes: &[u8]) {
+    let _ = format::read_safetensors(bytes, bytes.len() as u64);
+}
+
+/// A list of digests.
+pub fn sums(bytes: &[u8]) {
+    let _ = source::read_sums(bytes, &"list");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::PathBuf;
+
+    use pretty_assertions::assert_eq;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name)
+    }
+
+    fn names_in(folder: PathBuf) -> BTreeSet<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let name = |entry: fs::DirEntry| entry.path().file_stem().unwrap().to_str().unwrap().to_owned();
+        entries.map(|entry| name(entry.unwrap())).collect()
+    }
+
+    fn seeds(target: &str) -> Vec<Vec<u8>> {
+        let entries = fs::read_dir(folder("seeds").join(target)).unwrap();
+        entries.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_target_has_a_program_and_seeds_and_passes_them() {
+        let names: BTreeSet<_> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(names_in(folder("fuzz_targets")), names);
+        assert_eq!(names_in(folder("seeds")), names);
+        for (name, target) in TARGETS {
+            let seeds = seeds(name);
+            assert!(!seeds.is_empty(), "{name}");
+            seeds.iter().for_each(|seed| target(seed));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_target_panics_at_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            for (_, target) in TARGETS {
+                target(&bytes);
+            }
+        }
+
+        #[test]
+        fn no_target_panics_at_a_changed_seed(
+            pick: prop::sample::Index, cut: prop::sample::Index,
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..5),
+        ) {
+            for (name, target) in TARGETS {
+                let seeds = seeds(name);
+                let mut seed = seeds[pick.index(seeds.len())].clone();
+                for (place, byte) in &changes {
+                    if !seed.is_empty() {
+                        let place = place.index(seed.len());
+                        seed[place] = *byte;
+                    }
+                }
+                target(&seed);
+                target(&seed[..cut.index(seed.len() + 1)]);
+            }
+        }
+    }
+}
