@@ -12,8 +12,8 @@ pub use source::{
     S3Source, SecretKeyReference, SecretReference, Source,
 };
 pub use spec::{
-    AccessMode, ExistingClaim, Fetch, Files, FormatCheck, GpuRequirement, Layout, Placement, ReclaimPolicy, Requirements,
-    Storage,
+    AccessMode, ExistingClaim, Fetch, Files, FormatCheck, GpuRequirement, Layout, Placement, ReclaimPolicy,
+    Requirements, Storage,
 };
 pub use status::{
     Attempts, CapacityStatus, HubCacheStatus, LastFailure, ModelCacheStatus, Progress, Resolved, Shortfall,

@@ -73,9 +73,8 @@ impl Kit {
     }
 
     fn publish(&self, contents: &Contents) -> PathBuf {
-        let published = self
-            .store
-            .publish_contents(self.revision, &self.listed(), contents, "registry");
+        let manifest = self.store.manifest(self.revision, &self.listed(), contents, "registry");
+        let published = self.store.publish_manifest(&manifest);
         self.folder.path().join(published.unwrap().as_str())
     }
 }
