@@ -47,7 +47,7 @@ def main():
 def _arguments():
     parser = argparse.ArgumentParser(prog="tests/bench", description=__doc__)
     parser.add_argument("--cache", type=_absolute, required=True)
-    parser.add_argument("--programs", type=_absolute, required=True)
+    parser.add_argument("--programs", type=_absolute)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", type=lambda text: text.split(","))
     parser.add_argument("--runs", type=int, default=None)

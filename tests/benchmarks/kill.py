@@ -1,5 +1,6 @@
 """How much is fetched again after a SIGKILL at a random point."""
 
+import collections
 import random
 import signal
 import time
@@ -43,36 +44,60 @@ def _once(bench, tool, dataset, view, folder, moment):
     unread = _unread(port)
     first.stop(signal.SIGKILL)
     killed = first.wait(TIMEOUT_SECONDS)
-    _, sent = bench.servers.answers(before)
+    received = _union(_read(bench.servers.answers(before), unread))
     if killed.exit_code == 0:
         return None
     if killed.exit_code != -signal.SIGKILL:
         raise RuntimeError(f"it failed before it was killed: {killed.said}")
     before = bench.servers.log_length()
     second = measure.Run(command, folder).wait(TIMEOUT_SECONDS)
-    _, sent_again = bench.servers.answers(before)
-    received = sent - unread
+    received_then = _union(_read(bench.servers.answers(before), {}))
     is_right = second.exit_code == 0 and is_true(dataset, command.results)
     if not is_right:
         say(f"after a kill it did not end well (exit {second.exit_code}): {second.said[-1500:]}")
     return {
-        "moment": moment, "first": received, "unread": unread, "second": sent_again,
-        "again": max(0, received + sent_again - dataset.size), "right": is_right,
+        "moment": moment, "first": _length(received), "unread": sum(unread.values()), "second": _length(received_then),
+        "again": _length(received) + _length(received_then) - _length(_union(received + received_then)), "right": is_right,
     }
 
 
 def _unread(port):
-    """Bytes of all connections to a port of this machine that the server has handed over and no client has read."""
-    total = 0
+    """Bytes that the server has handed over and the client has not read, by the client's port."""
+    unread = collections.Counter()
     with open("/proc/net/tcp") as table:
         for line in list(table)[1:]:
             _, local, remote, _, queues, *_ = line.split()
             to_send, to_read = (int(text, 16) for text in queues.split(":"))
-            if int(local.rsplit(":", 1)[1], 16) == port:
-                total += to_send
-            elif int(remote.rsplit(":", 1)[1], 16) == port:
-                total += to_read
-    return total
+            local, remote = (int(text.rsplit(":", 1)[1], 16) for text in (local, remote))
+            if local == port:
+                unread[remote] += to_send
+            elif remote == port:
+                unread[local] += to_read
+    return unread
+
+
+def _read(answers, unread):
+    """The ranges of the file that the client has read: what was sent, but for the unread end of each connection."""
+    left = collections.Counter(unread)
+    for answer in reversed(answers):
+        cut = min(left[answer.client_port], answer.body)
+        left[answer.client_port] -= cut
+        yield answer.offset, answer.offset + answer.body - cut
+
+
+def _union(ranges):
+    """The same bytes in ranges that do not overlap, in order."""
+    merged = []
+    for start, end in sorted(ranges):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _length(ranges):
+    return sum(end - start for start, end in ranges)
 
 
 def _mebibytes(count):

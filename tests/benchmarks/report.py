@@ -24,8 +24,10 @@ share its cores, so that a tool that leaves more of them to the server is faster
 - **Turns.** The tools of a case take turns, and who begins changes with each turn. Before each run the data is read into the
   page cache for nginx, the destination is removed, and the disk is synced. Medians; in brackets the least and the most.
 - **One file**: {file}. **Model**: {model}.
-- **Servers.** nginx with `sendfile`, two workers; it also gives the listings of a Hugging Face hub and of ModelScope, so that each
-  client speaks its own protocol. Large files are redirected to another port, as a hub redirects to its CDN.
+- **Servers.** nginx with `sendfile`, a worker for each core; it also gives the listings of a Hugging Face hub and of ModelScope, so
+  that each client speaks its own protocol. Large files are redirected to another port, as a hub redirects to its CDN. aria2,
+  axel and curl are given addresses and digests and ask no hub; so is modelcache for one file, while for the model it lists,
+  locates and fetches as from the hub.
 - **Latency and caps** are made by a relay (`tests/src/link.rs`), since the kernel here has no netem: it delays what passes and
   bounds what one connection may have on the way (4 MiB). It takes processor time from all tools alike. Loss and the slow
   start of new connections are not imitated, which flatters tools that open many.
@@ -41,11 +43,12 @@ share its cores, so that a tool that leaves more of them to the server is faster
   themselves before they end; where a tool does not, a power loss soon after costs its files.
 - **Limit**: the larger of two times measured in the same turns: writing so many bytes with fallocate, `O_DIRECT` and fsync (the
   fastest of three ways), and SHA-256 of them on one core for each file in flight, as many as there are cores.
-- **SIGKILL**: the fetcher is stopped at a random moment; what the kernel holds unread is taken from what nginx has sent; then
-  it is killed and started again. What both have received beyond the size of the file was fetched again.
+- **SIGKILL**: the fetcher is stopped at a random moment, killed, and started again. What nginx has sent to the first one, by its
+  log, less what the kernel held unread then, and is asked for by the second one, was fetched again.
 
-hf_transfer is the accelerator of huggingface_hub before 1.0, driven by its last release that could. Where a tool has no digest
-of its own to check, `openssl dgst` does it, which is several times faster than `sha256sum`.
+aria2 is also run with options that make it faster: `-k1M --file-allocation=falloc`, and `-j16` for the model. hf_transfer is
+the accelerator of huggingface_hub before 1.0, driven by its last release that could. Where a tool has no digest of its own to
+check, `openssl dgst` does it, which is several times faster than `sha256sum`.
 """
 
 

@@ -85,8 +85,8 @@ class Bench:
             synced = measure.sync(folder) if is_complete else None
             for link in links:
                 link.stop()
-            sent, _ = self.servers.answers(before)
-            wire = sum(link.to_clients for link in links) if links else sent
+            answers = self.servers.answers(before)
+            wire = sum(link.to_clients for link in links) if links else sum(answer.sent for answer in answers)
             is_right = is_complete and is_true(dataset, command.results)
             if not is_right:
                 say(f"{tool.key} did not bring the right bytes (exit {run.exit_code}): {run.said[-1500:]}")

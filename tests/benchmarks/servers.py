@@ -52,6 +52,23 @@ class Door:
     public: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """One line of the log."""
+
+    sent: int
+    body: int
+    client_port: int
+    # Of the first byte of the body in the file.
+    offset: int
+
+    @classmethod
+    def parse(cls, line):
+        sent, body, client_port, *_, asked = line.split()
+        offset = asked.removeprefix("bytes=").split("-")[0] if asked.startswith("bytes=") else 0
+        return cls(int(sent), int(body), int(client_port), int(offset))
+
+
 class Servers:
     """Everything that serves. Use it in a `with`."""
 
@@ -109,7 +126,7 @@ class Servers:
             yield View(self.direct().hub, urls[0], urls), links
 
     def answers(self, offset):
-        """What was answered since the log was so long: (bytes, bytes of bodies); waits until all is written."""
+        """What was answered since the log was so long; waits until all is written."""
         before, since = -1, time.monotonic()
         while (size := self.log.stat().st_size) != before or time.monotonic() - since < 0.3:
             if size != before:
@@ -117,8 +134,7 @@ class Servers:
             time.sleep(0.02)
         with open(self.log) as log:
             log.seek(offset)
-            fields = [line.split() for line in log]
-        return sum(int(line[0]) for line in fields), sum(int(line[1]) for line in fields)
+            return [Answer.parse(line) for line in log]
 
     def log_length(self):
         return self.log.stat().st_size
@@ -172,7 +188,7 @@ worker_processes auto;
 pid {self.folder}/nginx.pid;
 events {{ worker_connections 4096; }}
 http {{
-    log_format bench '$bytes_sent $body_bytes_sent $status $server_port $request';
+    log_format bench '$bytes_sent $body_bytes_sent $remote_port $status $request $http_range';
     access_log {self.log} bench;
     default_type application/octet-stream;
     sendfile on;
@@ -211,7 +227,7 @@ def openssl(*arguments):
 
 def find_nginx(cache):
     """The one that is installed, or the one that tests/bench has put into the cache."""
-    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin") or str(pathlib.Path(cache) / "nginx")
+    return shutil.which("nginx", path="/usr/sbin") or str(pathlib.Path(cache) / "nginx")
 
 
 def file_url(base, dataset, file):

@@ -95,7 +95,9 @@ def _aria2(*options, with_checksum):
             lines += [f"  checksum=sha-256={file.sha256}"] if with_checksum else []
         listed = job.folder / "aria2.list"
         listed.write_text("\n".join(lines) + "\n")
-        return Command([*common, "-d", str(job.folder), "-i", str(listed)], job.folder)
+        # It fetches 5 files at once; with small ones among them more is faster.
+        at_once = ["-j16"] if options else []
+        return Command([*common, *at_once, "-d", str(job.folder), "-i", str(listed)], job.folder)
 
     return command
 
