@@ -16,7 +16,7 @@ const SIZE: u64 = 20 * MEBIBYTE;
 #[rstest]
 #[case::one_connection(1, 2 * MEBIBYTE)]
 #[case::some_connections(4, 2 * MEBIBYTE)]
-#[case::a_fast_line(4, 500 * MEBIBYTE / 10)]
+#[case::many_connections_on_a_slow_line(16, MEBIBYTE / 10)]
 #[tokio::test(start_paused = true)]
 async fn a_bound_on_the_bandwidth_is_kept_and_used_to_within_five_percent(
     #[case] connections: usize,
