@@ -325,5 +325,29 @@ fn stage(store: &Store, id: &str, folder: &Path, unpacked: &Unpacked) -> Result<
     Ok(())
 }
 
+/// Reads bytes as an archive, whatever they are; what it finds goes nowhere but below one folder.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_anything(bytes: &[u8]) {
+    use self::names::{destination, target};
+    use self::tar::{Kind, Tar};
+
+    let mut tar = Tar::new(bytes, bytes.len() as u64);
+    let mut names = Names::default();
+    let mut buffer = [0; 512];
+    while let Ok(Some(entry)) = tar.next() {
+        let Ok(Some(path)) = destination(&entry.path) else {
+            continue;
+        };
+        let _ = names.take(&path);
+        match &entry.kind {
+            Kind::Symlink(text) => {
+                let _ = target(&path, text);
+            }
+            Kind::File(_) => while matches!(tar.read(&mut buffer), Ok(read) if read > 0) {},
+            Kind::Folder | Kind::HardLink(_) => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
+use crate::archive;
 use crate::digest::ContentDigest;
 use crate::format;
 use crate::journal;
@@ -28,6 +29,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Every target, by name.
 pub const TARGETS: &[Target] = &[
     ("address", address),
+    ("archive", archive),
     ("challenge", challenge),
     ("expiry", expiry),
     ("gguf", gguf),
@@ -89,6 +91,11 @@ pub fn challenge(bytes: &[u8]) {
             let _ = Url::parse(&realm);
         }
     }
+}
+
+/// A layer that is an archive, where nothing is compressed.
+pub fn archive(bytes: &[u8]) {
+    archive::read_anything(bytes);
 }
 
 /// When a signed address stops working.
