@@ -128,10 +128,11 @@ def _caps(told):
 def _kill(told):
     lines = [
         f"## {cases.KILL_TITLE}", "", f"{_size(told['bytes'])} in one file from loopback; {told['at']}.", "",
-        "| killed after, s | received, MiB | fetched again, MiB |", "|---|---|---|",
+        "| killed after, s | received, MiB | fetched again, MiB | unread in the kernel, MiB |", "|---|---|---|---|",
     ]
     for run in sorted(told["runs"], key=lambda run: run["moment"]):
-        lines.append(f"| {run['moment']:.2f} | {run['first'] / MIB:.0f} | {run['again'] / MIB:.1f}{'' if run['right'] else ' **wrong**'} |")
+        again = f"{run['again'] / MIB:.1f}{'' if run['right'] else ' **wrong**'}"
+        lines.append(f"| {run['moment']:.2f} | {run['first'] / MIB:.0f} | {again} | {run['unread'] / MIB:.0f} |")
     return "\n".join([*lines, ""])
 
 
