@@ -70,7 +70,14 @@ async fn the_program_publishes_a_model_and_its_token_stays_with_the_hub() {
     storage.on("GET /x?Expires=4102444800&Signature=s", [answer(200).body(b"abc")]);
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_modelcache-fetcher"))
-        .args(["fetch", "modelscope://org/name", "--modelscope-endpoint", &server.url])
+        .args([
+            "fetch",
+            "modelscope://org/name",
+            "--format-check",
+            "warn",
+            "--modelscope-endpoint",
+            &server.url,
+        ])
         .arg(folder.path())
         .env("MODELSCOPE_API_TOKEN", "ms-secret")
         // The weights here are three bytes.
@@ -106,7 +113,14 @@ async fn the_program_publishes_a_model_and_its_token_stays_with_the_hub() {
 async fn fetch(server: &Scripted, folder: &Path, bytes: &[u8]) -> Output {
     server.on(FILES, [listing(&[blob_of("model.gguf", bytes)])]);
     Command::new(env!("CARGO_BIN_EXE_modelcache-fetcher"))
-        .args(["fetch", "modelscope://org/name", "--modelscope-endpoint", &server.url])
+        .args([
+            "fetch",
+            "modelscope://org/name",
+            "--format-check",
+            "warn",
+            "--modelscope-endpoint",
+            &server.url,
+        ])
         .arg(folder)
         .output()
         .await

@@ -91,7 +91,7 @@ impl Trial {
             .arg(self.model())
             .env_remove("HF_TOKEN")
             // The weights here have no header.
-            .env("MODELCACHE_FORMAT_CHECK", "warn")
+            .args(["--format-check", "warn"])
             .kill_on_drop(true);
         command
     }
