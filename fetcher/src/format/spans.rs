@@ -77,12 +77,11 @@ mod tests {
                 let range = usize::try_from(begin).unwrap()..usize::try_from(begin + length).unwrap();
                 let overlap = range.clone().find(|at| taken[*at]);
                 let result = spans.take(begin, begin + length);
-                match overlap {
-                    Some(at) => prop_assert_eq!(result, Err(Taken::At(at as u64))),
-                    None => {
-                        prop_assert_eq!(result, Ok(()));
-                        taken[range].fill(true);
-                    }
+                if let Some(at) = overlap {
+                    prop_assert_eq!(result, Err(Taken::At(at as u64)));
+                } else {
+                    prop_assert_eq!(result, Ok(()));
+                    taken[range].fill(true);
                 }
                 let free = taken.iter().position(|is| !is).unwrap();
                 let end = taken.iter().rposition(|is| *is).map_or(0, |last| last + 1);

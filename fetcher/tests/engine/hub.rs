@@ -236,14 +236,6 @@ fn respond(
     let ranged = builder
         .header(header::CONTENT_RANGE, content_range(&range))
         .header(header::CONTENT_LENGTH, length);
-    let page = |length: u64| {
-        let mut page = b"<html>try again later</html>".to_vec();
-        page.resize(usize::try_from(length).unwrap(), b' ');
-        Response::builder()
-            .header(header::CONTENT_TYPE, "text/html; charset=utf-8")
-            .header(header::CONTENT_LENGTH, length)
-            .body(body(page.into(), counts, End::Proper))
-    };
     // Without a length, so that only the end of the body tells it.
     let chunked = |bytes: Vec<u8>| {
         Response::builder()
@@ -279,9 +271,9 @@ fn respond(
                 .header(header::CONTENT_RANGE, content_range(&shifted))
                 .body(body(part(&shifted), counts, End::Proper))
         }
-        Answer::ErrorPage => page(28),
-        Answer::PageOfFileLength => page(size),
-        Answer::PageOfRangeLength => page(length),
+        Answer::ErrorPage => page(28, counts),
+        Answer::PageOfFileLength => page(size, counts),
+        Answer::PageOfRangeLength => page(length, counts),
         Answer::Repeated => {
             let half = part(&(range.start..range.start + length / 2));
             let mut repeated = [half.clone(), half].concat();
@@ -301,17 +293,28 @@ fn respond(
             ranged.body(body(flipped.into(), counts, End::Proper))
         }
         Answer::Slow(bytes, pause) => ranged.body(body(part(&range), counts, End::Trickle(bytes, pause))),
-        Answer::Status(status, headers) => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::from_u16(status).unwrap();
-            for (name, value) in headers {
-                let value = HeaderValue::from_str(&value).unwrap();
-                response.headers_mut().insert(HeaderName::from_static(name), value);
-            }
-            Ok(response)
-        }
+        Answer::Status(status, headers) => Ok(refusal(status, headers)),
     }
     .unwrap()
+}
+
+fn page(length: u64, counts: &Counts) -> axum::http::Result<Response<Body>> {
+    let mut page = b"<html>try again later</html>".to_vec();
+    page.resize(usize::try_from(length).unwrap(), b' ');
+    Response::builder()
+        .header(header::CONTENT_TYPE, "text/html; charset=utf-8")
+        .header(header::CONTENT_LENGTH, length)
+        .body(body(page.into(), counts, End::Proper))
+}
+
+fn refusal(status: u16, headers: Vec<(&'static str, String)>) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    for (name, value) in headers {
+        let value = HeaderValue::from_str(&value).unwrap();
+        response.headers_mut().insert(HeaderName::from_static(name), value);
+    }
+    response
 }
 
 /// Locates the files of a hub, under another address each time.

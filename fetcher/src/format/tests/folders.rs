@@ -53,9 +53,12 @@ fn a_whole_set_is_sound_in_its_folder() {
     assert_eq!(told(&files, &[]), [""; 0]);
 }
 
+/// What is said of some files, of which others were left out.
+type Case<'a> = (&'a str, Vec<(&'a str, Vec<u8>)>, Vec<&'a str>, &'a [&'a str]);
+
 #[test]
 fn what_an_index_names_and_what_is_there_are_held_against_each_other() {
-    let cases: &[(&str, Vec<(&str, Vec<u8>)>, Vec<&str>, &[&str])] = &[
+    let cases: &[Case<'_>] = &[
         (
             "a shard is not listed",
             vec![(INDEX, both()), (ONE, shard(&["a"]))],
