@@ -3,8 +3,13 @@
 
 use std::fmt;
 
+mod origins;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use self::origins::fitting;
+pub use self::origins::{MAX_ORIGINS, OriginFault, OriginReport};
 
 /// Kubernetes keeps this much of a termination message.
 pub const MAX_REPORT_BYTES: usize = 4096;
@@ -61,6 +66,9 @@ pub struct Published {
     pub duration_milliseconds: i64,
     /// Where the files are, relative to the claim (or to the subPath given).
     pub path: String,
+    /// What each origin was good for; left out where none was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<OriginReport>,
 }
 
 /// A run that failed.
@@ -80,6 +88,9 @@ pub struct Failed {
     /// Seconds the source asked to wait, when it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_seconds: Option<i64>,
+    /// What each origin was good for until then; left out where none was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<OriginReport>,
 }
 
 /// A closed set of failure classes, each with its exit code and whether trying again can help.
@@ -228,11 +239,15 @@ impl Report {
     /// The report as JSON of at most [`MAX_REPORT_BYTES`]; a message that is too long is cut, and says so.
     #[must_use]
     pub fn to_termination_message(&self) -> String {
-        let whole = serde_json::to_string(self).unwrap_or_default();
+        let mut report = self.clone();
+        if let Self::Published(Published { origins, .. }) | Self::Failed(Failed { origins, .. }) = &mut report {
+            *origins = fitting(origins);
+        }
+        let whole = serde_json::to_string(&report).unwrap_or_default();
         if whole.len() <= MAX_REPORT_BYTES {
             return whole;
         }
-        let Self::Failed(failed) = self else { return whole };
+        let Self::Failed(failed) = report else { return whole };
         let mut shortened = failed.clone();
         // JSON escaping can make six bytes of one, so halve until it fits.
         let mut keep = shortened.message.len();
@@ -254,6 +269,15 @@ impl Report {
     #[must_use]
     pub fn from_termination_message(message: &str) -> Option<Self> {
         serde_json::from_str(message.trim()).ok()
+    }
+
+    /// What each origin was good for, as far as the run came to ask one.
+    #[must_use]
+    pub fn origins(&self) -> &[OriginReport] {
+        match self {
+            Self::Planned(_) => &[],
+            Self::Published(Published { origins, .. }) | Self::Failed(Failed { origins, .. }) => origins,
+        }
     }
 }
 
@@ -303,15 +327,63 @@ mod tests {
         );
     }
 
+    fn origin() -> impl Strategy<Value = OriginReport> {
+        (
+            "\\PC{0,900}",
+            any::<i64>(),
+            proptest::option::of("\\PC{0,900}"),
+            any::<bool>(),
+        )
+            .prop_map(|(name, bytes, last_error, lied)| OriginReport {
+                name,
+                bytes,
+                failures: 7,
+                last_error,
+                dropped: lied.then_some(OriginFault::SentWrongBytes),
+            })
+    }
+
+    #[test]
+    fn a_report_of_before_there_were_origins_is_read() {
+        let text = r#"{"kind":"failed","class":"DiskFull","message":"full"}"#;
+        let report = Report::from_termination_message(text).unwrap();
+        assert_eq!(report.origins(), []);
+    }
+
     proptest! {
         #[test]
         fn a_report_fits_the_termination_message_whatever_its_text(message in "\\PC{0,6000}", file in "\\PC{0,6000}") {
             let report = Report::Failed(Failed {
                 class: FailureClass::SourceError, message, file: Some(file), offset: Some(7), retry_after_seconds: None,
+                origins: Vec::new(),
             });
             let text = report.to_termination_message();
             prop_assert!(text.len() <= MAX_REPORT_BYTES);
             prop_assert!(matches!(Report::from_termination_message(&text), Some(Report::Failed(_))));
+        }
+
+        #[test]
+        fn any_number_of_origins_fits_too_and_a_liar_stays_named(
+            message in "\\PC{0,3000}", origins in proptest::collection::vec(origin(), 0..20),
+        ) {
+            let failed = Report::Failed(Failed {
+                class: FailureClass::SourceError, message, file: None, offset: None, retry_after_seconds: None,
+                origins: origins.clone(),
+            });
+            let published = Report::Published(Published {
+                revision: "r".repeat(64), digest: "d".repeat(71), files: i64::MAX, bytes: i64::MAX, bytes_fetched: 0,
+                bytes_reused: 0, duration_milliseconds: 0, path: "current".to_owned(), origins: origins.clone(),
+            });
+            for report in [failed, published] {
+                let text = report.to_termination_message();
+                prop_assert!(text.len() <= MAX_REPORT_BYTES, "{}", text.len());
+                let read = Report::from_termination_message(&text).unwrap();
+                prop_assert_eq!(read.origins().len(), origins.len().min(MAX_ORIGINS));
+                let lied = |origin: &&OriginReport| origin.dropped.is_some();
+                let liars = origins.iter().filter(lied).count();
+                // The source itself is always among them.
+                prop_assert!(read.origins().iter().filter(lied).count() >= liars.min(MAX_ORIGINS - 1));
+            }
         }
     }
 }

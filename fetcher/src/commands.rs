@@ -26,7 +26,7 @@ use crate::bar::Display;
 use crate::error::FetchError;
 use crate::manifest::manifest_digest;
 use crate::pattern::{LeftOut, select};
-use crate::progress::{Progress, Snapshot};
+use crate::progress::{OriginSnapshot, Progress, Snapshot};
 use crate::rate::{Counter, Meter};
 use crate::report::{exit_code, print_json, write_termination_message};
 use crate::serve;
@@ -73,9 +73,17 @@ pub async fn main() -> ExitCode {
     };
     let result = watched(&run, &command, &output).await;
     run.display.clear();
-    let report = result.unwrap_or_else(|error| Report::Failed(error.to_report()));
+    let report = result.unwrap_or_else(|error| Report::Failed(failure(&run, &error)));
     tell(&report, &output);
     ExitCode::from(exit_code(&report))
+}
+
+/// How a run failed, with what its origins were good for until then.
+fn failure(run: &Run, error: &FetchError) -> Failed {
+    Failed {
+        origins: run.progress.origins().iter().map(OriginSnapshot::to_report).collect(),
+        ..error.to_report()
+    }
 }
 
 /// Runs the command while its progress is served and shown.
@@ -252,6 +260,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
             file: None,
             offset: None,
             retry_after_seconds: None,
+            origins: Vec::new(),
         });
         write_termination_message(&path, &report);
     }

@@ -42,14 +42,14 @@ use self::board::Board;
 use self::buffers::Buffers;
 use self::content::{Content, contents};
 use self::local::Readers;
+pub use self::origins::Origin;
 use self::origins::Origins;
-pub use self::origins::{Origin, OriginOutcome};
 use self::pauses::Pauses;
 use self::piece_length::PieceLength;
 use self::reuse::Reuse;
 use self::schedule::Limits;
 use crate::error::{FetchError, SourceError};
-use crate::progress::Progress;
+use crate::progress::{OriginSnapshot, Progress};
 use crate::retry;
 use crate::source::RemoteFile;
 use crate::store::{Arrangement, Store};
@@ -134,7 +134,7 @@ pub struct Outcome {
     /// Bytes that were on disk already.
     pub bytes_reused: u64,
     /// What each origin was good for.
-    pub origins: Vec<OriginOutcome>,
+    pub origins: Vec<OriginSnapshot>,
 }
 
 /// Everything lanes and connections share.
@@ -281,7 +281,7 @@ pub(crate) async fn fetch_beside(
         ),
         bandwidth: settings.max_bytes_per_second.map(Bandwidth::new),
         seeds: AtomicU64::new(settings.seed),
-        origins: Origins::new(origins, settings.connections, settings.retry.attempts),
+        origins: Origins::new(origins, settings.connections, settings.retry.attempts, progress),
         settings,
         client: client.0,
         progress: progress.clone(),

@@ -192,6 +192,7 @@ impl FetchError {
             file: file.map(ToString::to_string),
             offset: offset.and_then(|offset| i64::try_from(offset).ok()),
             retry_after_seconds: retry_after.and_then(|pause| i64::try_from(pause.as_secs()).ok()),
+            origins: Vec::new(),
         }
     }
 }

@@ -1,7 +1,11 @@
 //! Counters that a run moves and that `/progress`, `/metrics`, the progress bar and the report read.
 
-use std::sync::Arc;
+mod origin;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use self::origin::{OriginCourse, OriginProgress, OriginSnapshot};
 
 /// Counters of one run, cheap to clone and to move from any thread.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +21,7 @@ struct Counters {
     bytes_verified: AtomicU64,
     files_done: AtomicU64,
     retries: AtomicU64,
+    origins: Mutex<Vec<Arc<OriginProgress>>>,
 }
 
 /// The counters at one moment.
@@ -88,6 +93,26 @@ impl Progress {
     /// A request tried again.
     pub fn retried(&self) {
         self.0.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Names the origins that are asked, the source first, and gives the counters of each.
+    pub fn set_origins<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<Arc<OriginProgress>> {
+        let origins: Vec<_> = names
+            .into_iter()
+            .map(|name| Arc::new(OriginProgress::new(name)))
+            .collect();
+        self.origins_locked().clone_from(&origins);
+        origins
+    }
+
+    /// What each origin has brought by now, in the order they were named.
+    #[must_use]
+    pub fn origins(&self) -> Vec<OriginSnapshot> {
+        self.origins_locked().iter().map(|origin| origin.snapshot()).collect()
+    }
+
+    fn origins_locked(&self) -> MutexGuard<'_, Vec<Arc<OriginProgress>>> {
+        self.0.origins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The counters now.

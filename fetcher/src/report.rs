@@ -49,6 +49,7 @@ mod tests {
             file: None,
             offset: None,
             retry_after_seconds: None,
+            origins: Vec::new(),
         });
         write_termination_message(&path, &report);
         assert_eq!(

@@ -9,7 +9,7 @@ use kube::runtime::events::{Event, EventType, Reporter};
 use modelcache_crds::ModelCacheStatus;
 use modelcache_crds::conditions::{ConditionType, Reason};
 use modelcache_crds::names;
-use modelcache_crds::report::FailureClass;
+use modelcache_crds::report::{FailureClass, OriginFault, OriginReport};
 use tracing::warn;
 
 /// The API server refuses a longer note.
@@ -40,6 +40,7 @@ pub fn for_transitions(before: &ModelCacheStatus, after: &ModelCacheStatus) -> V
     ]
     .into_iter()
     .flatten()
+    .chain(liars(before, after))
     .collect()
 }
 
@@ -67,6 +68,28 @@ fn fetch_started(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Option<
         action: "Fetch",
         note: note(&condition.message),
     })
+}
+
+/// An origin that sends wrong bytes is done without, but somebody should look at it.
+fn liars(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Vec<EventDraft> {
+    let lies = |origin: &&OriginReport| origin.dropped == Some(OriginFault::SentWrongBytes);
+    let is_known = |name: &str| before.sources.iter().filter(lies).any(|origin| origin.name == name);
+    after
+        .sources
+        .iter()
+        .filter(lies)
+        .filter(|origin| !is_known(&origin.name))
+        .map(|origin| EventDraft {
+            type_: EventType::Warning,
+            reason: "OriginDropped",
+            action: "Fetch",
+            note: note(&format!(
+                "{} {} and was not asked any more; repair it, or name another",
+                origin.name,
+                origin.last_error.as_deref().unwrap_or("sent wrong bytes"),
+            )),
+        })
+        .collect()
 }
 
 fn ready_or_fault(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Option<EventDraft> {

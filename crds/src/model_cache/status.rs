@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::report::FailureClass;
+use crate::report::{FailureClass, OriginReport};
 
 /// What is known of a ModelCache.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -51,6 +51,11 @@ pub struct ModelCacheStatus {
     /// How far the fetch is. Rounded, and written every ten seconds at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+
+    /// What each origin of the files was good for: the source first, then its mirrors. Written when a fetch ends; eight at
+    /// most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<OriginReport>,
 
     /// What the nodes offer, where `requirements` are given.
     #[serde(default, skip_serializing_if = "Option::is_none")]

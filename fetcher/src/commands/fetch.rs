@@ -7,14 +7,15 @@ use modelcache_crds::report::{Published, Report};
 
 use super::formats::check_fetched;
 use super::layout::layout;
-use super::mirrors::origins;
+use super::mirrors::{Origins, origins};
 use super::{Run, list, signed};
 use crate::archive::Archives;
 use crate::args::FetchArgs;
 use crate::bar::{bytes, elapsed};
-use crate::engine::{self, OriginOutcome, RangeClient, Settings};
+use crate::engine::{self, RangeClient, Settings};
 use crate::error::FetchError;
 use crate::http;
+use crate::progress::OriginSnapshot;
 use crate::source::RemoteFile;
 use crate::store::Store;
 
@@ -34,7 +35,7 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
         });
     }
     run.progress.set_total(selected.files.len() as u64, selected.bytes);
-    let origins = origins(run, args, &selected).await?;
+    let Origins { asked, left_out } = origins(run, args, &selected).await?;
     let store = Store::open(&args.folder)?.with_layout(layout);
     let settings = Settings {
         connections: args.connections.into(),
@@ -50,7 +51,7 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
         &archives.to_fetch(),
         archives.arrangement(),
         archives.beside(),
-        origins,
+        asked,
         RangeClient::new(http::range_client(&args.source.trust()?)?),
         &store,
         &settings,
@@ -80,6 +81,12 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
         duration_milliseconds: signed(took.as_millis()),
         path: CURRENT.to_owned(),
         revision: selected.revision,
+        origins: outcome
+            .origins
+            .iter()
+            .map(OriginSnapshot::to_report)
+            .chain(left_out)
+            .collect(),
     });
     let origin_lines = origin_lines(&outcome.origins);
     if run.json {
@@ -107,11 +114,11 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
 }
 
 /// What came from where, where there was a choice.
-fn origin_lines(origins: &[OriginOutcome]) -> Vec<String> {
+fn origin_lines(origins: &[OriginSnapshot]) -> Vec<String> {
     if origins.len() < 2 {
         return Vec::new();
     }
-    let line = |origin: &OriginOutcome| match &origin.dropped {
+    let line = |origin: &OriginSnapshot| match origin.dropped() {
         None => format!("{} from {}", bytes(origin.bytes), origin.name),
         Some(reason) => format!(
             "{} from {}, which was dropped: {reason}",
@@ -124,18 +131,24 @@ fn origin_lines(origins: &[OriginOutcome]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use modelcache_crds::report::OriginFault;
+
     use super::*;
+    use crate::progress::OriginCourse;
 
     #[test]
     fn what_came_from_where_is_told_where_there_was_a_choice() {
-        let origin = |name: &str, bytes, dropped: Option<&str>| OriginOutcome {
+        let origin = |name: &str, bytes, course, last_error: Option<&str>| OriginSnapshot {
             name: name.to_owned(),
             bytes,
-            dropped: dropped.map(str::to_owned),
+            failures: 0,
+            course,
+            last_error: last_error.map(str::to_owned),
         };
-        let hub = origin("hub", 3 << 30, None);
+        let hub = origin("hub", 3 << 30, OriginCourse::Asked, Some("a timeout"));
         assert_eq!(origin_lines(std::slice::from_ref(&hub)), [""; 0]);
-        let lines = origin_lines(&[hub, origin("mirror", 1 << 20, Some("sent wrong bytes"))]);
+        let dropped = OriginCourse::Dropped(OriginFault::SentWrongBytes);
+        let lines = origin_lines(&[hub, origin("mirror", 1 << 20, dropped, Some("sent wrong bytes"))]);
         assert_eq!(
             lines,
             [

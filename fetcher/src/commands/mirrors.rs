@@ -6,7 +6,7 @@ use std::mem::discriminant;
 use std::sync::Arc;
 use std::time::Duration;
 
-use modelcache_crds::report::FailureClass;
+use modelcache_crds::report::{FailureClass, OriginFault, OriginReport};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -23,8 +23,17 @@ use crate::source::{Listing, MirrorAddress, Source, SourceAddress};
 /// A mirror that takes longer to list its files is done without.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// All origins, the source first. A mirror that cannot be had is told of and left out: the source alone is enough.
-pub(super) async fn origins(run: &Run, args: &FetchArgs, selected: &Selected) -> Result<Vec<Origin>, FetchError> {
+/// Who is asked, and who is not.
+pub(super) struct Origins {
+    /// The source first.
+    pub(super) asked: Vec<Origin>,
+    /// Mirrors that cannot be had, or hold other files: the source alone is enough.
+    pub(super) left_out: Vec<OriginReport>,
+}
+
+/// All origins of the selected files.
+pub(super) async fn origins(run: &Run, args: &FetchArgs, selected: &Selected) -> Result<Origins, FetchError> {
+    let mut left_out = Vec::new();
     let mut origins = vec![Origin {
         name: selected.origin.clone(),
         source: Arc::clone(&selected.source),
@@ -52,7 +61,10 @@ pub(super) async fn origins(run: &Run, args: &FetchArgs, selected: &Selected) ->
     let wanted: HashSet<_> = selected.files.iter().map(|file| (file.digest, file.size)).collect();
     for (_, name, listing) in listed {
         match listing {
-            Err(error) => tracing::warn!(mirror = name, %error, "a mirror cannot be had; it is done without"),
+            Err(error) => {
+                tracing::warn!(mirror = name, %error, "a mirror cannot be had; it is done without");
+                left_out.push(without(name, error.message));
+            }
             Ok((source, Listing { revision, mut files })) => {
                 files.retain(|file| wanted.contains(&(file.digest, file.size)));
                 if files.is_empty() {
@@ -60,6 +72,7 @@ pub(super) async fn origins(run: &Run, args: &FetchArgs, selected: &Selected) ->
                         mirror = name,
                         "a mirror lists none of the files with these digests; it is done without"
                     );
+                    left_out.push(without(name, "lists none of the files with these digests".to_owned()));
                     continue;
                 }
                 tracing::info!(
@@ -77,7 +90,20 @@ pub(super) async fn origins(run: &Run, args: &FetchArgs, selected: &Selected) ->
             }
         }
     }
-    Ok(origins)
+    Ok(Origins {
+        asked: origins,
+        left_out,
+    })
+}
+
+fn without(name: String, error: String) -> OriginReport {
+    OriginReport {
+        name,
+        bytes: 0,
+        failures: 0,
+        last_error: Some(error),
+        dropped: Some(OriginFault::LeftOut),
+    }
 }
 
 fn open_mirror(args: &FetchArgs, mirror: &MirrorAddress, revision: &str) -> Result<Opened, SourceError> {

@@ -70,6 +70,7 @@ pub(super) async fn verify(
             manifest.folder().display().to_string()
         },
         revision: manifest.revision,
+        origins: Vec::new(),
         digest: manifest.digest,
     });
     if run.json {

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use modelcache_crds::report::OriginFault;
+
 use super::Run;
 use super::content::Content;
 use super::lane::complete;
@@ -65,7 +67,7 @@ fn drop_liars(run: &Run, content: &Content, liars: &HashMap<OriginNumber, usize>
             "sent wrong bytes of {}, in {blocks} of its blocks of {} bytes",
             content.remote.path, run.settings.block_bytes
         );
-        run.origins.drop_origin(origin, &reason);
+        run.origins.drop_origin(origin, OriginFault::SentWrongBytes, &reason);
         run.board.withdraw_all(origin);
     }
 }

@@ -153,6 +153,12 @@ async fn gather(gathering: &mut Gathering<'_>) -> Result<Done, FetchError> {
             run.origins.brought(origin);
             relocated = false;
         }
+        match &read {
+            Err(Trouble::Permanent(error) | Trouble::Again(error)) => run.origins.troubled(origin, error),
+            // The first time it may only have expired.
+            Err(Trouble::Relocate(error)) if relocated => run.origins.troubled(origin, error),
+            Ok(()) | Err(_) => {}
+        }
         let failed = |source| FetchError::Source {
             file: Some(file.remote.path.clone()),
             offset: Some(gathering.position()),

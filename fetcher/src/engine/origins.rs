@@ -1,11 +1,10 @@
 //! The origins of a fetch while it runs: who offers what, who is asked by how many connections, and who was dropped.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use modelcache_crds::report::FailureClass;
+use modelcache_crds::report::{FailureClass, OriginFault};
 use tokio::sync::Notify;
 
 use super::content::Content;
@@ -13,6 +12,7 @@ use super::schedule::OriginNumber;
 use super::steering::{Demand, Sample, Steering, Verdict};
 use crate::digest::ContentDigest;
 use crate::error::{FetchError, SourceError};
+use crate::progress::{OriginProgress, OriginSnapshot, Progress};
 use crate::source::{RemoteFile, Source};
 
 /// A place that offers files of the model.
@@ -28,23 +28,12 @@ pub struct Origin {
     pub files: Vec<RemoteFile>,
 }
 
-/// What an origin was good for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OriginOutcome {
-    /// What it is called.
-    pub name: String,
-    /// Bytes that came from it.
-    pub bytes: u64,
-    /// Why it was not asked any more.
-    pub dropped: Option<String>,
-}
-
 /// All origins of a fetch.
 pub(super) struct Origins {
     all: Vec<Origin>,
     offers: Vec<HashMap<(ContentDigest, u64), RemoteFile>>,
     begun: Instant,
-    received: Vec<AtomicU64>,
+    progress: Vec<Arc<OriginProgress>>,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -57,7 +46,6 @@ struct State {
     busy: Vec<usize>,
     /// Bytes received at the last look.
     looked: Vec<u64>,
-    dropped: Vec<Option<String>>,
 }
 
 /// The right to ask an origin with one connection.
@@ -71,7 +59,7 @@ pub(super) struct Busy<'a>(&'a Slot<'a>);
 
 impl Origins {
     /// Origins to share some connections; one that fails so often in a row is given up.
-    pub(super) fn new(all: Vec<Origin>, connections: usize, attempts: u32) -> Self {
+    pub(super) fn new(all: Vec<Origin>, connections: usize, attempts: u32, progress: &Progress) -> Self {
         let offers = all
             .iter()
             .map(|origin| {
@@ -85,13 +73,12 @@ impl Origins {
         Self {
             offers,
             begun: Instant::now(),
-            received: all.iter().map(|_| AtomicU64::new(0)).collect(),
+            progress: progress.set_origins(all.iter().map(|origin| origin.name.as_str())),
             state: Mutex::new(State {
                 steering: Steering::new(all.len(), connections, attempts),
                 held: vec![0; all.len()],
                 busy: vec![0; all.len()],
                 looked: vec![0; all.len()],
-                dropped: vec![None; all.len()],
             }),
             changed: Notify::new(),
             all,
@@ -133,13 +120,11 @@ impl Origins {
 
     /// The error of a file that none of the origins can be asked for any more.
     pub(super) fn none_is_left(&self, file: &RemoteFile) -> FetchError {
-        let reasons = self.state(|state| {
-            self.all
-                .iter()
-                .zip(&state.dropped)
-                .filter_map(|(origin, dropped)| Some(format!("{} {}", origin.name, dropped.as_ref()?)))
-                .collect::<Vec<_>>()
-        });
+        let reasons: Vec<String> = self
+            .outcome()
+            .iter()
+            .filter_map(|origin| Some(format!("{} {}", origin.name, origin.dropped()?)))
+            .collect();
         FetchError::Source {
             file: Some(file.path.clone()),
             offset: None,
@@ -192,12 +177,8 @@ impl Origins {
     /// now.
     pub(super) fn look(&self, demands: &[Demand]) -> Vec<OriginNumber> {
         let now = self.now();
-        let received: Vec<u64> = self
-            .received
-            .iter()
-            .map(|bytes| bytes.load(Ordering::Relaxed))
-            .collect();
-        self.state(|state| {
+        let received: Vec<u64> = self.progress.iter().map(|origin| origin.bytes()).collect();
+        let closed: Vec<OriginNumber> = self.state(|state| {
             let samples: Vec<Sample> = received
                 .iter()
                 .zip(&state.looked)
@@ -212,13 +193,24 @@ impl Origins {
             (0..samples.len())
                 .filter(|origin| !state.steering.is_open(*origin))
                 .collect()
-        })
+        });
+        for (number, origin) in self.progress.iter().enumerate() {
+            origin.set_resting(closed.contains(&number));
+        }
+        closed
     }
 
     /// Bytes came from an origin.
     pub(super) fn received(&self, origin: OriginNumber, bytes: u64) {
-        if let Some(received) = self.received.get(origin) {
-            received.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(origin) = self.progress.get(origin) {
+            origin.received(bytes);
+        }
+    }
+
+    /// A request to an origin failed.
+    pub(super) fn troubled(&self, origin: OriginNumber, error: &SourceError) {
+        if let Some(origin) = self.progress.get(origin) {
+            origin.failed(&error.message);
         }
     }
 
@@ -241,41 +233,26 @@ impl Origins {
         let now = self.now();
         let verdict = self.state(|state| state.steering.failed(origin, now, error.retry_after));
         if verdict == Verdict::GivenUp {
-            self.drop_origin(origin, &error.message);
+            self.drop_origin(origin, OriginFault::KeptFailing, &error.message);
         }
         verdict
     }
 
     /// Does not ask an origin any more; the first reason is the one told.
-    pub(super) fn drop_origin(&self, origin: OriginNumber, reason: &str) {
-        let is_news = self.state(|state| {
-            state.steering.give_up(origin);
-            let dropped = state.dropped.get_mut(origin);
-            dropped.is_some_and(|dropped| {
-                let is_news = dropped.is_none();
-                dropped.get_or_insert_with(|| reason.to_owned());
-                is_news
-            })
-        });
+    pub(super) fn drop_origin(&self, origin: OriginNumber, fault: OriginFault, reason: &str) {
+        self.state(|state| state.steering.give_up(origin));
+        let is_news = self
+            .progress
+            .get(origin)
+            .is_some_and(|origin| origin.drop_for(fault, reason));
         if is_news {
             tracing::warn!(origin = self.name(origin), reason, "an origin is not asked any more");
         }
     }
 
     /// What each was good for.
-    pub(super) fn outcome(&self) -> Vec<OriginOutcome> {
-        self.state(|state| {
-            self.all
-                .iter()
-                .zip(&self.received)
-                .zip(&state.dropped)
-                .map(|((origin, received), dropped)| OriginOutcome {
-                    name: origin.name.clone(),
-                    bytes: received.load(Ordering::Relaxed),
-                    dropped: dropped.clone(),
-                })
-                .collect()
-        })
+    pub(super) fn outcome(&self) -> Vec<OriginSnapshot> {
+        self.progress.iter().map(|origin| origin.snapshot()).collect()
     }
 }
 

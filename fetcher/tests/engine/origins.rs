@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use modelcache_crds::report::OriginFault;
 use modelcache_fetcher::engine::{Origin, Outcome};
+use modelcache_fetcher::progress::OriginSnapshot;
 use rstest::rstest;
 
 use crate::hub::{Answer, Fetch, Hub, PIECE, bytes, fetch_and_check, mirror};
@@ -24,7 +26,7 @@ fn dropped(outcome: &Outcome) -> Vec<&str> {
     outcome
         .origins
         .iter()
-        .filter(|origin| origin.dropped.is_some())
+        .filter(|origin| origin.dropped().is_some())
         .map(|origin| origin.name.as_str())
         .collect()
 }
@@ -63,9 +65,12 @@ async fn an_origin_that_sends_wrong_bytes_is_named_and_not_asked_again(#[case] i
     let reason = outcome
         .origins
         .iter()
-        .find_map(|origin| origin.dropped.clone())
+        .find_map(|origin| Some(origin.dropped()?.to_owned()))
         .unwrap();
     assert!(reason.contains("sent wrong bytes of "), "{reason}");
+    let reports: Vec<_> = outcome.origins.iter().map(OriginSnapshot::to_report).collect();
+    let faults: Vec<_> = reports.iter().filter_map(|report| report.dropped).collect();
+    assert_eq!(faults, [OriginFault::SentWrongBytes]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -90,6 +90,7 @@ async fn mirrors_that_cannot_be_had_or_hold_other_files_are_done_without() {
         "http://127.0.0.1:1",
         "--mirror",
         &other,
+        "--json",
     ];
     let output = fetch("hf://org/name", folder.path(), &options).await;
     assert!(output.status.success(), "{output:?}");
@@ -98,4 +99,11 @@ async fn mirrors_that_cannot_be_had_or_hold_other_files_are_done_without() {
         told.contains("a mirror cannot be had") && told.contains("none of the files"),
         "{told}"
     );
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let origins = report["origins"].as_array().unwrap();
+    let told: Vec<_> = origins
+        .iter()
+        .map(|origin| (origin["bytes"].as_i64().unwrap(), origin["dropped"].as_str()))
+        .collect();
+    assert_eq!(told, [(3, None), (0, Some("LeftOut")), (0, Some("LeftOut"))]);
 }

@@ -198,3 +198,29 @@ fn every_failure_class_has_the_reason_it_is_told_under() {
         assert!(Reason::ALL.iter().any(|reason| reason.as_str() == name), "{class}");
     }
 }
+
+#[test]
+fn an_origin_that_lied_is_told_once_and_one_that_failed_is_not() {
+    let told = |dropped, name: &str| ModelCacheStatus {
+        sources: vec![OriginReport {
+            name: name.to_owned(),
+            bytes: 1,
+            failures: 1,
+            last_error: Some("sent wrong bytes of model.safetensors".to_owned()),
+            dropped,
+        }],
+        ..ready()
+    };
+    let lied = told(Some(OriginFault::SentWrongBytes), "https://mirror");
+    let drafts = for_transitions(&ready(), &lied);
+    assert_eq!(reasons(&drafts), [(EventType::Warning, "OriginDropped")]);
+    assert_eq!(
+        drafts[0].note,
+        "https://mirror sent wrong bytes of model.safetensors and was not asked any more; repair it, or name another"
+    );
+    assert_eq!(for_transitions(&lied, &lied), []);
+    let another = told(Some(OriginFault::SentWrongBytes), "https://another");
+    assert_eq!(for_transitions(&lied, &another).len(), 1);
+    let failed = told(Some(OriginFault::KeptFailing), "https://mirror");
+    assert_eq!(for_transitions(&ready(), &failed), []);
+}

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use modelcache_crds::ModelCacheStatus;
 use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
 use modelcache_crds::model_cache::{Attempts, CapacityStatus, HubCacheStatus, Progress, Resolved};
-use modelcache_crds::report::FailureClass;
+use modelcache_crds::report::{FailureClass, OriginReport};
 
 use crate::context::FetcherImage;
 use crate::reconcile::facts::{ClaimFacts, JobFacts, Observation, Step};
@@ -87,6 +87,8 @@ pub struct Decision {
     pub hub_cache: Option<HubCacheStatus>,
     /// How far the fetch is.
     pub progress: Option<Progress>,
+    /// What each origin of the files was good for.
+    pub sources: Vec<OriginReport>,
     /// What the nodes offer.
     pub capacity: Option<CapacityStatus>,
     /// Failed tries of the current step.
@@ -226,6 +228,7 @@ fn carried_over(status: &ModelCacheStatus) -> Decision {
         claim_uid: status.claim_uid.clone(),
         path: status.path.clone(),
         hub_cache: status.hub_cache.clone(),
+        sources: status.sources.clone(),
         progress: None,
         requeue: RESYNC,
         ..Decision::default()

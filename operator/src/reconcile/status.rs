@@ -40,6 +40,7 @@ pub(crate) fn assemble(
         path: decision.path,
         hub_cache: decision.hub_cache,
         progress: decision.progress,
+        sources: decision.sources,
         capacity: decision.capacity,
         attempts: decision.attempts,
     }

@@ -85,6 +85,12 @@ pub(crate) fn superseded<'a>(input: &Input<'a>, step: Step, inputs: &str) -> Vec
         .collect()
 }
 
+/// What the latest attempt told when it ended.
+pub(crate) fn last_report<'a>(input: &Input<'a>, step: Step, inputs: &str) -> Option<&'a Report> {
+    let latest = jobs(input, step, inputs).max_by_key(|job| job.attempt)?;
+    latest_pod(input, latest)?.report()
+}
+
 fn jobs<'a>(input: &Input<'a>, step: Step, inputs: &str) -> impl Iterator<Item = &'a JobFacts> {
     let observed = input.observed;
     observed
@@ -190,6 +196,7 @@ fn unreported(class: FailureClass, message: String) -> Failed {
         file: None,
         offset: None,
         retry_after_seconds: None,
+        origins: Vec::new(),
     }
 }
 

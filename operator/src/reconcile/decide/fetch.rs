@@ -5,7 +5,7 @@ use std::time::Duration;
 use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
 use modelcache_crds::model_cache::{Progress, Resolved};
 use modelcache_crds::quantity;
-use modelcache_crds::report::{Published, Report};
+use modelcache_crds::report::{OriginReport, Published, Report};
 
 use super::attempts::{self, StepState};
 use super::step::{self, Waiting};
@@ -31,6 +31,9 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
         }
         state => state,
     };
+    if let Some(sources) = sources(input, &state, inputs) {
+        decision.sources = sources;
+    }
     if let StepState::Done {
         report: Report::Published(report),
         ..
@@ -72,6 +75,15 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
         }
     }
     say(waiting, decision);
+}
+
+/// What the origins of the latest fetch were good for, once it has ended; nothing is known of a fetch that starts anew.
+/// Otherwise what was written last holds.
+fn sources(input: &Input<'_>, state: &StepState<'_>, inputs: &str) -> Option<Vec<OriginReport>> {
+    match state {
+        StepState::Start { failed: None, .. } => Some(Vec::new()),
+        _ => attempts::last_report(input, Step::Fetch, inputs).map(|report| report.origins().to_vec()),
+    }
 }
 
 fn show_progress(input: &Input<'_>, state: &StepState<'_>, resolved: &Resolved) -> Option<Progress> {

@@ -1,10 +1,10 @@
 use crate::reconcile::source::ModelSource;
 use modelcache_crds::conditions::ConditionType;
-use modelcache_crds::report::ProgressReport;
+use modelcache_crds::report::{FailureClass, OriginReport, ProgressReport, Report};
 use pretty_assertions::assert_eq;
 use serde_json::json;
 
-use super::simulation::{BYTES, Simulation, is, simple_spec};
+use super::simulation::{BYTES, Simulation, failure, is, simple_spec};
 use crate::capacity::NodeFacts;
 use crate::reconcile::facts::Step;
 
@@ -183,4 +183,54 @@ fn the_claim_of_a_deleted_modelcache_is_taken_over_with_what_is_on_it() {
     assert_eq!(after.uid, claim.uid);
     assert_eq!(after.cache_uid.as_deref(), Some("uid-2"));
     assert_eq!(cluster.ready(), is("True", "Ready"));
+}
+
+#[test]
+fn what_each_origin_was_good_for_stays_in_status_until_something_else_is_fetched() {
+    let mut cluster = Simulation::new(&simple_spec("main"));
+    cluster.settle();
+    let names = |cluster: &Simulation| -> Vec<String> {
+        let sources = cluster.status.sources.iter();
+        sources.map(|origin| origin.name.clone()).collect()
+    };
+    assert_eq!(names(&cluster), ["hub@main"]);
+    assert!(cluster.jobs(Step::Fetch).is_empty(), "the report itself is gone");
+
+    cluster.change_spec(&simple_spec("v2"));
+    cluster.reconcile();
+    cluster.start_pods();
+    cluster.succeed();
+    cluster.reconcile();
+    cluster.reconcile();
+    assert_eq!(cluster.jobs(Step::Fetch).len(), 1);
+    assert_eq!(names(&cluster), [""; 0], "nothing is known of a fetch that runs");
+    cluster.settle();
+    assert_eq!(names(&cluster), ["hub@v2"]);
+}
+
+#[test]
+fn what_each_origin_was_good_for_is_told_of_a_fetch_that_failed_too() {
+    let mut cluster = Simulation::new(&simple_spec("main"));
+    cluster.reconcile();
+    cluster.start_pods();
+    cluster.succeed();
+    cluster.reconcile();
+    cluster.reconcile();
+    cluster.start_pods();
+    let mut report = failure(FailureClass::SourceUnreachable);
+    if let Report::Failed(failed) = &mut report {
+        failed.origins = vec![OriginReport {
+            name: "hub".to_owned(),
+            bytes: 3,
+            failures: 8,
+            last_error: Some("refused".to_owned()),
+            dropped: None,
+        }];
+    }
+    cluster.fail(&report);
+    cluster.reconcile();
+    assert_eq!(cluster.status.sources, report.origins());
+    cluster.pass(700);
+    cluster.reconcile();
+    assert_eq!(cluster.status.sources, report.origins(), "until the next one ends");
 }

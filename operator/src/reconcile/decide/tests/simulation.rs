@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use modelcache_crds::conditions::ConditionType;
-use modelcache_crds::report::{Failed, FailureClass, Planned, Published, Report};
+use modelcache_crds::report::{Failed, FailureClass, OriginReport, Planned, Published, Report};
 use modelcache_crds::{ModelCache, ModelCacheStatus, names};
 use serde_json::{Value, json};
 
@@ -51,6 +51,7 @@ pub(super) fn failure(class: FailureClass) -> Report {
         file: Some("model.safetensors".to_owned()),
         offset: Some(7),
         retry_after_seconds: None,
+        origins: Vec::new(),
     })
 }
 
@@ -284,6 +285,13 @@ impl Simulation {
                 bytes_reused: 0,
                 duration_milliseconds: 1,
                 path: names::CURRENT.to_owned(),
+                origins: vec![OriginReport {
+                    name: format!("hub@{revision}"),
+                    bytes: BYTES,
+                    failures: 0,
+                    last_error: None,
+                    dropped: None,
+                }],
             }),
         });
     }

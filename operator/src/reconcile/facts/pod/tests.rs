@@ -45,6 +45,7 @@ fn a_report_in_the_termination_message_is_read() {
         file: None,
         offset: None,
         retry_after_seconds: None,
+        origins: Vec::new(),
     });
     let end = terminated(30, "Error", &report.to_termination_message());
     assert_eq!(end, PodEnd::Reported(Box::new(report.clone())));
