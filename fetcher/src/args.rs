@@ -6,20 +6,25 @@
     reason = "the doc comments are the help text, for a terminal"
 )]
 
+mod repair;
+mod transfer;
+
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
-use modelcache_crds::quantity;
 use modelcache_crds::report::FailureClass;
 
 use crate::error::SourceError;
 use crate::http::Trust;
 use crate::pattern::Pattern;
+use crate::source::SourceAddress;
 use crate::source::hugging_face::Endpoint;
-use crate::source::{MirrorAddress, SourceAddress};
+
+pub use self::repair::{RepairArgs, RevisionArgs};
+pub use self::transfer::{OriginArgs, TransferArgs};
 
 /// Names the termination message's file; also looked for when the command line cannot be read.
 const TERMINATION_LOG: &str = "MODELCACHE_TERMINATION_LOG";
@@ -60,18 +65,19 @@ pub enum Command {
         #[arg(value_name = "DIR")]
         folder: PathBuf,
 
-        /// Verify one revision, by the name of its folder below DIR/revisions; left out, the current one
-        #[arg(long, value_name = "ID", conflicts_with = "all")]
-        revision_dir: Option<String>,
-
-        /// Verify every published revision
-        #[arg(long)]
-        all: bool,
+        /// What to verify
+        #[command(flatten)]
+        revisions: RevisionArgs,
 
         /// What to do about weights that are not what their names say
         #[command(flatten)]
         format: FormatArgs,
     },
+    /// Mend what is damaged in a folder: only damaged blocks are fetched again
+    ///
+    /// Every file is hashed. Of a damaged one, what is sound is kept and only the rest is fetched, the whole is proven,
+    /// and takes the place of the damaged one at once. A folder that is sound is left as it is, and nobody is asked.
+    Repair(RepairArgs),
 }
 
 /// Options of fetch.
@@ -85,14 +91,6 @@ pub struct FetchArgs {
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
 
-    /// A further place that holds the same files; may be given several times (in the variable: one a line)
-    ///
-    /// The base URL of a server that speaks the hub's protocol, or any SOURCE. Files are fetched from all places at
-    /// once whose listing has the digest and size that SOURCE lists. A place that is slow or fails is asked less or no
-    /// more; one that sends wrong bytes is found, named and done without. The hub's token is not sent to mirrors.
-    #[arg(long, env = "MODELCACHE_MIRROR", value_name = "URL", value_delimiter = '\n')]
-    pub mirror: Vec<MirrorAddress>,
-
     /// How the published folder is laid out; left out: ollama for ollama://, else directory
     #[arg(long, env = "MODELCACHE_LAYOUT", value_name = "LAYOUT", value_enum)]
     pub layout: Option<LayoutName>,
@@ -103,23 +101,9 @@ pub struct FetchArgs {
     #[arg(long = "ref", env = "MODELCACHE_REF", value_name = "REVISION")]
     pub reference: Option<String>,
 
-    /// Requests at the same time, over all files
-    #[arg(long, env = "MODELCACHE_CONNECTIONS", value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub connections: u16,
-
-    /// Files fetched at the same time
-    #[arg(long, env = "MODELCACHE_PARALLEL_FILES", value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=32))]
-    pub parallel_files: u16,
-
-    /// Seconds without a byte after which a connection is given up and the rest of its range asked for anew
-    #[arg(long, env = "MODELCACHE_STALL_TIMEOUT", value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=3600))]
-    pub stall_timeout: u16,
-
-    /// Bytes received per second at most, over all connections: a number, or a quantity such as 50Mi or 100M
-    ///
-    /// Left out, as many as come.
-    #[arg(long, env = "MODELCACHE_MAX_BYTES_PER_SECOND", value_name = "BYTES", value_parser = bytes_per_second)]
-    pub max_bytes_per_second: Option<u64>,
+    /// From where and how fast
+    #[command(flatten)]
+    pub transfer: TransferArgs,
 
     /// Refuse to fetch anything but the content with this manifest digest, as `plan` tells it
     #[arg(long, env = "MODELCACHE_EXPECT_DIGEST", value_name = "sha256:HEX", value_parser = manifest_digest)]
@@ -163,6 +147,35 @@ pub struct SourceArgs {
     #[arg(value_name = "SOURCE")]
     pub source: SourceAddress,
 
+    /// How to get there
+    #[command(flatten)]
+    pub access: AccessArgs,
+
+    /// Fetch only files whose path matches; may be given several times (in the variable: one a line)
+    ///
+    /// Patterns are fnmatch's, on the whole path: `*` also crosses `/`, case counts, `dir/` means all below.
+    #[arg(long, env = "MODELCACHE_INCLUDE", value_name = "PATTERN", value_delimiter = '\n')]
+    pub include: Vec<Pattern>,
+
+    /// Leave out files whose path matches; may be given several times (in the variable: one a line)
+    ///
+    /// It replaces the default list, which leaves out weights that are also there as safetensors, other runtimes'
+    /// formats, and states of training runs. That list applies when neither --include nor --exclude is given.
+    #[arg(long, env = "MODELCACHE_EXCLUDE", value_name = "PATTERN", value_delimiter = '\n')]
+    pub exclude: Vec<Pattern>,
+
+    /// Do not leave out anything by default
+    #[arg(long, env = "MODELCACHE_NO_DEFAULT_EXCLUDE")]
+    pub no_default_exclude: bool,
+
+    /// What to do about weights that are not what their names say
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// How to get at a source.
+#[derive(Group, Clone, Debug)]
+pub struct AccessArgs {
     /// Base URL of the hub, or of a server that speaks its protocol; for hf:// only
     #[arg(
         long,
@@ -198,27 +211,6 @@ pub struct SourceArgs {
     /// taken from HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
     #[arg(long, env = "MODELCACHE_CA_FILE", value_name = "PATH")]
     pub ca_certificate: Option<PathBuf>,
-
-    /// Fetch only files whose path matches; may be given several times (in the variable: one a line)
-    ///
-    /// Patterns are fnmatch's, on the whole path: `*` also crosses `/`, case counts, `dir/` means all below.
-    #[arg(long, env = "MODELCACHE_INCLUDE", value_name = "PATTERN", value_delimiter = '\n')]
-    pub include: Vec<Pattern>,
-
-    /// Leave out files whose path matches; may be given several times (in the variable: one a line)
-    ///
-    /// It replaces the default list, which leaves out weights that are also there as safetensors, other runtimes'
-    /// formats, and states of training runs. That list applies when neither --include nor --exclude is given.
-    #[arg(long, env = "MODELCACHE_EXCLUDE", value_name = "PATTERN", value_delimiter = '\n')]
-    pub exclude: Vec<Pattern>,
-
-    /// Do not leave out anything by default
-    #[arg(long, env = "MODELCACHE_NO_DEFAULT_EXCLUDE")]
-    pub no_default_exclude: bool,
-
-    /// What to do about weights that are not what their names say
-    #[command(flatten)]
-    pub format: FormatArgs,
 }
 
 /// What to do about weights that are not what their names say.
@@ -277,14 +269,16 @@ pub enum S3Addressing {
     Virtual,
 }
 
-impl SourceArgs {
+impl AccessArgs {
     /// The certificate authorities to trust beside those of the system.
     pub(crate) fn trust(&self) -> Result<Trust, SourceError> {
         self.ca_certificate
             .as_deref()
             .map_or_else(|| Ok(Trust::default()), Trust::from_file)
     }
+}
 
+impl SourceArgs {
     /// The exclude list in force; `None` means the default one.
     pub(crate) fn exclude(&self) -> Option<&[Pattern]> {
         (self.no_default_exclude || !self.exclude.is_empty()).then_some(self.exclude.as_slice())
@@ -339,13 +333,6 @@ fn manifest_digest(text: &str) -> Result<String, String> {
     Err("expected sha256: and 64 hex digits, as plan prints them".to_owned())
 }
 
-fn bytes_per_second(text: &str) -> Result<u64, String> {
-    quantity::parse_text(text)
-        .and_then(|bytes| u64::try_from(bytes).ok())
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| "expected more than 0 bytes, such as 50Mi, 100M or 52428800".to_owned())
-}
-
 fn after_long_help() -> String {
     let mut text = String::from(
         "Examples:\n  \
@@ -355,7 +342,9 @@ fn after_long_help() -> String {
          modelcache-fetcher fetch https://host/folder/SHA256SUMS ./models\n  \
          modelcache-fetcher fetch org/name ./cache --layout hugging-face-cache\n  \
          modelcache-fetcher fetch ollama://llama3.2:1b ./ollama\n  \
-         modelcache-fetcher verify /models\n\n\
+         modelcache-fetcher fetch org/name ./models --mirror https://hf-mirror.com\n  \
+         modelcache-fetcher verify ./models\n  \
+         modelcache-fetcher repair ./models\n\n\
          Exit codes:\n    0  success\n",
     );
     let by_fetcher = |class: &&FailureClass| !matches!(class, FailureClass::Killed | FailureClass::OutOfMemory);
@@ -440,19 +429,6 @@ mod tests {
             panic!()
         };
         assert_eq!(source.exclude().map(<[Pattern]>::len), excludes);
-    }
-
-    #[rstest]
-    #[case("52428800", Some(52_428_800))]
-    #[case("50Mi", Some(50 << 20))]
-    #[case("100M", Some(100_000_000))]
-    #[case("1.5Gi", Some(3 << 29))]
-    #[case("0", None)]
-    #[case("-1", None)]
-    #[case("50MB", None)]
-    #[case("", None)]
-    fn a_bound_on_the_bandwidth(#[case] text: &str, #[case] expected: Option<u64>) {
-        assert_eq!(bytes_per_second(text).ok(), expected);
     }
 
     #[rstest]

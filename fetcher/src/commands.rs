@@ -6,6 +6,8 @@ mod layout;
 mod mirrors;
 mod open;
 mod plan;
+mod recorded;
+mod repair;
 mod verify;
 
 use std::io::{self, Write};
@@ -94,7 +96,8 @@ async fn watched(run: &Run, command: &Command, output: &Output) -> Result<Report
     }
     let show = async {
         match command {
-            Command::Verify { .. } => {
+            // Every byte is hashed, and few are fetched.
+            Command::Verify { .. } | Command::Repair(_) => {
                 let done: Counter = |counters| counters.bytes_verified;
                 meter.run(done, run.display.show("verifying", done)).await;
             }
@@ -110,10 +113,10 @@ async fn watched(run: &Run, command: &Command, output: &Output) -> Result<Report
             Command::Fetch(args) => fetch::fetch(run, args).await,
             Command::Verify {
                 folder,
-                revision_dir,
-                all,
+                revisions,
                 format,
-            } => verify::verify(run, folder, revision_dir.as_deref(), *all, format.format_check).await,
+            } => verify::verify(run, folder, revisions, format.format_check).await,
+            Command::Repair(args) => repair::repair(run, args).await,
         }
     };
     tokio::select! {
@@ -135,7 +138,7 @@ struct Selected {
 }
 
 async fn list(run: &Run, args: &SourceArgs) -> Result<Selected, FetchError> {
-    let Opened { source, origin } = open(args, &run.progress)?;
+    let Opened { source, origin } = open(&args.source, &args.access, &run.progress)?;
     let listing = tokio::select! {
         listing = source.list() => listing?,
         () = run.stop.cancelled() => return Err(FetchError::Interrupted),

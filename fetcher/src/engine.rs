@@ -25,6 +25,7 @@ mod piece_length;
 mod request;
 mod reuse;
 mod room;
+mod salvage;
 mod schedule;
 mod steering;
 

@@ -117,7 +117,7 @@ pub enum FetchError {
     },
     /// Published files are not what was proven when they were published.
     #[error(
-        "{damaged} of {files} published files are damaged, the first is {first}; fetch the model again to repair it"
+        "{damaged} of {files} published files are damaged, the first is {first}; mend them with `repair`, which fetches only what is damaged, or fetch the model again"
     )]
     Damaged {
         /// Number of damaged files.

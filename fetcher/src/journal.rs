@@ -33,7 +33,8 @@ impl Key {
         .into_bytes()
     }
 
-    fn blocks(self) -> u64 {
+    /// How many blocks there are.
+    pub(crate) fn blocks(self) -> u64 {
         self.size.div_ceil(self.block_bytes)
     }
 }

@@ -2,6 +2,7 @@
 
 mod address;
 mod api;
+mod by_content;
 mod check;
 mod expiry;
 pub mod hugging_face;
@@ -23,6 +24,7 @@ use crate::path::FilePath;
 
 pub use self::address::{InvalidSource, SourceAddress};
 pub use self::api::API_RETRY;
+pub(crate) use self::by_content::ByContent;
 pub use self::check::check_listing;
 pub use self::location::{HttpLocation, LocalFile, Location, Stamp};
 pub use self::mirror::{InvalidMirror, MirrorAddress};

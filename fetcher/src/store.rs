@@ -7,6 +7,8 @@
 //!                                 unpacked what was in it
 //! .modelcache/staging/<id>/...    proven files of a revision that is not complete yet
 //! .modelcache/manifests/<id>.json path, size, digest and source of every file of a revision
+//! .modelcache/sources/<id>.json   where a revision can be asked for again
+//! .modelcache/blocks/<digest>     a checksum of each block of a published content, to find damage by
 //! revisions/<id>/...              the proven, complete revision, in its layout: files 0444, folders 0755
 //! current -> revisions/<id>       the revision published last
 //! ```
@@ -16,11 +18,13 @@
 //! moved there, manifest first.
 
 mod abilities;
+mod blocks;
 mod disk;
 mod layout;
 mod lock;
 mod manifest;
 mod publish;
+mod record;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +39,7 @@ pub use self::layout::{HubCache, InvalidReference, Layout, Link, Note};
 use self::lock::Lock;
 pub(crate) use self::manifest::{Holding, holding};
 pub use self::manifest::{StoredArchive, StoredFile, StoredManifest, current, published};
+pub use self::record::{SourceRecord, recorded_source};
 use crate::archive::{Contents, Unpacked};
 use crate::boot::Boot;
 use crate::digest::ContentDigest;
@@ -159,6 +164,12 @@ impl Store {
         publish::publish(self, manifest)
     }
 
+    /// Puts a published revision in its place again, of which [`crate::engine::fetch`] has staged what was damaged.
+    /// `current` goes on naming what it names.
+    pub fn restore(&self, manifest: &StoredManifest) -> Result<(), StorageError> {
+        publish::put_in_place(self, manifest)
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -173,7 +184,7 @@ impl Store {
 
     /// Where the bytes of some content gather.
     pub(crate) fn partial(&self, digest: &ContentDigest) -> PathBuf {
-        self.partials().join(digest.to_string().replace(':', "-"))
+        self.partials().join(content_name(digest))
     }
 
     /// The journal of these bytes.
@@ -272,6 +283,11 @@ struct UnpackedNote {
     /// The revision that it is staged for.
     id: String,
     unpacked: Unpacked,
+}
+
+/// The file name of some content.
+fn content_name(digest: &ContentDigest) -> String {
+    digest.to_string().replace(':', "-")
 }
 
 /// Name of a revision's folder, by what it is the digest of.

@@ -1,6 +1,6 @@
 //! `fetch`: lists, fetches, proves and publishes.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use modelcache_crds::names::CURRENT;
 use modelcache_crds::report::{Published, Report};
@@ -8,11 +8,12 @@ use modelcache_crds::report::{Published, Report};
 use super::formats::check_fetched;
 use super::layout::layout;
 use super::mirrors::{Origins, origins};
+use super::recorded::record;
 use super::{Run, list, signed};
 use crate::archive::Archives;
 use crate::args::FetchArgs;
 use crate::bar::{bytes, elapsed};
-use crate::engine::{self, RangeClient, Settings};
+use crate::engine::{self, RangeClient};
 use crate::error::FetchError;
 use crate::http;
 use crate::progress::OriginSnapshot;
@@ -35,15 +36,8 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
         });
     }
     run.progress.set_total(selected.files.len() as u64, selected.bytes);
-    let Origins { asked, left_out } = origins(run, args, &selected).await?;
+    let Origins { asked, left_out } = origins(run, &args.transfer.origins.mirror, &args.source, &selected).await?;
     let store = Store::open(&args.folder)?.with_layout(layout);
-    let settings = Settings {
-        connections: args.connections.into(),
-        parallel_files: args.parallel_files.into(),
-        stall_timeout: Duration::from_secs(args.stall_timeout.into()),
-        max_bytes_per_second: args.max_bytes_per_second,
-        ..Settings::default()
-    };
     let is_archive = |file: &RemoteFile| selected.source.is_archive(file);
     let archives = Archives::survey(&store, &selected.revision, &selected.files, is_archive, &run.stop).await?;
     let reused = archives.reused_bytes();
@@ -52,9 +46,9 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
         archives.arrangement(),
         archives.beside(),
         asked,
-        RangeClient::new(http::range_client(&args.source.trust()?)?),
+        RangeClient::new(http::range_client(&args.source.access.trust()?)?),
         &store,
-        &settings,
+        &args.transfer.settings(),
         &run.progress,
         run.stop.clone(),
     )
@@ -69,6 +63,7 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
         &selected.left_out,
     )
     .await?;
+    store.record_source(&manifest.id, &record(&args.source, &selected.revision))?;
     let published = store.publish_manifest(&manifest)?;
     let took = start.elapsed();
     tracing::info!(path = published.as_str(), elapsed = ?took, "published");

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::open::{Opened, open, open_hub};
 use super::{Run, Selected};
-use crate::args::{FetchArgs, SourceArgs};
+use crate::args::{AccessArgs, SourceArgs};
 use crate::engine::Origin;
 use crate::error::{FetchError, SourceError};
 use crate::http;
@@ -32,7 +32,12 @@ pub(super) struct Origins {
 }
 
 /// All origins of the selected files.
-pub(super) async fn origins(run: &Run, args: &FetchArgs, selected: &Selected) -> Result<Origins, FetchError> {
+pub(super) async fn origins(
+    run: &Run,
+    mirrors: &[MirrorAddress],
+    source: &SourceArgs,
+    selected: &Selected,
+) -> Result<Origins, FetchError> {
     let mut left_out = Vec::new();
     let mut origins = vec![Origin {
         name: selected.origin.clone(),
@@ -41,8 +46,8 @@ pub(super) async fn origins(run: &Run, args: &FetchArgs, selected: &Selected) ->
         files: selected.files.clone(),
     }];
     let mut listings = JoinSet::new();
-    for (place, mirror) in args.mirror.iter().enumerate() {
-        let opened = open_mirror(args, mirror, &selected.revision);
+    for (place, mirror) in mirrors.iter().enumerate() {
+        let opened = open_mirror(&source.access, Some(&source.source), mirror, &selected.revision);
         let name = mirror.to_string();
         listings.spawn(async move { (place, name, list(opened).await) });
     }
@@ -106,36 +111,41 @@ fn without(name: String, error: String) -> OriginReport {
     }
 }
 
-fn open_mirror(args: &FetchArgs, mirror: &MirrorAddress, revision: &str) -> Result<Opened, SourceError> {
-    match (mirror, &args.source.source) {
-        (MirrorAddress::Source(source), _) => {
-            let args = as_mirror(&args.source, source);
-            // Only what is fetched is told of.
-            open(&args, &Progress::default())
-        }
+/// A further place of what a source holds.
+pub(super) fn open_mirror(
+    access: &AccessArgs,
+    source: Option<&SourceAddress>,
+    mirror: &MirrorAddress,
+    revision: &str,
+) -> Result<Opened, SourceError> {
+    match (mirror, source) {
+        // Only what is fetched is told of.
+        (MirrorAddress::Source(mirror), _) => open(mirror, &as_mirror(access, source, mirror), &Progress::default()),
         // The token was given for the source's host, and is told to nobody else.
-        (MirrorAddress::Hub(endpoint), SourceAddress::HuggingFace(address)) => {
+        (MirrorAddress::Hub(endpoint), Some(SourceAddress::HuggingFace(address))) => {
             let address = format!("{}@{revision}", address.repo);
             let address: ModelAddress = address
                 .parse()
                 .map_err(|error| SourceError::new(FailureClass::SourceError, format!("{address}: {error}")))?;
-            open_hub(endpoint, address, None, http::api_client(&args.source.trust()?)?)
+            open_hub(endpoint, address, None, http::api_client(&access.trust()?)?)
         }
         (MirrorAddress::Hub(endpoint), source) => Err(SourceError::new(
             FailureClass::Usage,
-            format!("{endpoint} can mirror a model of the hub only, not {source}; name a list of digests there"),
+            format!(
+                "{endpoint} can mirror a model of the hub only, not {}; name a list of digests there",
+                source.map_or_else(|| "an unknown one".to_owned(), ToString::to_string)
+            ),
         )),
     }
 }
 
-/// A source in place of another. The token's file was given for the kind of place that the source is, and is told to
-/// no other kind.
-fn as_mirror(args: &SourceArgs, source: &SourceAddress) -> SourceArgs {
-    let is_of_one_kind = discriminant(source) == discriminant(&args.source);
-    SourceArgs {
-        source: source.clone(),
-        token_file: args.token_file.clone().filter(|_| is_of_one_kind),
-        ..args.clone()
+/// How to get at a place beside the source. The token's file was given for the kind of place that the source is, and is
+/// told to no other kind.
+fn as_mirror(access: &AccessArgs, source: Option<&SourceAddress>, mirror: &SourceAddress) -> AccessArgs {
+    let is_of_one_kind = source.is_some_and(|source| discriminant(source) == discriminant(mirror));
+    AccessArgs {
+        token_file: access.token_file.clone().filter(|_| is_of_one_kind),
+        ..access.clone()
     }
 }
 
@@ -163,10 +173,10 @@ mod tests {
     #[case::another_hub("modelscope://org/name", false)]
     fn a_tokens_file_is_for_the_kind_of_place_it_was_given_for(#[case] mirror: &str, #[case] is_told: bool) {
         let line = ["modelcache-fetcher", "plan", "hf://org/name", "--token-file", "/token"];
-        let Command::Plan { source: args, .. } = Args::parse_from(line).command else {
+        let Command::Plan { source: args } = Args::parse_from(line).command else {
             panic!("another command")
         };
-        let told = as_mirror(&args, &mirror.parse().unwrap());
+        let told = as_mirror(&args.access, Some(&args.source), &mirror.parse().unwrap());
         assert_eq!(told.token_file.is_some(), is_told);
     }
 }

@@ -6,13 +6,13 @@ use modelcache_crds::report::FailureClass;
 use reqwest::Client;
 use secrecy::SecretString;
 
-use crate::args::{S3Addressing, S3Args, SourceArgs};
+use crate::args::{AccessArgs, S3Addressing, S3Args};
 use crate::error::SourceError;
 use crate::http;
 use crate::progress::Progress;
 use crate::source::hugging_face::{Endpoint, HuggingFace, ModelAddress, find_modelscope_token, find_token};
 use crate::source::local::Local;
-use crate::source::model_scope::ModelScope;
+use crate::source::model_scope::{ModelScope, ModelScopeAddress};
 use crate::source::oci::Oci;
 use crate::source::ollama::Ollama;
 use crate::source::plain_http::PlainHttp;
@@ -27,22 +27,17 @@ pub(super) struct Opened {
 }
 
 /// The source that an address means; one that has to read its files to list them moves `progress` meanwhile.
-pub(super) fn open(args: &SourceArgs, progress: &Progress) -> Result<Opened, SourceError> {
+pub(super) fn open(source: &SourceAddress, args: &AccessArgs, progress: &Progress) -> Result<Opened, SourceError> {
     let variable = |name: &str| std::env::var(name).ok();
     let client = http::api_client(&args.trust()?)?;
-    match &args.source {
+    match source {
         SourceAddress::HuggingFace(address) => {
             let token = find_token(args.token_file.as_deref(), &args.endpoint, &variable)?;
             open_hub(&args.endpoint, address.clone(), token.as_ref(), client)
         }
         SourceAddress::ModelScope(address) => {
-            let endpoint = &args.modelscope_endpoint;
             let token = find_modelscope_token(args.token_file.as_deref(), &variable)?;
-            let source = ModelScope::new(endpoint.clone(), address.clone(), token.as_ref(), client, API_RETRY)?;
-            Ok(Opened {
-                origin: format!("{endpoint}/models/{}", address.repo),
-                source: Arc::new(source),
-            })
+            open_model_scope(&args.modelscope_endpoint, address.clone(), token.as_ref(), client)
         }
         SourceAddress::Oci(address) => {
             let credentials = RegistryCredentials::find(&variable)?;
@@ -108,6 +103,21 @@ pub(super) fn open_hub(
 ) -> Result<Opened, SourceError> {
     let origin = format!("{endpoint}/{}", address.repo);
     let source = HuggingFace::new(endpoint.clone(), address, token, client, API_RETRY)?;
+    Ok(Opened {
+        source: Arc::new(source),
+        origin,
+    })
+}
+
+/// A model of ModelScope, or of a server that speaks its protocol, with the token that was given for it.
+pub(super) fn open_model_scope(
+    endpoint: &Endpoint,
+    address: ModelScopeAddress,
+    token: Option<&SecretString>,
+    client: Client,
+) -> Result<Opened, SourceError> {
+    let origin = format!("{endpoint}/models/{}", address.repo);
+    let source = ModelScope::new(endpoint.clone(), address, token, client, API_RETRY)?;
     Ok(Opened {
         source: Arc::new(source),
         origin,

@@ -9,7 +9,7 @@ use modelcache_crds::report::{Published, Report};
 
 use super::formats::check_published;
 use super::{Run, signed};
-use crate::args::FormatCheck;
+use crate::args::{FormatCheck, RevisionArgs};
 use crate::bar::bytes;
 use crate::error::FetchError;
 use crate::store::{self, StoredManifest};
@@ -18,15 +18,14 @@ use crate::verify::{Damage, DamageKind};
 pub(super) async fn verify(
     run: &Run,
     root: &Path,
-    id: Option<&str>,
-    all: bool,
+    revisions: &RevisionArgs,
     how: FormatCheck,
 ) -> Result<Report, FetchError> {
     let start = Instant::now();
     let (mut damages, mut invalid) = (Vec::new(), None);
     let mut files = 0;
     let mut last = None;
-    for manifest in chosen(root, id, all)? {
+    for manifest in chosen(root, revisions)? {
         let found = crate::verify::verify(root, &manifest, &run.progress, run.stop.clone()).await?;
         if !run.json {
             run.print(&told(&manifest, &found));
@@ -64,7 +63,7 @@ pub(super) async fn verify(
         bytes_fetched: 0,
         bytes_reused: signed(total),
         duration_milliseconds: signed(start.elapsed().as_millis()),
-        path: if id.is_none() && !all {
+        path: if revisions.is_current() {
             CURRENT.to_owned()
         } else {
             manifest.folder().display().to_string()
@@ -79,11 +78,13 @@ pub(super) async fn verify(
     Ok(report)
 }
 
-/// The manifests of the revisions to verify.
-fn chosen(root: &Path, id: Option<&str>, all: bool) -> Result<Vec<StoredManifest>, FetchError> {
-    let manifests = match id {
-        None if !all => store::current(root)?.into_iter().collect(),
-        _ => store::published(root)?,
+/// The manifests of the revisions that are meant.
+pub(super) fn chosen(root: &Path, revisions: &RevisionArgs) -> Result<Vec<StoredManifest>, FetchError> {
+    let id = revisions.revision_dir.as_deref();
+    let manifests = if revisions.is_current() {
+        store::current(root)?.into_iter().collect()
+    } else {
+        store::published(root)?
     };
     let chosen: Vec<_> = manifests
         .into_iter()

@@ -12,6 +12,7 @@ use super::content::Content;
 use super::locations::Locations;
 use super::partial::Partial;
 use super::reuse::Found;
+use super::salvage;
 use super::schedule::{FileNumber, OriginNumber};
 use super::{Run, lock};
 use crate::error::FetchError;
@@ -51,7 +52,9 @@ fn obtain(run: &Run, content: &Content) -> Result<(), FetchError> {
         }
         Found::Nowhere => {
             let first = run.store.staged(&run.arrangement.id, &content.place);
-            fetch(run, content)?.stage(&first)?;
+            let fetched = fetch(run, content)?;
+            salvage::keep_checksums(run, &fetched);
+            fetched.stage(&first)?;
             run.reuse.stage(&run.store, content, &first)?;
             run.any_staged.store(true, Ordering::Release);
         }
@@ -70,6 +73,10 @@ fn fetch(run: &Run, content: &Content) -> Result<Partial, FetchError> {
     let mut refetches = 0;
     loop {
         let mut partial = Partial::open(&run.store, remote, run.settings.block_bytes, &run.halt)?;
+        // Once: should what is taken over not be right after all, everything is fetched.
+        if refetches == 0 {
+            salvage::salvage(run, content, &mut partial)?;
+        }
         run.progress.reused(partial.written_bytes());
         run.progress.verified(partial.hashed_bytes());
         complete(run, content, &mut partial, run.origins.offering(content))?;

@@ -1,5 +1,7 @@
 //! A file under way, as its lane sees it: its bytes, its journal, and how far its hash has come.
 
+mod take_over;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
@@ -37,6 +39,8 @@ pub(super) struct Partial {
     durable: Option<Durable>,
     /// Blocks that are on disk, though perhaps not yet durable.
     written: Vec<bool>,
+    /// The CRC-32C of each of them.
+    checksums: Vec<u32>,
     hasher: Hasher,
     hashed: u64,
     /// What this run has fetched.
@@ -102,6 +106,7 @@ impl Partial {
             label,
             disk,
             written: vec![false; blocks],
+            checksums: vec![0; blocks],
             hasher: Hasher::new(&remote.digest, remote.size),
             hashed: 0,
             brought: Brought::new(),
@@ -131,14 +136,14 @@ impl Partial {
         let mut is_sound = true;
         for (block, checksum) in &recovered.blocks {
             if *block < trusted {
-                self.mark(*block);
+                self.mark(*block, *checksum);
                 continue;
             }
             if stop.is_cancelled() {
                 return Err(FetchError::Interrupted);
             }
             match self.load(*block) {
-                Ok(length) if crc32c::crc32c(self.memory.first(length)) == *checksum => self.mark(*block),
+                Ok(length) if crc32c::crc32c(self.memory.first(length)) == *checksum => self.mark(*block, *checksum),
                 Ok(_) => {
                     is_sound = false;
                     tracing::warn!(
@@ -169,12 +174,10 @@ impl Partial {
         Ok(if is_sound { now.clone() } else { Boot::UNKNOWN })
     }
 
-    fn mark(&mut self, block: u64) {
-        if let Some(written) = usize::try_from(block)
-            .ok()
-            .and_then(|block| self.written.get_mut(block))
-        {
-            *written = true;
+    fn mark(&mut self, block: u64, checksum: u32) {
+        let Ok(place) = usize::try_from(block) else { return };
+        if let (Some(written), Some(kept)) = (self.written.get_mut(place), self.checksums.get_mut(place)) {
+            (*written, *kept) = (true, checksum);
         }
     }
 
@@ -196,6 +199,16 @@ impl Partial {
             .read(self.memory.first(length), block * self.key.block_bytes)
             .map_err(StorageError::at("read", Path::new(&self.label)))?;
         Ok(length)
+    }
+
+    /// What the checksums of its blocks belong to.
+    pub(super) fn key(&self) -> Key {
+        self.key
+    }
+
+    /// The CRC-32C of every block; each is right once everything is written.
+    pub(super) fn checksums(&self) -> &[u32] {
+        &self.checksums
     }
 
     pub(super) fn disk(&self) -> Arc<Disk> {
@@ -246,7 +259,7 @@ impl Partial {
 
     /// Takes note of a block that a connection has written.
     pub(super) fn received(&mut self, written: Written) {
-        self.mark(written.block);
+        self.mark(written.block, written.checksum);
         self.brought.insert(written.block, (written.origin, written.checksum));
         if let Some(buffer) = written.kept {
             self.kept.insert(written.block, buffer);

@@ -30,25 +30,41 @@ pub(super) enum Found {
 pub(super) struct Reuse {
     id: String,
     published: HashMap<(ContentDigest, u64), Vec<PathBuf>>,
+    /// The same with files that have another length than they should.
+    places: HashMap<(ContentDigest, u64), Vec<PathBuf>>,
 }
 
 impl Reuse {
     /// Looks at what is published, without reading it.
     pub(super) fn survey(store: &Store, id: &str) -> Result<Self, StorageError> {
         let mut found: HashMap<_, Vec<_>> = HashMap::new();
+        let mut places: HashMap<_, Vec<_>> = HashMap::new();
         for manifest in published(store.root())? {
             let folder = store.root().join(manifest.folder());
             for file in manifest.files {
                 let path = folder.join(file.place().as_str());
-                if size_of_plain_file(&path) == Some(file.size) {
-                    found.entry((file.digest, file.size)).or_default().push(path);
+                let Some(size) = size_of_plain_file(&path) else {
+                    continue;
+                };
+                let key = (file.digest, file.size);
+                if size == file.size {
+                    found.entry(key).or_default().push(path.clone());
                 }
+                places.entry(key).or_default().push(path);
             }
         }
         Ok(Self {
             id: id.to_owned(),
             published: found,
+            places,
         })
+    }
+
+    /// Where a content is published, or what is left of it.
+    pub(super) fn places(&self, content: &Content) -> &[PathBuf] {
+        self.places
+            .get(&(content.remote.digest, content.remote.size))
+            .map_or(&[], Vec::as_slice)
     }
 
     /// Whether a content is on disk by its size, published or staged; what is published may turn out damaged.
@@ -152,7 +168,7 @@ fn proves(path: &Path, content: &Content, progress: &Progress, stop: &Cancellati
     let right = digest == content.remote.digest;
     if !right {
         progress.unverified(content.remote.size);
-        tracing::warn!(path = %path.display(), "a published file is damaged; it is not reused");
+        tracing::warn!(path = %path.display(), "a published file is damaged");
     }
     Ok(right)
 }

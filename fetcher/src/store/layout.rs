@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::revision_id;
+use super::{StoredManifest, revision_id};
 use crate::digest::hex;
 use crate::manifest::manifest_digest;
 use crate::path::{FilePath, InvalidPath};
@@ -20,6 +20,8 @@ pub enum Layout {
     AsListed,
     /// As the hub's own client keeps a model, so that clients find it by its name.
     HuggingFaceCache(HubCache),
+    /// As a revision was published before, whatever layout that was.
+    Kept(Box<StoredManifest>),
 }
 
 /// A model in the cache of the hub's own client:
@@ -114,6 +116,13 @@ impl Layout {
     pub(crate) fn arrange(&self, revision: &str, files: &[RemoteFile]) -> Arrangement {
         let digest = manifest_digest(files);
         match self {
+            Self::Kept(manifest) => Arrangement {
+                id: manifest.id.clone(),
+                digest: manifest.digest.clone(),
+                places: manifest.files.iter().map(|file| file.place().clone()).collect(),
+                links: manifest.links.clone(),
+                notes: manifest.notes.clone(),
+            },
             Self::AsListed => Arrangement {
                 id: revision_id(revision, &digest),
                 digest,

@@ -75,6 +75,16 @@ impl StoredFile {
     pub fn place(&self) -> &FilePath {
         self.place.as_ref().unwrap_or(&self.path)
     }
+
+    /// What a source is asked for to have it again.
+    #[must_use]
+    pub fn remote(&self) -> RemoteFile {
+        RemoteFile {
+            path: self.path.clone(),
+            size: self.size,
+            digest: self.digest,
+        }
+    }
 }
 
 impl StoredManifest {

@@ -11,6 +11,7 @@ use modelcache_crds::names::CURRENT;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use super::blocks::forget_unpublished;
 use super::disk::{
     create_folders, leads, make_read_only, make_searchable, remove_tree, says, set_link, set_note, size_of_plain_file,
     sync_folder, write_whole,
@@ -20,6 +21,15 @@ use super::{PublishedPath, REVISIONS, Store, StoredFile, StoredManifest};
 use crate::error::StorageError;
 
 pub(super) fn publish(store: &Store, manifest: &StoredManifest) -> Result<PublishedPath, StorageError> {
+    put_in_place(store, manifest)?;
+    point_current(store, &manifest.id)?;
+    clean(store);
+    Ok(PublishedPath(format!("{REVISIONS}/{}", manifest.id)))
+}
+
+/// Has a complete revision under its final name, and nothing else: `current` goes on naming what it names, and what
+/// another fetch has under way stays.
+pub(super) fn put_in_place(store: &Store, manifest: &StoredManifest) -> Result<(), StorageError> {
     let staging = store.staging(&manifest.id);
     let revision = store.revision(&manifest.id);
     if staging.exists() {
@@ -36,9 +46,7 @@ pub(super) fn publish(store: &Store, manifest: &StoredManifest) -> Result<Publis
         // It may have been moved there by a run that was killed before the name was durable.
         sync_folder(&store.root().join(REVISIONS))?;
     }
-    point_current(store, &manifest.id)?;
-    clean(store);
-    Ok(PublishedPath(format!("{REVISIONS}/{}", manifest.id)))
+    Ok(())
 }
 
 /// Refuses a folder in which a file is missing or has another size.
@@ -168,5 +176,8 @@ fn clean(store: &Store) {
         if let Err(error) = remove_tree(&folder).and_then(|()| create_folders(&folder)) {
             tracing::warn!(error = %error, "cannot remove what earlier fetches left; it takes up room");
         }
+    }
+    if let Err(error) = forget_unpublished(store.root()) {
+        tracing::warn!(error = %error, "cannot remove the checksums of what is not published any more");
     }
 }

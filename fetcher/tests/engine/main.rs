@@ -13,5 +13,6 @@ mod integrity;
 mod layouts;
 mod origins;
 mod refusals;
+mod repair;
 mod resume;
 mod reuse;

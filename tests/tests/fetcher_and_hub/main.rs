@@ -12,5 +12,6 @@ mod faulty_disk;
 mod hub_faults;
 mod memory;
 mod power_cut;
+mod repair;
 mod stops;
 mod trial;

@@ -1,0 +1,87 @@
+//! Whom to ask besides the source, and how fast.
+
+use std::time::Duration;
+
+use clap::Args as Group;
+use modelcache_crds::quantity;
+
+use crate::engine::Settings;
+use crate::source::MirrorAddress;
+
+/// From where files come besides their source, and how fast.
+#[derive(Group, Debug)]
+pub struct TransferArgs {
+    /// Whom to ask
+    #[command(flatten)]
+    pub origins: OriginArgs,
+
+    /// Files fetched at the same time
+    #[arg(long, env = "MODELCACHE_PARALLEL_FILES", value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=32))]
+    pub parallel_files: u16,
+
+    /// Seconds without a byte after which a connection is given up and the rest of its range asked for anew
+    #[arg(long, env = "MODELCACHE_STALL_TIMEOUT", value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub stall_timeout: u16,
+
+    /// Bytes received per second at most, over all connections: a number, or a quantity such as 50Mi or 100M
+    ///
+    /// Left out, as many as come.
+    #[arg(long, env = "MODELCACHE_MAX_BYTES_PER_SECOND", value_name = "BYTES", value_parser = bytes_per_second)]
+    pub max_bytes_per_second: Option<u64>,
+}
+
+/// Who is asked, and how.
+#[derive(Group, Debug)]
+pub struct OriginArgs {
+    /// A further place that holds the same files; may be given several times (in the variable: one a line)
+    ///
+    /// The base URL of a server that speaks the hub's protocol, or any SOURCE. Files are fetched from all places at
+    /// once whose listing has the digest and size that SOURCE lists. A place that is slow or fails is asked less or no
+    /// more; one that sends wrong bytes is found, named and done without. The hub's token is not sent to mirrors.
+    #[arg(long, env = "MODELCACHE_MIRROR", value_name = "URL", value_delimiter = '\n')]
+    pub mirror: Vec<MirrorAddress>,
+
+    /// Requests at the same time, over all files
+    #[arg(long, env = "MODELCACHE_CONNECTIONS", value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub connections: u16,
+}
+
+impl TransferArgs {
+    /// The engine's settings.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            connections: self.origins.connections.into(),
+            parallel_files: self.parallel_files.into(),
+            stall_timeout: Duration::from_secs(self.stall_timeout.into()),
+            max_bytes_per_second: self.max_bytes_per_second,
+            ..Settings::default()
+        }
+    }
+}
+
+fn bytes_per_second(text: &str) -> Result<u64, String> {
+    quantity::parse_text(text)
+        .and_then(|bytes| u64::try_from(bytes).ok())
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| "expected more than 0 bytes, such as 50Mi, 100M or 52428800".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("52428800", Some(52_428_800))]
+    #[case("50Mi", Some(50 << 20))]
+    #[case("100M", Some(100_000_000))]
+    #[case("1.5Gi", Some(3 << 29))]
+    #[case("0", None)]
+    #[case("-1", None)]
+    #[case("50MB", None)]
+    #[case("", None)]
+    fn a_bound_on_the_bandwidth(#[case] text: &str, #[case] expected: Option<u64>) {
+        assert_eq!(bytes_per_second(text).ok(), expected);
+    }
+}
