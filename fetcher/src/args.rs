@@ -6,6 +6,7 @@
     reason = "the doc comments are the help text, for a terminal"
 )]
 
+mod plan;
 mod repair;
 mod transfer;
 
@@ -23,6 +24,7 @@ use crate::pattern::Pattern;
 use crate::source::SourceAddress;
 use crate::source::hugging_face::Endpoint;
 
+pub use self::plan::PlanArgs;
 pub use self::repair::{RepairArgs, RevisionArgs};
 pub use self::transfer::{OriginArgs, TransferArgs};
 
@@ -49,11 +51,10 @@ pub struct Args {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// List what fetch would fetch: files, sizes, digests
-    Plan {
-        /// What to list
-        #[command(flatten)]
-        source: SourceArgs,
-    },
+    ///
+    /// With --dir also what of it is there already, and whether there is room for the rest. At a terminal the time it
+    /// will take is told from a probe of 3 seconds or 32 MiB.
+    Plan(PlanArgs),
     /// Fetch a model into a folder, prove and publish it
     ///
     /// The files are in DIR/current, a link to DIR/revisions/<ID>. Run again after an interruption, it goes on where
@@ -425,7 +426,7 @@ mod tests {
     #[case(&["plan", "a/b", "--exclude", "*.bin", "--exclude", "*.h5"], Some(2))]
     fn exclude_lists(#[case] args: &[&str], #[case] excludes: Option<usize>) {
         let args = Args::parse_from(["modelcache-fetcher"].iter().chain(args));
-        let Command::Plan { source } = args.command else {
+        let Command::Plan(PlanArgs { source, .. }) = args.command else {
             panic!()
         };
         assert_eq!(source.exclude().map(<[Pattern]>::len), excludes);

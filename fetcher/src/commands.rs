@@ -101,7 +101,7 @@ async fn watched(run: &Run, command: &Command, output: &Output) -> Result<Report
                 let done: Counter = |counters| counters.bytes_verified;
                 meter.run(done, run.display.show("verifying", done)).await;
             }
-            Command::Plan { .. } | Command::Fetch(_) => {
+            Command::Plan(_) | Command::Fetch(_) => {
                 let show = run.display.show("fetching", Snapshot::bytes_fetched);
                 meter.run(|counters| counters.bytes_received, show).await;
             }
@@ -109,7 +109,7 @@ async fn watched(run: &Run, command: &Command, output: &Output) -> Result<Report
     };
     let work = async {
         match command {
-            Command::Plan { source } => plan::plan(run, source).await,
+            Command::Plan(args) => plan::plan(run, args).await,
             Command::Fetch(args) => fetch::fetch(run, args).await,
             Command::Verify {
                 folder,

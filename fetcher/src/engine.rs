@@ -48,6 +48,7 @@ use self::origins::Origins;
 use self::pauses::Pauses;
 use self::piece_length::PieceLength;
 use self::reuse::Reuse;
+pub(crate) use self::room::free as free_room;
 use self::schedule::Limits;
 use crate::error::{FetchError, SourceError};
 use crate::progress::{OriginSnapshot, Progress};

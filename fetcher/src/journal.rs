@@ -150,6 +150,13 @@ fn replay(bytes: &[u8], key: Key) -> Option<(Recovered, usize)> {
     Some((recovered, sound))
 }
 
+/// The blocks that a journal says are durable, without opening it for writing.
+pub(crate) fn peek(path: &Path, key: Key) -> io::Result<Vec<u64>> {
+    let replayed = replay(&std::fs::read(path)?, key);
+    let blocks = replayed.map(|(recovered, _)| recovered.blocks.into_keys().collect());
+    Ok(blocks.unwrap_or_default())
+}
+
 /// An open journal.
 #[derive(Debug)]
 pub(crate) struct Journal {

@@ -11,6 +11,7 @@ pub mod commands;
 pub mod digest;
 pub mod engine;
 pub mod error;
+mod estimate;
 mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

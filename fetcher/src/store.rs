@@ -23,6 +23,7 @@ mod disk;
 mod layout;
 mod lock;
 mod manifest;
+mod present;
 mod publish;
 mod record;
 
@@ -39,6 +40,7 @@ pub use self::layout::{HubCache, InvalidReference, Layout, Link, Note};
 use self::lock::Lock;
 pub(crate) use self::manifest::{Holding, holding};
 pub use self::manifest::{StoredArchive, StoredFile, StoredManifest, current, published};
+pub(crate) use self::present::{Present, present};
 pub use self::record::{SourceRecord, recorded_source};
 use crate::archive::{Contents, Unpacked};
 use crate::boot::Boot;

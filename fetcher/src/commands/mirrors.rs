@@ -166,14 +166,14 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::args::{Args, Command};
+    use crate::args::{Args, Command, PlanArgs};
 
     #[rstest]
     #[case::twin("hf://org/twin", true)]
     #[case::another_hub("modelscope://org/name", false)]
     fn a_tokens_file_is_for_the_kind_of_place_it_was_given_for(#[case] mirror: &str, #[case] is_told: bool) {
         let line = ["modelcache-fetcher", "plan", "hf://org/name", "--token-file", "/token"];
-        let Command::Plan { source: args } = Args::parse_from(line).command else {
+        let Command::Plan(PlanArgs { source: args, .. }) = Args::parse_from(line).command else {
             panic!("another command")
         };
         let told = as_mirror(&args.access, Some(&args.source), &mirror.parse().unwrap());

@@ -1,26 +1,45 @@
-//! `plan`: what a fetch would fetch.
+//! `plan`: what a fetch would fetch, what of it is on disk already, and how long the rest will take.
 
-use std::fmt::Write;
+mod probe;
+mod table;
 
-use modelcache_crds::report::{Planned, Report};
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::time::Duration;
+
+use modelcache_crds::report::{OriginReport, Planned, Report};
 use serde::Serialize;
 
+use self::probe::{Probed, probe};
+use super::mirrors::{Origins, origins};
 use super::{Run, Selected, list, signed};
 use crate::archive;
-use crate::args::SourceArgs;
-use crate::bar::bytes;
-use crate::error::FetchError;
+use crate::args::PlanArgs;
+use crate::bar::Display;
+use crate::engine::{Settings, free_room};
+use crate::error::{FetchError, StorageError};
+use crate::estimate;
 use crate::pattern::Reason;
 use crate::source::RemoteFile;
+use crate::store::{Present, present};
 
-pub(super) async fn plan(run: &Run, args: &SourceArgs) -> Result<Report, FetchError> {
-    let selected = list(run, args).await?;
+pub(super) async fn plan(run: &Run, args: &PlanArgs) -> Result<Report, FetchError> {
+    let selected = list(run, &args.source).await?;
     may_read(run, &selected).await?;
-    if run.json {
-        run.print_json(&FullList::new(&selected));
+    let disk = args.dir.as_deref().map(|dir| on_disk(dir, &selected)).transpose()?;
+    let is_watched = io::stdout().is_terminal() && !run.json && !matches!(run.display, Display::Quiet);
+    let speed = if args.is_to_probe(is_watched) {
+        Some(measure(run, args, &selected).await?)
     } else {
-        run.print(&table(&selected));
+        None
+    };
+    let plan = Plan { selected, disk, speed };
+    if run.json {
+        run.print_json(&FullList::new(&plan));
+    } else {
+        run.print(&table::table(&plan));
     }
+    let selected = plan.selected;
     Ok(Report::Planned(Planned {
         unpacking_bytes: unpacking_bytes(&selected),
         digest: selected.digest,
@@ -35,6 +54,67 @@ fn unpacking_bytes(selected: &Selected) -> Option<i64> {
     let archives = selected.files.iter().filter(|file| selected.source.is_archive(file));
     let bytes = archive::unpacking_bytes(archives);
     (bytes > 0).then(|| signed(bytes))
+}
+
+/// Everything that is known.
+struct Plan {
+    selected: Selected,
+    disk: Option<OnDisk>,
+    speed: Option<Speed>,
+}
+
+/// What of it is in a folder.
+struct OnDisk {
+    dir: String,
+    present: Present,
+    free: u64,
+}
+
+/// What a probe found out.
+struct Speed {
+    probed: Vec<Probed>,
+    left_out: Vec<OriginReport>,
+}
+
+impl Plan {
+    fn bytes_to_fetch(&self) -> u64 {
+        self.disk
+            .as_ref()
+            .map_or(self.selected.bytes, |disk| disk.present.missing)
+    }
+
+    /// The time that takes, where anything is known of it.
+    fn duration(&self) -> Option<Duration> {
+        let probed = &self.speed.as_ref()?.probed;
+        let speeds = probed.iter().filter_map(|origin| origin.brought.bytes_per_second());
+        estimate::duration(self.bytes_to_fetch(), speeds)
+    }
+}
+
+fn on_disk(dir: &Path, selected: &Selected) -> Result<OnDisk, StorageError> {
+    // The volume is asked where the folder would be made.
+    let there = dir.ancestors().find(|folder| folder.exists());
+    let there = there.filter(|folder| !folder.as_os_str().is_empty());
+    let there = there.unwrap_or(Path::new("."));
+    Ok(OnDisk {
+        dir: dir.display().to_string(),
+        present: present(
+            dir,
+            &selected.revision,
+            &selected.files,
+            Settings::default().block_bytes,
+        )?,
+        free: free_room(there).map_err(StorageError::at("read the free room of", there))?,
+    })
+}
+
+async fn measure(run: &Run, args: &PlanArgs, selected: &Selected) -> Result<Speed, FetchError> {
+    let Origins { asked, left_out } = origins(run, &args.origins.mirror, &args.source, selected).await?;
+    let trust = args.source.access.trust()?;
+    tokio::select! {
+        probed = probe(asked, args.origins.connections.into(), &trust) => Ok(Speed { probed: probed?, left_out }),
+        () = run.stop.cancelled() => Err(FetchError::Interrupted),
+    }
 }
 
 /// Finds out now what would otherwise end the fetch, when a volume has been made for it already: hubs list the
@@ -61,6 +141,55 @@ struct FullList<'a> {
     bytes: u64,
     files: Vec<ListedFile<'a>>,
     left_out: Vec<ListedFile<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk: Option<ListedDisk<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    origins: Vec<ListedOrigin<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimated_seconds: Option<u64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedDisk<'a> {
+    dir: &'a str,
+    bytes_present: u64,
+    bytes_to_fetch: u64,
+    room_needed: u64,
+    room_free: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedOrigin<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_per_second: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_byte_milliseconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+impl<'a> ListedOrigin<'a> {
+    fn probed(probed: &'a Probed) -> Self {
+        let first = u64::try_from(probed.brought.first.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            name: &probed.name,
+            bytes_per_second: probed.brought.bytes_per_second(),
+            first_byte_milliseconds: (probed.brought.bytes > 0).then_some(first),
+            error: probed.error.as_deref(),
+        }
+    }
+
+    fn left_out(origin: &'a OriginReport) -> Self {
+        Self {
+            name: &origin.name,
+            bytes_per_second: None,
+            first_byte_milliseconds: None,
+            error: origin.last_error.as_deref(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -74,7 +203,8 @@ struct ListedFile<'a> {
 }
 
 impl<'a> FullList<'a> {
-    fn new(selected: &'a Selected) -> Self {
+    fn new(plan: &'a Plan) -> Self {
+        let selected = &plan.selected;
         let listed = |file: &'a RemoteFile, reason| ListedFile {
             path: file.path.as_str(),
             size: file.size,
@@ -91,8 +221,22 @@ impl<'a> FullList<'a> {
                 .iter()
                 .map(|out| listed(&out.file, Some(told(&out.reason))))
                 .collect(),
+            disk: plan.disk.as_ref().map(|disk| ListedDisk {
+                dir: &disk.dir,
+                bytes_present: disk.present.bytes,
+                bytes_to_fetch: disk.present.missing,
+                room_needed: disk.present.room,
+                room_free: disk.free,
+            }),
+            origins: plan.speed.iter().flat_map(origins_of).collect(),
+            estimated_seconds: plan.duration().map(|time| time.as_secs()),
         }
     }
+}
+
+fn origins_of(speed: &Speed) -> impl Iterator<Item = ListedOrigin<'_>> {
+    let probed = speed.probed.iter().map(ListedOrigin::probed);
+    probed.chain(speed.left_out.iter().map(ListedOrigin::left_out))
 }
 
 fn told(reason: &Reason) -> String {
@@ -101,35 +245,4 @@ fn told(reason: &Reason) -> String {
         Reason::Excluded(pattern) => format!("excluded by {pattern}"),
         Reason::Default(why) => format!("left out by default: {why}"),
     }
-}
-
-/// The same for people: sizes lined up, digests cut to what identifies.
-fn table(selected: &Selected) -> String {
-    let mut text = String::new();
-    // Writing to a string does not fail.
-    let _ = writeln!(text, "source    {}", selected.origin);
-    let _ = writeln!(text, "revision  {}", selected.revision);
-    let _ = writeln!(text, "digest    {}\n", selected.digest);
-    let _ = writeln!(text, "{:>9}  {:<21}  FILE", "SIZE", "DIGEST");
-    for file in &selected.files {
-        let digest: String = file.digest.to_string().chars().take(21).collect();
-        let _ = writeln!(text, "{:>9}  {digest:<21}  {}", bytes(file.size), file.path);
-    }
-    for out in &selected.left_out {
-        let _ = writeln!(
-            text,
-            "{:>9}  {:<21}  {} ({})",
-            "-",
-            "",
-            out.file.path,
-            told(&out.reason)
-        );
-    }
-    let _ = write!(text, "\n{} files, {}", selected.files.len(), bytes(selected.bytes));
-    if !selected.left_out.is_empty() {
-        let left_out = selected.left_out.iter().map(|out| out.file.size).sum();
-        let _ = write!(text, "; {} left out, {}", selected.left_out.len(), bytes(left_out));
-    }
-    text.push('\n');
-    text
 }

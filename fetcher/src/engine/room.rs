@@ -36,7 +36,7 @@ fn needed(store: &Store, contents: &[Content], reuse: &Reuse) -> u64 {
 }
 
 /// Bytes that may still be written on the file system of a folder.
-pub(super) fn free(folder: &Path) -> io::Result<u64> {
+pub(crate) fn free(folder: &Path) -> io::Result<u64> {
     let statistics = rustix::fs::statvfs(folder)?;
     Ok(statistics.f_bavail.saturating_mul(statistics.f_frsize))
 }

@@ -403,3 +403,53 @@ async fn a_failure_is_json_for_who_wants_json() {
     let report: Report = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report, room.report());
 }
+
+#[tokio::test]
+async fn a_plan_tells_what_is_on_disk_and_how_long_the_rest_takes() {
+    let room = Room::new().await;
+    let models = room.path("models");
+    let plan = ["plan", "org/name", "--dir", &models, "--probe"];
+    let output = room.run(&[&plan[..], &["--json"]].concat()).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(list["disk"]["bytesPresent"], 0);
+    assert_eq!(list["disk"]["bytesToFetch"], 16);
+    assert_eq!(list["disk"]["roomNeeded"], 16);
+    assert!(list["disk"]["roomFree"].as_u64().unwrap() > 0);
+    let origin = &list["origins"][0];
+    assert!(
+        origin["bytesPerSecond"].as_u64().unwrap() > 0 && origin["firstByteMilliseconds"].is_u64(),
+        "{origin}"
+    );
+    assert_eq!(list["estimatedSeconds"], 1);
+    assert!(!Path::new(&models).exists(), "a plan writes nothing");
+
+    room.fetch(&[]).await;
+    let asked = room.cdn.count("GET /abc?sig=secret");
+    let output = room.run(&["plan", "org/name", "--dir", &models]).await;
+    let told = text(&output.stdout);
+    assert!(
+        told.contains(&format!("16 B are in {models} already, 0 B are to be fetched")),
+        "{told}"
+    );
+    assert_eq!(
+        room.cdn.count("GET /abc?sig=secret"),
+        asked,
+        "where nobody watches, nothing is probed unasked"
+    );
+}
+
+#[tokio::test]
+async fn an_origin_that_cannot_be_probed_is_told_of() {
+    let room = Room::new().await;
+    room.cdn.on("GET /abc?sig=secret", [answer(503)]);
+    let only = ["--include", "model.safetensors", "--probe"];
+    let output = room.run(&[&["plan", "org/name"], &only[..]].concat()).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let told = text(&output.stdout);
+    assert!(
+        told.contains("(answered 503") && told.contains("cannot be told"),
+        "{told}"
+    );
+    assert!(!told.contains("secret"), "{told}");
+}

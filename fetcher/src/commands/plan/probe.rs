@@ -1,0 +1,193 @@
+//! A few seconds of fetching whose bytes are thrown away, to tell how fast each origin is.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use modelcache_crds::report::FailureClass;
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE, HeaderMap, RANGE};
+use reqwest::{Client, Response};
+use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use url::Url;
+
+use crate::engine::Origin;
+use crate::error::{FetchError, SourceError};
+use crate::estimate::Brought;
+use crate::http::{self, Trust};
+use crate::range::{Asked, Decision, decide};
+use crate::redact::SecretUrl;
+use crate::redirect::{MAX_HOPS, follow};
+use crate::source::{Location, RemoteFile};
+
+/// A probe ends after this time.
+const TIME: Duration = Duration::from_secs(3);
+
+/// Or after so many bytes from all origins together.
+const BYTES: u64 = 32 << 20;
+
+/// Bytes asked for at once.
+const PIECE: u64 = 4 << 20;
+
+/// What a probe found out about an origin.
+pub(super) struct Probed {
+    pub(super) name: String,
+    pub(super) brought: Brought,
+    pub(super) error: Option<String>,
+}
+
+/// An origin that is being probed, by several connections.
+struct Probe {
+    origin: Origin,
+    file: RemoteFile,
+    client: Client,
+    /// Asked for once by all connections.
+    location: OnceCell<Location>,
+    begun: Instant,
+    next_piece: AtomicU64,
+    found: Mutex<(Brought, Option<String>)>,
+}
+
+/// Probes all origins at once, as a fetch would ask them, each for the largest file it offers.
+pub(super) async fn probe(origins: Vec<Origin>, connections: usize, trust: &Trust) -> Result<Vec<Probed>, FetchError> {
+    let each = (connections / origins.len().max(1)).max(1);
+    let budget = Arc::new(AtomicU64::new(BYTES));
+    let mut probes = Vec::new();
+    let mut tasks = JoinSet::new();
+    for origin in origins {
+        let Some(file) = origin.files.iter().max_by_key(|file| file.size).cloned() else {
+            continue;
+        };
+        let probe = Arc::new(Probe {
+            file,
+            origin,
+            client: http::range_client(trust)?,
+            location: OnceCell::new(),
+            begun: Instant::now(),
+            next_piece: AtomicU64::new(0),
+            found: Mutex::default(),
+        });
+        for _ in 0..each {
+            let (probe, budget) = (Arc::clone(&probe), Arc::clone(&budget));
+            tasks.spawn(async move {
+                if let Err(error) = probe.run(&budget).await {
+                    probe.found(|_, kept| {
+                        kept.get_or_insert(error.message);
+                    });
+                }
+            });
+        }
+        probes.push(probe);
+    }
+    // What did not come in time is not waited for; dropping the set ends its tasks.
+    let _ = timeout(TIME, async { while tasks.join_next().await.is_some() {} }).await;
+    drop(tasks);
+    Ok(probes.iter().map(|probe| probe.told()).collect())
+}
+
+impl Probe {
+    fn found(&self, note: impl FnOnce(&mut Brought, &mut Option<String>)) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let (brought, error) = &mut *found;
+        note(brought, error);
+    }
+
+    fn told(&self) -> Probed {
+        let (brought, error) = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let silent = || format!("brought nothing in {} s", TIME.as_secs());
+        Probed {
+            name: self.origin.name.clone(),
+            brought,
+            error: (brought.bytes == 0 && self.file.size > 0).then(|| error.unwrap_or_else(silent)),
+        }
+    }
+
+    /// Asks for one piece after the other, until the file or the budget is used up.
+    async fn run(&self, budget: &AtomicU64) -> Result<(), SourceError> {
+        let locate = || self.origin.source.locate(&self.origin.revision, &self.file);
+        let Location::Http(location) = self.location.get_or_try_init(locate).await? else {
+            return Err(SourceError::new(
+                FailureClass::SourceError,
+                "is on a disk that is mounted here, which is not probed",
+            ));
+        };
+        loop {
+            let start = self.next_piece.fetch_add(1, Ordering::Relaxed) * PIECE;
+            let end = (start + PIECE).min(self.file.size);
+            if start >= end || take(budget, end - start).is_none() {
+                return Ok(());
+            }
+            let (url, headers) = (location.url.expose().clone(), location.headers.clone());
+            let mut response = self.ask(url, headers, start..end).await?;
+            let mut left = end - start;
+            while left > 0
+                && let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))?
+            {
+                let bytes = (chunk.len() as u64).min(left);
+                left -= bytes;
+                let now = self.begun.elapsed();
+                self.found(|brought, _| {
+                    if brought.bytes == 0 {
+                        brought.first = now;
+                    }
+                    brought.bytes += bytes;
+                    brought.last = now;
+                });
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        mut url: Url,
+        mut headers: HeaderMap,
+        range: std::ops::Range<u64>,
+    ) -> Result<Response, SourceError> {
+        for _ in 0..=MAX_HOPS {
+            let asked = Asked {
+                range: range.clone(),
+                size: self.file.size,
+                sequential: false,
+                credentials: headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE),
+            };
+            let request = self
+                .client
+                .get(url.clone())
+                .headers(headers.clone())
+                .header(RANGE, format!("bytes={}-{}", range.start, range.end - 1))
+                .header(ACCEPT_ENCODING, "identity");
+            let response = request
+                .send()
+                .await
+                .map_err(|error| http::describe(&error, &SecretUrl::new(url.clone())))?;
+            match decide(response.status(), response.headers(), &asked, Timestamp::now()) {
+                // Also the whole file tells how fast its server is.
+                Decision::Accept { .. } | Decision::Whole => return Ok(response),
+                Decision::Redirect => (url, headers) = follow(&url, response.headers(), headers)?,
+                Decision::Relocate(error) | Decision::Retry(error) => return Err(error),
+            }
+        }
+        Err(SourceError::new(
+            FailureClass::SourceError,
+            format!("redirects more than {MAX_HOPS} times"),
+        ))
+    }
+}
+
+fn broken(error: &reqwest::Error) -> SourceError {
+    let message = if error.is_timeout() {
+        "brought no more bytes"
+    } else {
+        "ended the body early"
+    };
+    SourceError::new(FailureClass::SourceError, message)
+}
+
+/// Takes from what may be spent, if there is as much.
+fn take(budget: &AtomicU64, bytes: u64) -> Option<u64> {
+    budget
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes))
+        .ok()
+}

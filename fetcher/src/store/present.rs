@@ -1,0 +1,164 @@
+//! What of a revision is on disk already, judged by names, sizes and journals. Needs no lock and hashes nothing, so what
+//! is published may turn out damaged.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::{Layout, OWN, content_name, published, size_of_plain_file};
+use crate::error::StorageError;
+use crate::journal::{self, Key};
+use crate::source::RemoteFile;
+
+/// What of a revision is on disk, and what is missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Present {
+    /// Bytes that need not be fetched.
+    pub(crate) bytes: u64,
+    /// Bytes to fetch; files with the same content are fetched once.
+    pub(crate) missing: u64,
+    /// Of the bytes to fetch, those that no room is reserved for yet.
+    pub(crate) room: u64,
+}
+
+/// Looks for the files of a revision below a root, which need not be there.
+pub(crate) fn present(
+    root: &Path,
+    revision: &str,
+    files: &[RemoteFile],
+    block_bytes: u64,
+) -> Result<Present, StorageError> {
+    let complete = complete(root, revision, files)?;
+    let mut present = Present::default();
+    let mut seen = HashSet::new();
+    for file in files {
+        let content = (file.digest, file.size);
+        if complete.contains(&content) {
+            present.bytes += file.size;
+            continue;
+        }
+        if !seen.insert(content) {
+            continue;
+        }
+        let (durable, reserved) = under_way(root, file, block_bytes);
+        present.bytes += durable;
+        present.missing += file.size - durable;
+        present.room += file.size.saturating_sub(reserved);
+    }
+    Ok(present)
+}
+
+type Content = (crate::digest::ContentDigest, u64);
+
+/// What is published, or staged for this revision.
+fn complete(root: &Path, revision: &str, files: &[RemoteFile]) -> Result<HashSet<Content>, StorageError> {
+    let mut complete = HashSet::new();
+    for manifest in published(root)? {
+        let folder = root.join(manifest.folder());
+        for file in manifest.files {
+            if size_of_plain_file(&folder.join(file.place().as_str())) == Some(file.size) {
+                complete.insert((file.digest, file.size));
+            }
+        }
+    }
+    // What is staged for another layout is not found here; what is under way is.
+    let arrangement = Layout::AsListed.arrange(revision, files);
+    let staging = root.join(OWN).join("staging").join(arrangement.id);
+    for file in files {
+        if size_of_plain_file(&staging.join(file.path.as_str())) == Some(file.size) {
+            complete.insert((file.digest, file.size));
+        }
+    }
+    Ok(complete)
+}
+
+/// Bytes of a file that an earlier fetch has made durable, and bytes it has reserved.
+fn under_way(root: &Path, file: &RemoteFile, block_bytes: u64) -> (u64, u64) {
+    let path = root.join(OWN).join("partial").join(content_name(&file.digest));
+    let Ok(metadata) = fs::metadata(&path) else {
+        return (0, 0);
+    };
+    let key = Key {
+        digest: file.digest,
+        size: file.size,
+        block_bytes,
+    };
+    // An unreadable journal is one that says nothing.
+    let blocks = journal::peek(&path.with_extension("journal"), key).unwrap_or_default();
+    let durable = blocks
+        .into_iter()
+        .map(|block| (file.size - block * block_bytes).min(block_bytes))
+        .sum();
+    (durable, metadata.blocks() * 512)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::ContentDigest;
+    use crate::journal::Journal;
+    use crate::path::FilePath;
+    use crate::store::{Store, create_folders};
+
+    const BLOCK: u64 = 4096;
+
+    fn file(path: &str, size: u64, byte: u8) -> RemoteFile {
+        RemoteFile {
+            path: FilePath::parse(path).unwrap(),
+            size,
+            digest: ContentDigest::Sha256([byte; 32]),
+        }
+    }
+
+    #[test]
+    fn of_a_folder_that_is_not_there_everything_is_missing_but_twins_once() {
+        let files = [file("a", 100, 1), file("b", 100, 1), file("c", 7, 2)];
+        let found = present(Path::new("/not/there"), "abc", &files, BLOCK).unwrap();
+        let expected = Present {
+            bytes: 0,
+            missing: 107,
+            room: 107,
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_is_published_staged_or_journalled_need_not_be_fetched() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let old = [file("old", 50, 1)];
+        let staged = store.staged(&store.arrange("old", &old).id, &old[0].path);
+        create_folders(staged.parent().unwrap()).unwrap();
+        fs::write(&staged, [0; 50]).unwrap();
+        store.publish("old", &old, "hub").unwrap();
+
+        let files = [
+            file("renamed", 50, 1),
+            file("staged", 30, 2),
+            file("under way", 10 * BLOCK, 3),
+            file("missing", 9, 4),
+        ];
+        let staged = store.staged(&store.arrange("new", &files).id, &files[1].path);
+        create_folders(staged.parent().unwrap()).unwrap();
+        fs::write(&staged, [0; 30]).unwrap();
+        let partial = store.partial(&files[2].digest);
+        fs::write(&partial, vec![0; 8192]).unwrap();
+        let reserved = fs::metadata(&partial).unwrap().blocks() * 512;
+        let key = Key {
+            digest: files[2].digest,
+            size: files[2].size,
+            block_bytes: BLOCK,
+        };
+        let (mut journal, _) = Journal::open(&store.journal(&files[2].digest), key).unwrap();
+        journal.append(&[(0, 1), (7, 1)], None).unwrap();
+
+        let found = present(folder.path(), "new", &files, BLOCK).unwrap();
+        let expected = Present {
+            bytes: 50 + 30 + 2 * BLOCK,
+            missing: 8 * BLOCK + 9,
+            room: 10 * BLOCK - reserved + 9,
+        };
+        assert_eq!(found, expected);
+    }
+}
