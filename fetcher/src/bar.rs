@@ -1,13 +1,18 @@
-//! What a person sees of a run: a bar in a terminal, a log line now and then elsewhere.
+//! What a person sees of a run: lines that move in a terminal, a log line now and then elsewhere.
+
+mod bars;
+mod lines;
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use modelcache_crds::quantity::human_bytes;
 use tokio::time::Instant;
 use tracing_subscriber::fmt::MakeWriter;
 
+use self::bars::Bars;
+use self::lines::summary;
+use crate::progress::Progress;
 use crate::rate::{Counter, Reading};
 
 /// Between two log lines, where there is no bar.
@@ -17,7 +22,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(crate) enum Display {
     /// Drawn on standard error.
-    Bar(ProgressBar),
+    Bars(Bars),
     /// Lines of the log.
     Log,
     /// Nowhere.
@@ -25,64 +30,51 @@ pub(crate) enum Display {
 }
 
 impl Display {
-    /// A bar where standard error is a terminal and nothing else was asked for.
+    /// Bars where standard error is a terminal and nothing else was asked for.
     pub(crate) fn new(is_quiet: bool, is_text: bool) -> Self {
         if is_quiet {
             Self::Quiet
         } else if is_text && io::stderr().is_terminal() {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
-            Self::Bar(bar)
+            Self::Bars(Bars::on_stderr())
         } else {
             Self::Log
         }
     }
 
     /// Takes readings and shows them; `verb` says what is done to the bytes.
-    pub(crate) fn show(&self, verb: &'static str, counter: Counter) -> impl FnMut(Reading) + use<> {
-        let display = self.clone();
+    pub(crate) fn show(
+        &self,
+        verb: &'static str,
+        counter: Counter,
+        progress: Progress,
+    ) -> Box<dyn FnMut(Reading) + Send> {
         let mut last_line = Instant::now();
-        move |reading| match &display {
-            Self::Bar(bar) => draw(bar, verb, counter(&reading.counters), reading),
-            Self::Log if last_line.elapsed() >= LOG_INTERVAL && reading.counters.bytes_total > 0 => {
-                last_line = Instant::now();
-                log(verb, counter(&reading.counters), reading);
-            }
-            Self::Log | Self::Quiet => {}
+        match self {
+            Self::Bars(bars) => Box::new(bars.clone().show(verb, counter, progress)),
+            Self::Log => Box::new(move |reading| {
+                if last_line.elapsed() >= LOG_INTERVAL && reading.counters.bytes_total > 0 {
+                    last_line = Instant::now();
+                    log(verb, counter(&reading.counters), reading);
+                }
+            }),
+            Self::Quiet => Box::new(|_| {}),
         }
     }
 
-    /// Runs what writes to the terminal with the bar out of its way.
+    /// Runs what writes to the terminal with the bars out of its way.
     pub(crate) fn suspended(&self, write: impl FnOnce()) {
         match self {
-            Self::Bar(bar) => bar.suspend(write),
+            Self::Bars(bars) => bars.suspended(write),
             Self::Log | Self::Quiet => write(),
         }
     }
 
-    /// Takes the bar away, so that what follows stands alone.
+    /// Takes the bars away, so that what follows stands alone.
     pub(crate) fn clear(&self) {
-        if let Self::Bar(bar) = self {
-            bar.finish_and_clear();
+        if let Self::Bars(bars) = self {
+            bars.clear();
         }
     }
-}
-
-fn draw(bar: &ProgressBar, verb: &'static str, done: u64, reading: Reading) {
-    if reading.counters.bytes_total == 0 {
-        bar.set_message("listing");
-        bar.tick();
-        return;
-    }
-    if bar.length() != Some(reading.counters.bytes_total) {
-        // The template is a constant; were it wrong, the bar keeps its plain style.
-        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {prefix}") {
-            bar.set_style(style.progress_chars("━╸ "));
-        }
-        bar.set_length(reading.counters.bytes_total);
-    }
-    bar.set_message(verb);
-    bar.set_prefix(summary(done, reading));
-    bar.set_position(done.min(reading.counters.bytes_total));
 }
 
 fn log(verb: &'static str, done: u64, reading: Reading) {
@@ -100,21 +92,6 @@ fn log(verb: &'static str, done: u64, reading: Reading) {
         "{verb}: {}",
         summary(done, reading)
     );
-}
-
-/// `1.20 GiB of 4.59 GiB, 112 MiB/s, 31 s left, file 2 of 4`.
-fn summary(done: u64, reading: Reading) -> String {
-    use std::fmt::Write;
-
-    let counters = reading.counters;
-    let mut text = format!("{} of {}", bytes(done), bytes(counters.bytes_total));
-    if reading.bytes_per_second > 0 {
-        let _ = write!(text, ", {}/s", bytes(reading.bytes_per_second));
-    }
-    if let Some(remaining) = reading.remaining(done) {
-        let _ = write!(text, ", {} left", duration(remaining));
-    }
-    text + &format!(", {} of {} files", counters.files_done, counters.files_total)
 }
 
 pub(crate) fn bytes(count: u64) -> String {
@@ -139,25 +116,25 @@ fn duration(time: Duration) -> String {
     }
 }
 
-/// Log lines above the bar instead of through it.
+/// Log lines above the bars instead of through it.
 impl<'a> MakeWriter<'a> for Display {
     type Writer = Line;
 
     fn make_writer(&'a self) -> Line {
         match self {
-            Self::Bar(bar) => Line(Some(bar.clone())),
+            Self::Bars(bars) => Line(Some(bars.clone())),
             Self::Log | Self::Quiet => Line(None),
         }
     }
 }
 
 /// Writes one log line.
-pub(crate) struct Line(Option<ProgressBar>);
+pub(crate) struct Line(Option<Bars>);
 
 impl Write for Line {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         match &self.0 {
-            Some(bar) => bar.suspend(|| io::stderr().write(buffer)),
+            Some(bars) => bars.suspended(|| io::stderr().write(buffer)),
             None => io::stderr().write(buffer),
         }
     }
@@ -172,25 +149,6 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::progress::Snapshot;
-
-    #[rstest]
-    #[case(1 << 20, "300 MiB of 400 MiB, 1.00 MiB/s, 1 min 40 s left, 2 of 3 files")]
-    #[case(0, "300 MiB of 400 MiB, 2 of 3 files")]
-    fn a_summary(#[case] bytes_per_second: u64, #[case] expected: &str) {
-        let counters = Snapshot {
-            bytes_total: 400 << 20,
-            bytes_received: 300 << 20,
-            files_total: 3,
-            files_done: 2,
-            ..Snapshot::default()
-        };
-        let reading = Reading {
-            counters,
-            bytes_per_second,
-        };
-        assert_eq!(summary(counters.bytes_fetched(), reading), expected);
-    }
 
     #[rstest]
     #[case(2, "2 s")]

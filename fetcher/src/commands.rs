@@ -99,10 +99,14 @@ async fn watched(run: &Run, command: &Command, output: &Output) -> Result<Report
             // Every byte is hashed, and few are fetched.
             Command::Verify { .. } | Command::Repair(_) => {
                 let done: Counter = |counters| counters.bytes_verified;
-                meter.run(done, run.display.show("verifying", done)).await;
+                meter
+                    .run(done, run.display.show("verifying", done, run.progress.clone()))
+                    .await;
             }
             Command::Plan(_) | Command::Fetch(_) => {
-                let show = run.display.show("fetching", Snapshot::bytes_fetched);
+                let show = run
+                    .display
+                    .show("fetching", Snapshot::bytes_fetched, run.progress.clone());
                 meter.run(|counters| counters.bytes_received, show).await;
             }
         }
@@ -217,7 +221,7 @@ fn log_to(display: &Display, format: LogFormat) {
     // With a bar, or when told to be quiet, people see what went wrong only.
     let level = match display {
         Display::Log => "modelcache_fetcher=info,warn",
-        Display::Bar(_) | Display::Quiet => "warn",
+        Display::Bars(_) | Display::Quiet => "warn",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let lines = tracing_subscriber::fmt()
@@ -226,7 +230,7 @@ fn log_to(display: &Display, format: LogFormat) {
     match format {
         LogFormat::Text => lines
             .with_target(false)
-            .with_ansi(matches!(display, Display::Bar(_)))
+            .with_ansi(matches!(display, Display::Bars(_)))
             .init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }

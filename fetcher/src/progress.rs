@@ -1,10 +1,12 @@
 //! Counters that a run moves and that `/progress`, `/metrics`, the progress bar and the report read.
 
+mod file;
 mod origin;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use self::file::{FileProgress, FileSnapshot, UnderWay};
 pub use self::origin::{OriginCourse, OriginProgress, OriginSnapshot};
 
 /// Counters of one run, cheap to clone and to move from any thread.
@@ -21,6 +23,8 @@ struct Counters {
     bytes_verified: AtomicU64,
     files_done: AtomicU64,
     retries: AtomicU64,
+    begun: AtomicU64,
+    files: Mutex<Vec<Arc<FileProgress>>>,
     origins: Mutex<Vec<Arc<OriginProgress>>>,
 }
 
@@ -93,6 +97,32 @@ impl Progress {
     /// A request tried again.
     pub fn retried(&self) {
         self.0.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A file is under way, of which so many bytes are here already.
+    #[must_use]
+    pub fn begin(&self, name: &str, size: u64, here: u64) -> UnderWay {
+        let number = self.0.begun.fetch_add(1, Ordering::Relaxed);
+        let file = Arc::new(FileProgress::new(number, name, size, here));
+        self.files_locked().push(Arc::clone(&file));
+        UnderWay {
+            progress: self.clone(),
+            file,
+        }
+    }
+
+    fn end(&self, file: &Arc<FileProgress>) {
+        self.files_locked().retain(|other| !Arc::ptr_eq(other, file));
+    }
+
+    /// The files under way, in the order they were begun.
+    #[must_use]
+    pub fn files(&self) -> Vec<FileSnapshot> {
+        self.files_locked().iter().map(|file| file.snapshot()).collect()
+    }
+
+    fn files_locked(&self) -> MutexGuard<'_, Vec<Arc<FileProgress>>> {
+        self.0.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Names the origins that are asked, the source first, and gives the counters of each.

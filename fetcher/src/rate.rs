@@ -17,11 +17,11 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Readings of a growing counter over the last seconds.
 #[derive(Debug, Default)]
-struct Window(VecDeque<(Duration, u64)>);
+pub(crate) struct Window(VecDeque<(Duration, u64)>);
 
 impl Window {
     /// Takes in a reading: the time since the start and the counter then. Returns the growth per second.
-    fn record(&mut self, now: Duration, counter: u64) -> u64 {
+    pub(crate) fn record(&mut self, now: Duration, counter: u64) -> u64 {
         self.0.push_back((now, counter));
         // One reading at or beyond the edge is kept, so that the window is full.
         while self.0.get(1).is_some_and(|(at, _)| now.saturating_sub(*at) >= WINDOW) {

@@ -12,6 +12,7 @@ use super::disk::Disk;
 use super::locations::Locations;
 use super::schedule::OriginNumber;
 use crate::error::StorageError;
+use crate::progress::FileProgress;
 use crate::source::RemoteFile;
 
 /// A block that was written, but is not durable yet.
@@ -50,6 +51,8 @@ pub(super) struct ActiveFile {
     pub(super) offers: BTreeMap<OriginNumber, Offer>,
     /// Tells the file's lane what was written.
     pub(super) written: Sender<Written>,
+    /// Counts for those who watch.
+    pub(super) progress: Arc<FileProgress>,
 }
 
 impl ActiveFile {

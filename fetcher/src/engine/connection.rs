@@ -292,6 +292,7 @@ impl Gathering<'_> {
             pace.waited += asked.elapsed();
             pace.gained += chunk.len() as u64;
             self.run.progress.received(chunk.len() as u64);
+            self.file.progress.received(chunk.len() as u64);
             self.in_hand = chunk.len() as u64;
             self.run.origins.received(self.origin, chunk.len() as u64);
             if let Some(bandwidth) = &self.run.bandwidth {
@@ -329,7 +330,12 @@ impl Gathering<'_> {
     /// Throws received bytes away.
     fn discard(&mut self, bytes: u64) {
         self.in_hand -= bytes;
+        self.count_discarded(bytes);
+    }
+
+    fn count_discarded(&self, bytes: u64) {
         self.run.progress.discarded(bytes);
+        self.file.progress.discarded(bytes);
     }
 
     /// Takes bytes in, and has every block written that is full.
@@ -360,7 +366,7 @@ impl Gathering<'_> {
             if claim.is_first {
                 self.writing = Some(self.write(block, buffer, unsynced));
             } else {
-                self.run.progress.discarded(buffer.len() as u64);
+                self.count_discarded(buffer.len() as u64);
             }
             if self.start >= self.end {
                 self.discard(bytes.len() as u64);
@@ -407,6 +413,6 @@ impl Drop for Gathering<'_> {
     fn drop(&mut self) {
         // Of a block that is not whole nothing stays.
         let lost = self.buffer.as_ref().map_or(0, Buffer::len);
-        self.run.progress.discarded(self.in_hand + lost as u64);
+        self.count_discarded(self.in_hand + lost as u64);
     }
 }

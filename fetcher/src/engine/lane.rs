@@ -120,6 +120,10 @@ pub(super) fn complete(
     if offers.is_empty() {
         return Err(run.origins.none_is_left(&content.remote));
     }
+    let remote = &content.remote;
+    let under_way = run
+        .progress
+        .begin(remote.path.as_str(), remote.size, partial.written_bytes());
     let (written, arriving) = channel();
     let active = ActiveFile {
         remote: content.remote.clone(),
@@ -129,6 +133,7 @@ pub(super) fn complete(
         in_sequence: !run.store.abilities().writes_anywhere,
         offers,
         written,
+        progress: under_way.file(),
     };
     let number = run
         .board
