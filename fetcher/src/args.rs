@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use modelcache_crds::report::FailureClass;
 
 use crate::error::SourceError;
@@ -43,7 +44,7 @@ pub struct Args {
     pub command: Command,
 
     /// What all commands know
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     pub output: Output,
 }
 
@@ -79,6 +80,22 @@ pub enum Command {
     /// Every file is hashed. Of a damaged one, what is sound is kept and only the rest is fetched, the whole is proven,
     /// and takes the place of the damaged one at once. A folder that is sound is left as it is, and nobody is asked.
     Repair(RepairArgs),
+    /// Print what lets a shell complete commands and options
+    ///
+    /// For example: modelcache-fetcher completions bash > /etc/bash_completion.d/modelcache-fetcher
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL", value_enum)]
+        shell: Shell,
+    },
+    /// Write the manual pages into a folder
+    ///
+    /// For example: modelcache-fetcher man /usr/local/share/man/man1
+    Man {
+        /// The folder
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 /// Options of fetch.
@@ -289,7 +306,7 @@ impl SourceArgs {
 /// How a run tells of itself.
 #[derive(Group, Debug)]
 pub struct Output {
-    /// Print the result as JSON on standard output: the full list for plan, the report for fetch and verify
+    /// Print the result as JSON on standard output: the full list for plan, the report for others
     #[arg(long, global = true, env = "MODELCACHE_JSON")]
     pub json: bool,
 

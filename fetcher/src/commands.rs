@@ -8,6 +8,7 @@ mod open;
 mod plan;
 mod recorded;
 mod repair;
+mod shell;
 mod verify;
 
 use std::io::{self, Write};
@@ -64,6 +65,9 @@ pub async fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let Args { command, output } = args;
+    if let Some(ended) = about_itself(&command) {
+        return ended;
+    }
     report_panics(output.termination_log.clone());
     let display = Display::new(output.quiet, output.log_format == LogFormat::Text);
     log_to(&display, output.log_format);
@@ -78,6 +82,25 @@ pub async fn main() -> ExitCode {
     let report = result.unwrap_or_else(|error| Report::Failed(failure(&run, &error)));
     tell(&report, &output);
     ExitCode::from(exit_code(&report))
+}
+
+/// Answers what needs no run: neither source nor folder is touched, and nobody waits for a report.
+fn about_itself(command: &Command) -> Option<ExitCode> {
+    let answered = match command {
+        Command::Completions { shell } => {
+            shell::completions(*shell);
+            Ok(())
+        }
+        Command::Man { folder } => shell::manual(folder),
+        Command::Plan(_) | Command::Fetch(_) | Command::Verify { .. } | Command::Repair(_) => return None,
+    };
+    Some(answered.map_or_else(
+        |error| {
+            let _ = writeln!(io::stderr().lock(), "error: {error}");
+            ExitCode::from(error.class().exit_code())
+        },
+        |()| ExitCode::SUCCESS,
+    ))
 }
 
 /// How a run failed, with what its origins were good for until then.
@@ -103,7 +126,7 @@ async fn watched(run: &Run, command: &Command, output: &Output) -> Result<Report
                     .run(done, run.display.show("verifying", done, run.progress.clone()))
                     .await;
             }
-            Command::Plan(_) | Command::Fetch(_) => {
+            Command::Plan(_) | Command::Fetch(_) | Command::Completions { .. } | Command::Man { .. } => {
                 let show = run
                     .display
                     .show("fetching", Snapshot::bytes_fetched, run.progress.clone());
@@ -121,6 +144,9 @@ async fn watched(run: &Run, command: &Command, output: &Output) -> Result<Report
                 format,
             } => verify::verify(run, folder, revisions, format.format_check).await,
             Command::Repair(args) => repair::repair(run, args).await,
+            Command::Completions { .. } | Command::Man { .. } => {
+                Err(FetchError::Internal("this command has no run".to_owned()))
+            }
         }
     };
     tokio::select! {

@@ -453,3 +453,38 @@ async fn an_origin_that_cannot_be_probed_is_told_of() {
     );
     assert!(!told.contains("secret"), "{told}");
 }
+
+#[rstest]
+#[case("bash", "complete -F")]
+#[case("zsh", "#compdef modelcache-fetcher")]
+#[case("fish", "complete -c modelcache-fetcher")]
+#[tokio::test]
+async fn a_shell_learns_every_command(#[case] shell: &str, #[case] mark: &str) {
+    let room = Room::new().await;
+    let output = room.run(&["completions", shell]).await;
+    assert!(output.status.success());
+    let script = text(&output.stdout);
+    for word in [mark, "repair", "verify", "stall-timeout"] {
+        assert!(script.contains(word), "{word}");
+    }
+}
+
+#[tokio::test]
+async fn the_manual_has_a_page_for_each_command_and_tells_no_value_of_the_environment() {
+    let room = Room::new().await;
+    let folder = room.path("man/man1");
+    assert!(room.run(&["man", &folder]).await.status.success());
+    for page in ["", "-plan", "-fetch", "-verify", "-repair", "-completions"] {
+        let page = read(&folder, &format!("modelcache-fetcher{page}.1"));
+        assert!(
+            page.contains(".TH modelcache") && !page.contains(&room.hub.url),
+            "{page}"
+        );
+    }
+    assert!(read(&folder, "modelcache-fetcher.1").contains("Exit codes"));
+
+    fs::write(room.path("file"), "").unwrap();
+    let output = room.run(&["man", &room.path("file")]).await;
+    assert_eq!(output.status.code(), Some(32));
+    assert!(text(&output.stderr).starts_with("error: failed to write manual pages into"));
+}
