@@ -52,6 +52,14 @@ async fn a_spec_that_cannot_work_is_refused_with_what_to_write_instead() {
                 "storage.existingClaim is used as it is: leave out size",
             ),
             (
+                json!({"storage": {"layout": "Ollama"}}),
+                "storage.layout must be Ollama, or left out, for source.ollama",
+            ),
+            (
+                json!({"source": {"huggingFace": null, "s3": {"bucket": "models"}}, "storage": {"layout": "HuggingFaceCache"}}),
+                "storage.layout HuggingFaceCache is for source.huggingFace",
+            ),
+            (
                 json!({"storage": {"size": "0"}}),
                 "storage.size must be a positive quantity below 1Ei, for example 40Gi",
             ),

@@ -41,6 +41,30 @@ async fn a_revision_changed_in_the_middle_ends_with_the_new_one_and_nothing_of_t
 }
 
 #[tokio::test]
+async fn a_changed_layout_publishes_the_same_bytes_anew_and_fetches_none() {
+    scenario(async |world| {
+        let commit = world.serve_small().await;
+        world.apply("turned", world.spec(json!({}))).await?;
+        world.until_ready("turned", SOON).await?;
+        world.hub.reset_stats();
+        let layout = json!({"storage": {"layout": "HuggingFaceCache"}});
+        world.apply("turned", world.spec(layout)).await?;
+        world.until_ready("turned", SOON).await?;
+        assert_eq!(world.hub.stats().bytes_sent, 0);
+        let read = [
+            "sh",
+            "-c",
+            "cd /models/current/models--org--small && cat refs/main && echo && cat snapshots/*/model.safetensors | sha256sum",
+        ];
+        let printed = world.run_with_claim("turned", BUSYBOX, &read).await?;
+        let wanted = format!("{commit}\n{}", sha256(&weights(3 << 20, 1)));
+        ensure!(printed.starts_with(&wanted), "{printed}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_branch_is_resolved_once_and_a_new_commit_comes_only_with_a_changed_spec() {
     scenario(async |world| {
         let first = world.serve_small().await;

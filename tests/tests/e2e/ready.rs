@@ -1,12 +1,12 @@
 //! From apply to Ready, and to a pod that loads the model.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use modelcache_crds::conditions::ConditionType;
 use modelcache_tests::hub::{Access, Hub, HubConfig, Stage};
+use modelcache_tests::real_model;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
@@ -28,10 +28,22 @@ tokens = AutoTokenizer.from_pretrained(path)("Every byte is proven.")["input_ids
 print(len(tensors), sum(t.size for t in tensors.values()), config.model_type, len(tokens))
 "#;
 
+const LOAD_BY_NAME: &str = r#"
+import sys
+from huggingface_hub import hf_hub_download
+from safetensors.numpy import load_file
+from transformers import AutoConfig, AutoTokenizer
+repo = sys.argv[1]
+tensors = load_file(hf_hub_download(repo, "model.safetensors"))
+config = AutoConfig.from_pretrained(repo)
+tokens = AutoTokenizer.from_pretrained(repo)("Every byte is proven.")["input_ids"]
+print(len(tensors), sum(t.size for t in tensors.values()), config.model_type, len(tokens))
+"#;
+
 #[tokio::test]
 async fn a_model_becomes_ready_and_a_pod_loads_its_weights_offline() {
     scenario(async |world| {
-        world.hub.commit_folder(REAL, "main", real_model()?).await?;
+        world.hub.commit_folder(REAL, "main", real_model::folder()?).await?;
         let source = json!({"source": {"huggingFace": {"repo": REAL}}, "files": {"exclude": []}});
         world.apply("minilm", world.spec(source)).await?;
         kubectl(&[
@@ -79,7 +91,7 @@ async fn a_model_becomes_ready_and_a_pod_loads_its_weights_offline() {
         let claim = status.claim_name.as_deref().context("no claim")?;
         let printed = world.run_with_claim(claim, CONSUMER, &["python3", "-c", LOAD]).await?;
         let loaded = printed.lines().last().context("the pod printed nothing")?;
-        let (tensors, parameters) = tensors_in(&Path::new(&real_model()?).join("model.safetensors"))?;
+        let (tensors, parameters) = tensors_in(&real_model::folder()?.join("model.safetensors"))?;
         assert_eq!(
             words(loaded)[..3],
             [&tensors.to_string(), &parameters.to_string(), "bert"]
@@ -89,12 +101,38 @@ async fn a_model_becomes_ready_and_a_pod_loads_its_weights_offline() {
     .await;
 }
 
-/// The folder of the real model, fetched by `tests/model` where it is missing.
-fn real_model() -> anyhow::Result<String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("model");
-    let output = Command::new(script).output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+#[tokio::test]
+async fn a_model_in_the_layout_of_the_hubs_cache_is_loaded_by_its_name_offline() {
+    scenario(async |world| {
+        let commit = world.hub.commit_folder(REAL, "main", real_model::folder()?).await?;
+        let spec = json!({
+            "source": {"huggingFace": {"repo": REAL}},
+            "storage": {"layout": "HuggingFaceCache"},
+        });
+        world.apply("cached", world.spec(spec)).await?;
+        let cache = world.until_ready("cached", SOON).await?;
+        let status = cache.status.context("no status")?;
+        assert_eq!(status.path.as_deref(), Some("current"));
+        let found_by = status.hub_cache.context("clients are not told what to look for")?;
+        assert_eq!((found_by.reference, found_by.revision), ("main".to_owned(), commit));
+
+        let claim = status.claim_name.as_deref().context("no claim")?;
+        let by_name = [
+            "env",
+            "HF_HUB_CACHE=/models/current",
+            "python3",
+            "-c",
+            LOAD_BY_NAME,
+            REAL,
+        ];
+        let printed = world.run_with_claim(claim, CONSUMER, &by_name).await?;
+        let loaded = printed.lines().last().context("the pod printed nothing")?;
+        let (tensors, parameters) = tensors_in(&real_model::folder()?.join("model.safetensors"))?;
+        let wanted = format!("{tensors} {parameters} bert ");
+        ensure!(loaded.starts_with(&wanted), "{loaded} does not begin with {wanted}");
+        Ok(())
+    })
+    .await;
 }
 
 /// How many tensors a safetensors file holds, and of how many numbers, as its header says.
