@@ -15,7 +15,7 @@ def run(bench, dataset, count):
     view = bench.servers.direct()
     dataset.warm()
     with bench.clean_destination() as folder:
-        whole = measure.Run(tool.command(bench.job(dataset, view)), folder).wait(TIMEOUT_SECONDS)
+        whole = measure.run(tool.command(bench.job(dataset, view)), folder, TIMEOUT_SECONDS)
     if whole.exit_code:
         raise RuntimeError(f"it fails without being killed: {whole.said}")
     runs, moments = [], random.Random(20260101)
@@ -35,22 +35,22 @@ def run(bench, dataset, count):
 def _once(bench, tool, dataset, view, folder, moment):
     command = tool.command(bench.job(dataset, view))
     before = bench.servers.log_length()
-    first = measure.Run(command, folder)
-    time.sleep(moment)
-    # Stopped first, so that it can be told what it read from what only lies in the kernel's buffers.
-    first.stop(signal.SIGSTOP)
-    time.sleep(0.3)
     port = int(view.files.rsplit(":", 1)[1])
-    unread = _unread(port)
-    first.stop(signal.SIGKILL)
-    killed = first.wait(TIMEOUT_SECONDS)
+    with measure.Run(command, folder) as first:
+        time.sleep(moment)
+        # Stopped first, so that it can be told what it read from what only lies in the kernel's buffers.
+        first.stop(signal.SIGSTOP)
+        time.sleep(0.3)
+        unread = _unread(port)
+        first.stop(signal.SIGKILL)
+        killed = first.wait(TIMEOUT_SECONDS)
     received = _union(_read(bench.servers.answers(before), unread))
     if killed.exit_code == 0:
         return None
     if killed.exit_code != -signal.SIGKILL:
         raise RuntimeError(f"it failed before it was killed: {killed.said}")
     before = bench.servers.log_length()
-    second = measure.Run(command, folder).wait(TIMEOUT_SECONDS)
+    second = measure.run(command, folder, TIMEOUT_SECONDS)
     received_then = _union(_read(bench.servers.answers(before), {}))
     is_right = second.exit_code == 0 and is_true(dataset, command.results)
     if not is_right:

@@ -28,7 +28,7 @@ class Measurement:
 
 
 class Run:
-    """A program that runs. It leads a process group of its own, which `stop` ends."""
+    """A program that runs. It leads a process group of its own, which `stop` ends. Use it in a `with`."""
 
     def __init__(self, command, folder, memory_limit=None):
         self.output = folder / "output"
@@ -43,6 +43,17 @@ class Run:
         self.memory = MemoryWatch(self.process.pid)
         self.memory.start()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        # Not waited for: something else went wrong.
+        if self.process.returncode is None:
+            self.stop()
+            self.process.wait()
+            self.memory.stop()
+            self.group.close()
+
     def stop(self, number=signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
@@ -55,9 +66,6 @@ class Run:
             # Of the child and of all children it waited for.
             _, status, usage = os.wait4(self.process.pid, 0)
             wall = time.monotonic() - self.start
-        except BaseException:
-            self.stop()
-            raise
         finally:
             watchdog.cancel()
         self.process.returncode = os.waitstatus_to_exitcode(status)
@@ -66,6 +74,12 @@ class Run:
         return Measurement(
             self.process.returncode, wall, usage.ru_utime + usage.ru_stime, self.memory.peak, self.group.close(), text[-4000:]
         )
+
+
+def run(command, folder, timeout, memory_limit=None):
+    """Runs a program to its end."""
+    with Run(command, folder, memory_limit) as running:
+        return running.wait(timeout)
 
 
 class MemoryWatch(threading.Thread):

@@ -79,7 +79,7 @@ class Bench:
         with self.clean_destination() as folder, self.view(case) as (view, links):
             command = tool.command(self.job(dataset, view))
             before = self.servers.log_length()
-            run = measure.Run(command, folder, tool.memory_limit).wait(TIMEOUT_SECONDS)
+            run = measure.run(command, folder, TIMEOUT_SECONDS, tool.memory_limit)
             paths = [command.results / file.path for file in dataset.files]
             is_complete = run.exit_code == 0 and all(path.is_file() for path in paths)
             synced = measure.sync(folder) if is_complete else None
