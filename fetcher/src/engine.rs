@@ -270,12 +270,15 @@ pub(crate) async fn fetch_beside(
         unsynced: Arc::new(Semaphore::new(
             usize::try_from(unsynced_blocks).unwrap_or(Semaphore::MAX_PERMITS),
         )),
-        board: Board::new(Limits {
-            piece: piece_length.bytes() / settings.block_bytes,
-            window: settings.window_pieces * settings.piece_bytes / settings.block_bytes,
-            memory: KEPT as u64,
-            take_over: settings.max_bytes_per_second.is_none(),
-        }),
+        board: Board::new(
+            Limits {
+                piece: piece_length.bytes() / settings.block_bytes,
+                window: settings.window_pieces * settings.piece_bytes / settings.block_bytes,
+                memory: KEPT as u64,
+                take_over: settings.max_bytes_per_second.is_none(),
+            },
+            origins.len(),
+        ),
         buffers: Buffers::new(
             settings.block_bytes,
             settings.connections + settings.connections.min(WRITES),

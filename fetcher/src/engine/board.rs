@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::active::ActiveFile;
-use super::schedule::{Claim, FileNumber, Limits, OriginNumber, Piece, PieceNumber, Schedule};
+use super::schedule::{Claim, FileNumber, HashStep, Limits, OriginNumber, Piece, PieceNumber, Schedule};
 use super::steering::Demand;
 
 /// How often a connection without work looks whether there is a slow piece to take over.
@@ -30,6 +30,8 @@ struct State {
     files: HashMap<FileNumber, Arc<ActiveFile>>,
     tasks: HashMap<PieceNumber, (OriginNumber, FileNumber, CancellationToken)>,
     next_number: FileNumber,
+    /// There is one origin, that every connection asks.
+    is_single: bool,
 }
 
 /// What a connection is to do next.
@@ -53,12 +55,13 @@ pub(super) struct Task {
 }
 
 impl Board {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, origins: usize) -> Self {
         let state = State {
             schedule: Schedule::new(limits),
             files: HashMap::new(),
             tasks: HashMap::new(),
             next_number: 0,
+            is_single: origins == 1,
         };
         Self {
             begun: Instant::now(),
@@ -163,6 +166,10 @@ impl Board {
         let file = state.files.get(&piece.file).cloned()?;
         let needless = CancellationToken::new();
         state.tasks.insert(piece.number, (origin, piece.file, needless.clone()));
+        if state.is_single {
+            // Each wakes the next, for as long as there is something to do.
+            self.wake(&state);
+        }
         Some(Next::Task(Task { piece, file, needless }))
     }
 
@@ -194,14 +201,27 @@ impl Board {
         let mut state = self.state();
         state.tasks.remove(&piece.number);
         state.schedule.ended(piece, now);
-        drop(state);
-        self.changed.notify_waiters();
+        self.wake(&state);
     }
 
     /// The hash of a file has come to a block.
-    pub(super) fn hashed(&self, file: FileNumber, blocks: u64) {
-        self.state().schedule.hashed(file, blocks);
-        self.changed.notify_waiters();
+    pub(super) fn hashed(&self, file: FileNumber, blocks: u64, step: HashStep) {
+        let now = self.begun.elapsed();
+        let mut state = self.state();
+        state.schedule.hashed(file, blocks, step, now);
+        self.wake(&state);
+    }
+
+    /// Wakes a connection if there is a piece for it. Where origins differ in what they offer, all look for themselves.
+    fn wake(&self, state: &State) {
+        if !state.schedule.has_missing() {
+            return;
+        }
+        if state.is_single {
+            self.changed.notify_one();
+        } else {
+            self.changed.notify_waiters();
+        }
     }
 
     /// The only server of a file ignores ranges.

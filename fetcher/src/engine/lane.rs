@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::active::{ActiveFile, Offer, Written};
 use super::blame;
@@ -13,7 +13,7 @@ use super::locations::Locations;
 use super::partial::Partial;
 use super::reuse::Found;
 use super::salvage;
-use super::schedule::{FileNumber, OriginNumber};
+use super::schedule::{FileNumber, HashStep, OriginNumber};
 use super::{Run, lock};
 use crate::error::FetchError;
 
@@ -165,10 +165,13 @@ fn follow(
             partial.finish()?;
             return Err(FetchError::Interrupted);
         }
+        let begun = Instant::now();
+        let read_back = partial.must_read_back();
         let hashed = partial.hash_next()?;
         if hashed > 0 {
+            let took = begun.elapsed();
             run.progress.verified(hashed);
-            run.board.hashed(number, partial.hashed());
+            run.board.hashed(number, partial.hashed(), HashStep { took, read_back });
         }
         if partial.is_hashed() {
             return Ok(());

@@ -305,6 +305,11 @@ impl Partial {
         Ok(replaced)
     }
 
+    /// Whether the next block to hash is no longer in memory.
+    pub(super) fn must_read_back(&self) -> bool {
+        !self.kept.contains_key(&self.hashed)
+    }
+
     /// Hashes the next block, if it is on disk, and says how many bytes that were.
     pub(super) fn hash_next(&mut self) -> Result<u64, StorageError> {
         if !self.can_hash() {

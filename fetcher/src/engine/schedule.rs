@@ -11,6 +11,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
+mod balance;
+
+use self::balance::Balance;
+pub(crate) use self::balance::HashStep;
+
 /// Number of a file under way; never used twice, so that what arrives late for a file given up is nobody's.
 pub(crate) type FileNumber = u64;
 
@@ -93,6 +98,7 @@ struct Entry {
     hashed: u64,
     pieces_under_way: u64,
     sequential: bool,
+    balance: Balance,
 }
 
 #[derive(Debug)]
@@ -149,6 +155,7 @@ impl Schedule {
             hashed,
             pieces_under_way: 0,
             sequential: false,
+            balance: Balance::default(),
         };
         for block in written {
             entry.set(block, Block::Written);
@@ -185,6 +192,7 @@ impl Schedule {
             entry.set(block, Block::UnderWay);
         }
         entry.pieces_under_way += 1;
+        entry.balance.asked(entry.pieces_under_way);
         let sequential = entry.sequential;
         let number = self.next_piece;
         self.next_piece += 1;
@@ -214,13 +222,18 @@ impl Schedule {
             .map(|(file, entry)| (entry.pieces_under_way, *file))
             .collect();
         order.sort_unstable();
-        let limits = Limits {
-            memory: self.limits.memory / (self.files.len() as u64).max(1),
-            ..self.limits
-        };
+        let limits = self.limits_of_one();
         order
             .into_iter()
             .find_map(|(_, file)| Some((file, self.files.get(&file)?.next(limits)?)))
+    }
+
+    /// The limits of one file, for files under way share the memory.
+    fn limits_of_one(&self) -> Limits {
+        Limits {
+            memory: self.limits.memory / (self.files.len() as u64).max(1),
+            ..self.limits
+        }
     }
 
     /// Takes over part of the piece that would end last, if that ends sooner then.
@@ -353,10 +366,17 @@ impl Schedule {
     }
 
     /// The hash has come to a block.
-    pub(crate) fn hashed(&mut self, file: FileNumber, blocks: u64) {
+    pub(crate) fn hashed(&mut self, file: FileNumber, blocks: u64, step: HashStep, now: Duration) {
         if let Some(entry) = self.files.get_mut(&file) {
             entry.hashed = blocks;
+            entry.balance.step(step, now);
         }
+    }
+
+    /// Whether there is something to ask any origin for.
+    pub(crate) fn has_missing(&self) -> bool {
+        let limits = self.limits_of_one();
+        self.files.values().any(|entry| entry.next(limits).is_some())
     }
 
     /// The disk takes a file in order only: one request at a time reads on, of whatever origin.
@@ -413,7 +433,8 @@ impl Entry {
     }
 
     fn next(&self, limits: Limits) -> Option<Range<u64>> {
-        if self.sequential && self.pieces_under_way > 0 {
+        let allowed = if self.sequential { 1 } else { self.balance.allowed() };
+        if self.pieces_under_way >= allowed {
             return None;
         }
         let count = self.blocks.len() as u64;
