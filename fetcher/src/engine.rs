@@ -273,6 +273,8 @@ pub(crate) async fn fetch_beside(
         board: Board::new(
             Limits {
                 piece: piece_length.bytes() / settings.block_bytes,
+                shortest: piece_length.bytes() / settings.block_bytes,
+                connections: settings.connections as u64,
                 window: settings.window_pieces * settings.piece_bytes / settings.block_bytes,
                 memory: KEPT as u64,
                 take_over: settings.max_bytes_per_second.is_none(),

@@ -173,6 +173,11 @@ impl Board {
         Some(Next::Task(Task { piece, file, needless }))
     }
 
+    /// No file comes after those under way.
+    pub(super) fn set_last(&self) {
+        self.state().schedule.set_last();
+    }
+
     /// From now on pieces have this many blocks.
     pub(super) fn set_piece_blocks(&self, blocks: u64) {
         self.state().schedule.set_piece_blocks(blocks);

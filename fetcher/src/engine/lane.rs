@@ -26,7 +26,15 @@ const NUDGE: Duration = Duration::from_millis(2);
 /// Works until no file is left, or everything ends.
 pub(super) fn run(run: &Run) {
     loop {
-        let Some(content) = lock(&run.waiting).pop_front() else {
+        let (next, is_last) = {
+            let mut waiting = lock(&run.waiting);
+            let next = waiting.pop_front();
+            (next, waiting.is_empty())
+        };
+        if is_last {
+            run.board.set_last();
+        }
+        let Some(content) = next else {
             return;
         };
         if run.halt.is_cancelled() {

@@ -49,6 +49,10 @@ const WEIGHT: f64 = 0.3;
 pub(crate) struct Limits {
     /// Of a piece; the length may change from one to the next.
     pub(crate) piece: u64,
+    /// Of the pieces at the very end, however little is left.
+    pub(crate) shortest: u64,
+    /// Pieces that may be under way at the same time; a number, not blocks.
+    pub(crate) connections: u64,
     /// That pieces may run ahead of the hash while it waits for the source.
     pub(crate) window: u64,
     /// That pieces of all files may run ahead while the source waits for the hash: as many as stay in memory,
@@ -96,6 +100,8 @@ struct Entry {
     origins: Vec<OriginNumber>,
     /// Blocks hashed, from the first on.
     hashed: u64,
+    /// Blocks that nobody has under way.
+    missing: u64,
     pieces_under_way: u64,
     sequential: bool,
     balance: Balance,
@@ -119,6 +125,8 @@ pub(crate) struct Schedule {
     files: BTreeMap<FileNumber, Entry>,
     pieces: BTreeMap<PieceNumber, UnderWay>,
     next_piece: PieceNumber,
+    /// No file waits to be taken up.
+    is_last: bool,
     /// Blocks per second of one connection to an origin.
     paces: BTreeMap<OriginNumber, f64>,
 }
@@ -130,8 +138,14 @@ impl Schedule {
             files: BTreeMap::new(),
             pieces: BTreeMap::new(),
             next_piece: 0,
+            is_last: false,
             paces: BTreeMap::new(),
         }
+    }
+
+    /// No file comes after those under way.
+    pub(crate) fn set_last(&mut self) {
+        self.is_last = true;
     }
 
     /// From now on pieces have this many blocks.
@@ -153,6 +167,7 @@ impl Schedule {
             blocks: vec![Block::Missing; length],
             origins,
             hashed,
+            missing: blocks,
             pieces_under_way: 0,
             sequential: false,
             balance: Balance::default(),
@@ -228,9 +243,22 @@ impl Schedule {
             .find_map(|(_, file)| Some((file, self.files.get(&file)?.next(limits)?)))
     }
 
-    /// The limits of one file, for files under way share the memory.
+    /// The limits of one file, for files under way share the memory. When nothing comes after them, pieces get shorter the
+    /// less is missing: what the last connection still has under way when all others are done is waited for.
     fn limits_of_one(&self) -> Limits {
+        let left = if self.is_last {
+            let missing: u64 = self.files.values().map(|entry| entry.missing).sum();
+            missing / (2 * self.limits.connections).max(1)
+        } else {
+            u64::MAX
+        };
+        // Halved, so that pieces of different lengths still end at the same places.
+        let mut piece = self.limits.piece;
+        while piece > left && piece / 2 >= self.limits.shortest.max(1) {
+            piece /= 2;
+        }
         Limits {
+            piece,
             memory: self.limits.memory / (self.files.len() as u64).max(1),
             ..self.limits
         }
@@ -428,6 +456,8 @@ impl Entry {
 
     fn set(&mut self, block: u64, state: Block) {
         if let Some(entry) = usize::try_from(block).ok().and_then(|block| self.blocks.get_mut(block)) {
+            self.missing -= u64::from(*entry == Block::Missing);
+            self.missing += u64::from(state == Block::Missing);
             *entry = state;
         }
     }

@@ -9,6 +9,8 @@ const NOW: Duration = Duration::ZERO;
 
 const LIMITS: Limits = Limits {
     piece: 4,
+    shortest: 1,
+    connections: 2,
     window: 16,
     memory: 8,
     take_over: true,
@@ -47,6 +49,21 @@ fn a_source_faster_than_the_hash_is_held_back_to_what_stays_in_memory() {
     assert_eq!(blocks(schedule.next(0, NOW)), None, "the hash is behind");
     schedule.hashed(1, 1, HashStep::default(), NOW);
     assert_eq!(blocks(schedule.next(0, NOW)), Some((1, 8..12)), "the source is behind");
+}
+
+#[test]
+fn the_last_pieces_are_the_shorter_the_less_is_missing() {
+    let mut schedule = Schedule::new(Limits { window: 100, ..LIMITS });
+    schedule.add(1, vec![0], 24, [], 0);
+    assert_eq!(blocks(schedule.next(0, NOW)), Some((1, 0..4)));
+    schedule.set_last();
+    let lengths: Vec<_> = std::iter::from_fn(|| schedule.next(0, NOW))
+        .map(|piece| piece.blocks.end - piece.blocks.start)
+        .collect();
+    assert_eq!(lengths.iter().sum::<u64>(), 20);
+    assert_eq!(lengths.first(), Some(&4));
+    assert!(lengths.is_sorted_by(|one, next| one >= next), "{lengths:?}");
+    assert_eq!(lengths.last(), Some(&1));
 }
 
 #[test]
