@@ -41,6 +41,10 @@ const SILENCE: f64 = 5.0;
 /// And another connection is hoped to be faster by this.
 const HOPED_FOR: f64 = 1.25;
 
+/// Seconds that a piece of a slow origin may take: the hash comes to it while others bring what is within the window, and
+/// all wait if it is not there then.
+const PATIENCE: f64 = 2.0;
+
 /// The weight of a new observation in the pace of an origin.
 const WEIGHT: f64 = 0.3;
 
@@ -238,9 +242,29 @@ impl Schedule {
             .collect();
         order.sort_unstable();
         let limits = self.limits_of_one();
-        order
-            .into_iter()
-            .find_map(|(_, file)| Some((file, self.files.get(&file)?.next(limits)?)))
+        let longest = self.longest(origin);
+        order.into_iter().find_map(|(_, file)| {
+            let entry = self.files.get(&file)?;
+            let mut blocks = entry.next(limits)?;
+            if !entry.sequential {
+                blocks.end = blocks.end.min(blocks.start.saturating_add(longest));
+            }
+            Some((file, blocks))
+        })
+    }
+
+    /// Blocks to ask an origin for at once at most: few, where it is slow beside the best.
+    fn longest(&self, origin: OriginNumber) -> u64 {
+        let best = self.paces.values().copied().fold(0.0, f64::max);
+        match self.paces.get(&origin) {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a number of blocks, and small"
+            )]
+            Some(pace) if *pace < best * SLOWER => ((pace * PATIENCE) as u64).max(1),
+            _ => u64::MAX,
+        }
     }
 
     /// The limits of one file, for files under way share the memory. When nothing comes after them, pieces get shorter the
@@ -371,8 +395,10 @@ impl Schedule {
         };
         let arrived = ended.next - ended.blocks.start;
         let seconds = now.saturating_sub(ended.begun).as_secs_f64();
-        if arrived > 0 && seconds > 0.0 {
-            let new = arrived as f64 / seconds;
+        // One that was given up before its first block came is known to be slower than that.
+        let is_known = arrived > 0 || seconds >= PATIENCE;
+        if is_known && seconds > 0.0 {
+            let new = (arrived as f64).max(0.5) / seconds;
             let pace = self.paces.entry(ended.origin).or_insert(new);
             *pace += WEIGHT * (new - *pace);
         }

@@ -52,6 +52,23 @@ fn a_source_faster_than_the_hash_is_held_back_to_what_stays_in_memory() {
 }
 
 #[test]
+fn a_slow_origin_is_asked_for_little_at_once() {
+    let mut schedule = Schedule::new(Limits { window: 100, ..LIMITS });
+    schedule.add(1, vec![0, 1], 100, [], 0);
+    let (fast, slow) = (schedule.next(0, NOW).unwrap(), schedule.next(1, NOW).unwrap());
+    assert_eq!((fast.blocks.clone(), slow.blocks.clone()), (0..4, 4..8));
+    for block in fast.blocks.clone() {
+        schedule.claim(&fast, block);
+    }
+    schedule.ended(&fast, Duration::from_secs(1));
+    // Given up without a block.
+    schedule.ended(&slow, Duration::from_secs(3));
+    let now = Duration::from_secs(3);
+    assert_eq!(blocks(schedule.next(1, now)), Some((1, 4..5)));
+    assert_eq!(blocks(schedule.next(0, now)), Some((1, 5..8)));
+}
+
+#[test]
 fn the_last_pieces_are_the_shorter_the_less_is_missing() {
     let mut schedule = Schedule::new(Limits { window: 100, ..LIMITS });
     schedule.add(1, vec![0], 24, [], 0);
