@@ -20,7 +20,7 @@ use self::damage::{Damage, any_damage};
 use crate::hub::{Answer, BLOCK, Fetch, Hub, PIECE, check, mirror};
 
 /// Far longer than any of these fetches takes, and far shorter than anybody waits for one that stands still.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(100);
 
 /// A fetch with all that befalls it.
 #[derive(Clone, Debug)]
