@@ -13,11 +13,11 @@ use std::path::Path;
 
 use modelcache_crds::report::FailureClass;
 use serde::{Deserialize, Serialize};
-use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use self::names::Names;
 use self::unpack::unpack;
+use crate::blocking::blocking;
 use crate::digest::ContentDigest;
 use crate::engine::Beside;
 use crate::error::{FetchError, SourceError};
@@ -234,14 +234,6 @@ impl Archives {
 /// the longest of them takes; how much that is of a compressed one is not known before, but no less than its length.
 pub(crate) fn unpacking_bytes<'a>(archives: impl Iterator<Item = &'a RemoteFile>) -> u64 {
     archives.map(|archive| archive.size).max().unwrap_or(0)
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
-) -> Result<T, FetchError> {
-    spawn_blocking(work)
-        .await
-        .map_err(|error| FetchError::Internal(format!("the unpacking thread ended early: {error}")))?
 }
 
 /// Looks for what was unpacked before.

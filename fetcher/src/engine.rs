@@ -50,6 +50,7 @@ use self::piece_length::PieceLength;
 use self::reuse::Reuse;
 pub(crate) use self::room::free as free_room;
 use self::schedule::Limits;
+use crate::blocking::blocking;
 use crate::error::{FetchError, SourceError};
 use crate::progress::{OriginSnapshot, Progress};
 use crate::retry;
@@ -413,22 +414,20 @@ fn start_lane(run: &Arc<Run>) -> oneshot::Receiver<()> {
 /// what leads to its files, is staged whole, to be exchanged for the published one.
 async fn settle_what_is_in_place(run: &Arc<Run>) -> Result<(), FetchError> {
     let run = Arc::clone(run);
-    let settled = tokio::task::spawn_blocking(move || {
+    blocking(move || {
         let in_place = lock(&run.in_place);
         if in_place.is_empty() {
             return Ok(());
         }
         if !run.any_staged.load(Ordering::Acquire) && run.store.is_laid_out(&run.arrangement) {
-            return run.store.unstage(&run.arrangement.id);
+            return Ok(run.store.unstage(&run.arrangement.id)?);
         }
         in_place
             .iter()
-            .try_for_each(|content| run.reuse.stage_in_place(&run.store, content))
-    });
-    settled
-        .await
-        .map_err(|error| FetchError::Internal(format!("a thread ended early: {error}")))?
-        .map_err(Into::into)
+            .try_for_each(|content| run.reuse.stage_in_place(&run.store, content))?;
+        Ok(())
+    })
+    .await
 }
 
 impl Run {

@@ -6,6 +6,7 @@
 mod archive;
 pub mod args;
 mod bar;
+mod blocking;
 pub mod boot;
 pub mod commands;
 pub mod digest;

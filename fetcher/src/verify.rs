@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Advice, fadvise};
 use tokio_util::sync::CancellationToken;
 
+use crate::blocking::blocking;
 use crate::digest::{ContentDigest, Hasher};
 use crate::error::{FetchError, StorageError};
 use crate::path::FilePath;
@@ -70,7 +71,7 @@ pub async fn verify(
     let folder = root.join(manifest.folder());
     let manifest = manifest.clone();
     let progress = progress.clone();
-    tokio::task::spawn_blocking(move || {
+    blocking(move || {
         let mut damages = Vec::new();
         let mut hashed = HashSet::new();
         for file in &manifest.files {
@@ -93,7 +94,6 @@ pub async fn verify(
         Ok(damages)
     })
     .await
-    .map_err(|error| FetchError::Internal(format!("the hashing thread ended early: {error}")))?
 }
 
 /// What leads to the files and is not as it should be.

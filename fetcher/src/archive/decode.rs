@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::num::NonZeroU64;
 
 use flate2::bufread::MultiGzDecoder;
-use rustix::fs::{Advice, fadvise};
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+use crate::verify::forget;
 
 /// Bytes read from the disk at once.
 const BUFFER: usize = 256 << 10;
@@ -53,13 +53,7 @@ impl Read for Uncached {
         let read = self.file.read(buffer)?;
         self.read += read as u64;
         if self.read - self.cached >= CACHED {
-            // Where a file system knows no such advice nothing is lost.
-            let _ = fadvise(
-                &self.file,
-                self.cached,
-                NonZeroU64::new(self.read - self.cached),
-                Advice::DontNeed,
-            );
+            forget(&self.file, self.cached, self.read - self.cached);
             self.cached = self.read;
         }
         Ok(read)

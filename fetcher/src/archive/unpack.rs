@@ -4,10 +4,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::num::NonZeroU64;
 use std::path::Path;
 
-use rustix::fs::{Advice, fadvise, statvfs};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
@@ -17,10 +15,12 @@ use super::names::{Names, destination, follow, target};
 use super::tar::{Entry, Kind, Tar};
 use super::{Unpacked, UnpackedFile};
 use crate::digest::ContentDigest;
+use crate::engine::free_room;
 use crate::error::{FetchError, StorageError};
 use crate::path::FilePath;
 use crate::source::RemoteFile;
 use crate::store::{Store, create_folders, open_plain, sync_folder};
+use crate::verify::forget;
 
 /// How much longer than itself an archive may unpack: text does ten times, weights hardly at all.
 const LARGEST_RATIO: u64 = 100;
@@ -186,7 +186,7 @@ impl Unpacking<'_> {
             written += read as u64;
             if written - synced >= UNSYNCED || written == size {
                 file.sync_data().map_err(StorageError::at("sync", &staged))?;
-                let _ = fadvise(&file, synced, NonZeroU64::new(written - synced), Advice::DontNeed);
+                forget(&file, synced, written - synced);
                 synced = written;
             }
         }
@@ -198,8 +198,7 @@ impl Unpacking<'_> {
     /// Refuses to begin a file that cannot end for want of room.
     fn require_room(&self, size: u64) -> Result<(), StorageError> {
         let root = self.store.root();
-        let read = statvfs(root).map_err(|error| StorageError::at("read the free room of", root)(error.into()))?;
-        let free = read.f_bavail.saturating_mul(read.f_frsize);
+        let free = free_room(root).map_err(StorageError::at("read the free room of", root))?;
         if size <= free {
             return Ok(());
         }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::Run;
 use crate::args::FormatCheck;
+use crate::blocking::blocking;
 use crate::error::FetchError;
 use crate::format::{self, Contents, Findings, Held};
 use crate::path::FilePath;
@@ -56,17 +57,15 @@ async fn check(
     left_out: Option<HashSet<FilePath>>,
 ) -> Result<Findings, FetchError> {
     let (folder, files, stop) = (folder.to_owned(), manifest.files.clone(), run.stop.clone());
-    let checked = tokio::task::spawn_blocking(move || {
+    blocking(move || {
         let contents = Contents {
             folder: &folder,
             files: files.iter().map(held).collect(),
             left_out: left_out.as_ref().map(|paths| paths.iter().collect()),
         };
         format::check(&contents, &stop)
-    });
-    checked
-        .await
-        .map_err(|error| FetchError::Internal(format!("a thread ended early: {error}")))?
+    })
+    .await
 }
 
 fn held(file: &StoredFile) -> Held<'_> {

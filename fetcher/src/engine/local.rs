@@ -3,20 +3,19 @@
 
 use std::fs::File;
 use std::io;
-use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use modelcache_crds::report::FailureClass;
-use rustix::fs::{Advice, fadvise};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::error::SourceError;
 use crate::source::{LocalFile, Stamp};
 use crate::store::open_plain;
+use crate::verify::forget;
 
 /// Bytes read at once.
 const CHUNK: u64 = 256 << 10;
@@ -106,8 +105,7 @@ fn read(file: &File, stamp: Stamp, range: &Range<u64>) -> Result<Bytes, SourceEr
         }
     };
     bytes.truncate(read);
-    // Where a file system knows no such advice nothing is lost.
-    let _ = fadvise(file, range.start, NonZeroU64::new(read as u64), Advice::DontNeed);
+    forget(file, range.start, read as u64);
     if range.start + read as u64 == range.end {
         unchanged(file, stamp)?;
     }
