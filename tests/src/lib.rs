@@ -3,4 +3,5 @@
 
 pub mod hub;
 pub mod link;
+pub mod program;
 pub mod real_model;

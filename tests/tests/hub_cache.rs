@@ -3,10 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use modelcache_tests::hub::{Hub, HubConfig};
+use modelcache_tests::program::fetcher;
 use modelcache_tests::real_model;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
@@ -83,15 +84,6 @@ base = os.path.realpath(sys.base_prefix)
 print(base, sysconfig.get_path("purelib"), os.path.relpath(os.path.realpath(sys.executable), base), sep="\n")
 "#;
 
-/// The fetcher's program, built by cargo beside this test.
-fn fetcher() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let program = test.ancestors().nth(2).unwrap().join("modelcache-fetcher");
-    let missing = format!("{} is missing: cargo build -p modelcache-fetcher", program.display());
-    assert!(program.exists(), "{missing}");
-    program
-}
-
 /// The places of the Python environment that holds the clients.
 fn clients() -> Vec<String> {
     let found = Command::new("hub-clients-python").args(["-c", PLACES]).output();
@@ -121,7 +113,7 @@ impl Room {
     }
 
     async fn fetch(&self, source: &str) {
-        let mut command = Command::new(fetcher());
+        let mut command = Command::new(fetcher().unwrap());
         command
             .args(["fetch", source, "--layout", "hugging-face-cache", "--quiet"])
             .args(["--no-default-exclude", "--endpoint", &self.hub.endpoint()])

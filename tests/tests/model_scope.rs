@@ -3,11 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Output;
 
 use modelcache_crds::report::FailureClass;
 use modelcache_tests::hub::{Access, Hub, HubConfig};
+use modelcache_tests::program::fetcher;
 use pretty_assertions::assert_eq;
 use tokio::process::Command;
 
@@ -25,17 +26,8 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// The fetcher's program, built by cargo beside this test.
-fn fetcher() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let program = test.ancestors().nth(2).unwrap().join("modelcache-fetcher");
-    let is_there = program.exists();
-    assert!(is_there, "{}: cargo build -p modelcache-fetcher", program.display());
-    program
-}
-
 async fn fetch(hub: &Hub, folder: &Path, token: Option<&str>) -> Output {
-    Command::new(fetcher())
+    Command::new(fetcher().unwrap())
         .args([
             "fetch",
             "modelscope://org/model",

@@ -3,12 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use modelcache_crds::report::FailureClass;
 use modelcache_tests::hub::{Fault, Hub, HubConfig, Rule, Stage};
+use modelcache_tests::program::fetcher;
 use pretty_assertions::assert_eq;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -98,7 +99,7 @@ impl Trial {
     }
 
     async fn fetch(&self, folder: &Path, endpoint: &str, options: &[&str]) -> Output {
-        Command::new(fetcher())
+        Command::new(fetcher().unwrap())
             .args(["fetch", MODEL, "--endpoint", endpoint])
             .arg(folder)
             .args(options)
@@ -109,15 +110,6 @@ impl Trial {
             .await
             .unwrap()
     }
-}
-
-/// The fetcher's program, built by cargo beside this test.
-fn fetcher() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let program = test.ancestors().nth(2).unwrap().join("modelcache-fetcher");
-    let is_there = program.exists();
-    assert!(is_there, "{}: cargo build -p modelcache-fetcher", program.display());
-    program
 }
 
 fn assert_published(folder: &Path, output: &Output) {

@@ -14,6 +14,7 @@ mod mirrors;
 mod model_scope;
 mod oras;
 mod plain_http;
+mod port;
 mod proxy;
 mod registry;
 mod s3;

@@ -60,6 +60,16 @@ async fn list(server: &Scripted) -> Result<Listing, SourceError> {
     source.list().await
 }
 
+/// The program, to fetch the model into a folder. The weights here have no header.
+fn program(server: &Scripted, folder: &Path) -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_modelcache-fetcher"));
+    program
+        .args(["fetch", "modelscope://org/name", "--format-check", "warn"])
+        .args(["--modelscope-endpoint", &server.url])
+        .arg(folder);
+    program
+}
+
 #[tokio::test]
 async fn the_program_publishes_a_model_and_its_token_stays_with_the_hub() {
     let (server, storage) = (Scripted::start().await, Scripted::start().await);
@@ -69,19 +79,8 @@ async fn the_program_publishes_a_model_and_its_token_stays_with_the_hub() {
     server.on(file, [answer(302).header("location", &signed)]);
     storage.on("GET /x?Expires=4102444800&Signature=s", [answer(200).body(b"abc")]);
     let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_modelcache-fetcher"))
-        .args([
-            "fetch",
-            "modelscope://org/name",
-            "--format-check",
-            "warn",
-            "--modelscope-endpoint",
-            &server.url,
-        ])
-        .arg(folder.path())
+    let output = program(&server, folder.path())
         .env("MODELSCOPE_API_TOKEN", "ms-secret")
-        // The weights here are three bytes.
-        .env("MODELCACHE_FORMAT_CHECK", "warn")
         .output()
         .await
         .unwrap();
@@ -112,21 +111,7 @@ async fn the_program_publishes_a_model_and_its_token_stays_with_the_hub() {
 /// Fetches a model of one file into a folder.
 async fn fetch(server: &Scripted, folder: &Path, bytes: &[u8]) -> Output {
     server.on(FILES, [listing(&[blob_of("model.gguf", bytes)])]);
-    Command::new(env!("CARGO_BIN_EXE_modelcache-fetcher"))
-        .args([
-            "fetch",
-            "modelscope://org/name",
-            "--format-check",
-            "warn",
-            "--modelscope-endpoint",
-            &server.url,
-        ])
-        .arg(folder)
-        // The weights here have no header.
-        .env("MODELCACHE_FORMAT_CHECK", "warn")
-        .output()
-        .await
-        .unwrap()
+    program(server, folder).output().await.unwrap()
 }
 
 #[rstest]

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use crate::port::free_port;
 use crate::scripted::{Scripted, answer, json};
 
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -32,10 +33,7 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) async fn start(is_closed: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .unwrap()
-            .port();
+        let port = free_port();
         let host = format!("127.0.0.1:{port}");
         let password_file = folder.path().join("htpasswd");
         std::fs::write(&password_file, HTPASSWD).unwrap();

@@ -15,6 +15,7 @@ use rusty_s3::Credentials;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use crate::port::free_port;
 use crate::scripted::{Scripted, answer};
 
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -30,10 +31,7 @@ struct Store {
 
 impl Store {
     async fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .unwrap()
-            .port();
+        let port = free_port();
         let folder = tempfile::tempdir().unwrap();
         let process = Command::new("moto_server")
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])

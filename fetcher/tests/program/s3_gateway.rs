@@ -17,6 +17,7 @@ use rusty_s3::{Bucket, Credentials, Method, S3Action, UrlStyle};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use crate::port::free_port;
 use crate::s3::source;
 
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -36,10 +37,7 @@ struct Gateway {
 
 impl Gateway {
     async fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .unwrap()
-            .port();
+        let port = free_port();
         let folder = tempfile::tempdir().unwrap();
         for name in ["objects", "versions"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();

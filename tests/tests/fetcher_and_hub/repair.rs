@@ -5,14 +5,15 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::process::Output;
 
 use modelcache_crds::report::{FailureClass, Report};
+use modelcache_tests::program::fetcher;
 use pretty_assertions::assert_eq;
 use tokio::process::Command;
 
-use crate::trial::{MEBIBYTE, MODEL, SIZE, Trial, WEIGHTS, fetcher, files};
+use crate::trial::{MEBIBYTE, MODEL, SIZE, Trial, WEIGHTS, files};
 
 /// The program on the folder of a trial, and what it said of its end.
 async fn run(trial: &Trial, words: &[&str]) -> Output {
-    let mut command = Command::new(fetcher());
+    let mut command = Command::new(fetcher().unwrap());
     command
         .args([words[0], trial.model().to_str().unwrap()])
         .args(&words[1..])

@@ -7,6 +7,7 @@ use std::process::Output;
 use bytes::Bytes;
 use modelcache_crds::report::{FailureClass, Published, Report};
 use modelcache_tests::hub::{Hub, HubConfig};
+use modelcache_tests::program::fetcher;
 use pretty_assertions::assert_eq;
 use tokio::process::Command;
 
@@ -15,18 +16,6 @@ pub(crate) const WEIGHTS: &str = "model.safetensors";
 pub(crate) const MEBIBYTE: usize = 1 << 20;
 /// Two pieces and a bit.
 pub(crate) const SIZE: usize = 20 * MEBIBYTE;
-
-/// The fetcher's program, built by cargo beside this test.
-pub(crate) fn fetcher() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let program = test.ancestors().nth(2).unwrap().join("modelcache-fetcher");
-    assert!(
-        program.exists(),
-        "{} is missing: cargo build -p modelcache-fetcher",
-        program.display()
-    );
-    program
-}
 
 /// A model whose weights have this size.
 pub(crate) fn files(size: usize) -> BTreeMap<String, Bytes> {
@@ -81,7 +70,7 @@ impl Trial {
 
     /// The program with so many connections.
     pub(crate) fn command_with(&self, connections: u16) -> Command {
-        let mut command = Command::new(fetcher());
+        let mut command = Command::new(fetcher().unwrap());
         command
             .args(["fetch", MODEL, "--json", "--quiet", "--stall-timeout", "1"])
             .args(["--connections", &connections.to_string()])

@@ -62,6 +62,15 @@ impl Fixture {
         }
     }
 
+    /// What a run leaves that wrote these blocks, hashed as far as it could and made all of it durable.
+    fn keep(&self, blocks: &[u64]) {
+        let mut partial = self.open();
+        self.write(&mut partial, blocks);
+        hash_all(&mut partial);
+        partial.sync().unwrap();
+        partial.finish().unwrap();
+    }
+
     /// Flips a bit on the disk.
     fn damage(&self, at: u64) {
         let file = OpenOptions::new()
@@ -106,12 +115,7 @@ fn what_was_synced_is_taken_up_and_the_hash_with_it() {
 #[test]
 fn a_damaged_block_beyond_the_hash_is_fetched_again_alone() {
     let fixture = Fixture::new();
-    let mut partial = fixture.open();
-    fixture.write(&mut partial, &[0, 1, 5, 6]);
-    hash_all(&mut partial);
-    partial.sync().unwrap();
-    partial.finish().unwrap();
-    drop(partial);
+    fixture.keep(&[0, 1, 5, 6]);
     fixture.damage(5 * BLOCK + 7);
     let partial = fixture.open();
     assert_eq!(partial.written().collect::<Vec<_>>(), [0, 1, 6]);
@@ -121,12 +125,7 @@ fn a_damaged_block_beyond_the_hash_is_fetched_again_alone() {
 #[test]
 fn what_is_hashed_is_not_read_again_while_the_machine_runs() {
     let fixture = Fixture::new();
-    let mut partial = fixture.open();
-    fixture.write(&mut partial, &[0, 1, 2, 5]);
-    hash_all(&mut partial);
-    partial.sync().unwrap();
-    partial.finish().unwrap();
-    drop(partial);
+    fixture.keep(&[0, 1, 2, 5]);
     // Nothing tells of this damage but reading.
     fixture.damage(BLOCK + 7);
     assert_eq!(fixture.open().hashed(), 3);
@@ -140,12 +139,7 @@ fn what_is_hashed_is_not_read_again_while_the_machine_runs() {
 #[test]
 fn damage_that_was_found_once_is_not_trusted_by_the_next_run_either() {
     let fixture = Fixture::new();
-    let mut partial = fixture.open();
-    fixture.write(&mut partial, &[0, 1, 2]);
-    hash_all(&mut partial);
-    partial.sync().unwrap();
-    partial.finish().unwrap();
-    drop(partial);
+    fixture.keep(&[0, 1, 2]);
     fixture.damage(BLOCK + 7);
     for _ in 0..2 {
         let after = fixture.open_after_a_start();
@@ -156,12 +150,7 @@ fn damage_that_was_found_once_is_not_trusted_by_the_next_run_either() {
 #[test]
 fn what_another_start_found_sound_is_trusted_from_then_on() {
     let fixture = Fixture::new();
-    let mut partial = fixture.open();
-    fixture.write(&mut partial, &[0, 1, 2]);
-    hash_all(&mut partial);
-    partial.sync().unwrap();
-    partial.finish().unwrap();
-    drop(partial);
+    fixture.keep(&[0, 1, 2]);
     assert_eq!(fixture.open_after_a_start().hashed(), 3);
     fixture.damage(BLOCK + 7);
     assert_eq!(fixture.open_after_a_start().hashed(), 3, "it is not read again");
@@ -170,12 +159,7 @@ fn what_another_start_found_sound_is_trusted_from_then_on() {
 #[test]
 fn a_damaged_block_that_was_hashed_is_fetched_and_hashed_again() {
     let fixture = Fixture::new();
-    let mut partial = fixture.open();
-    fixture.write(&mut partial, &[0, 1, 2, 3]);
-    hash_all(&mut partial);
-    partial.sync().unwrap();
-    partial.finish().unwrap();
-    drop(partial);
+    fixture.keep(&[0, 1, 2, 3]);
     fixture.damage(BLOCK + 7);
     let mut partial = fixture.open_after_a_start();
     assert_eq!(partial.written().collect::<Vec<_>>(), [0, 2, 3]);
