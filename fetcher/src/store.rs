@@ -186,12 +186,12 @@ impl Store {
 
     /// Where the bytes of some content gather.
     pub(crate) fn partial(&self, digest: &ContentDigest) -> PathBuf {
-        self.partials().join(content_name(digest))
+        partial(&self.root, digest)
     }
 
     /// The journal of these bytes.
     pub(crate) fn journal(&self, digest: &ContentDigest) -> PathBuf {
-        self.partial(digest).with_extension("journal")
+        journal(&self.partial(digest))
     }
 
     /// Where a proven file waits for the rest of its revision.
@@ -255,11 +255,11 @@ impl Store {
     }
 
     fn staging(&self, id: &str) -> PathBuf {
-        self.own("staging").join(id)
+        staging(&self.root, id)
     }
 
     fn partials(&self) -> PathBuf {
-        self.own("partial")
+        partials(&self.root)
     }
 
     fn own(&self, name: &str) -> PathBuf {
@@ -285,6 +285,26 @@ struct UnpackedNote {
     /// The revision that it is staged for.
     id: String,
     unpacked: Unpacked,
+}
+
+/// Where bytes under way gather, below a root.
+fn partials(root: &Path) -> PathBuf {
+    root.join(OWN).join("partial")
+}
+
+/// Where the bytes of some content gather, below a root.
+fn partial(root: &Path, digest: &ContentDigest) -> PathBuf {
+    partials(root).join(content_name(digest))
+}
+
+/// The journal of such bytes.
+fn journal(partial: &Path) -> PathBuf {
+    partial.with_extension("journal")
+}
+
+/// Where the proven files of a revision wait for the rest of it, below a root.
+fn staging(root: &Path, id: &str) -> PathBuf {
+    root.join(OWN).join("staging").join(id)
 }
 
 /// The file name of some content.

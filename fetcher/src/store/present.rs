@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::{Layout, OWN, content_name, published, size_of_plain_file};
+use super::{Layout, partial, published, size_of_plain_file, staging};
 use crate::error::StorageError;
 use crate::journal::{self, Key};
 use crate::source::RemoteFile;
@@ -64,7 +64,7 @@ fn complete(root: &Path, revision: &str, files: &[RemoteFile]) -> Result<HashSet
     }
     // What is staged for another layout is not found here; what is under way is.
     let arrangement = Layout::AsListed.arrange(revision, files);
-    let staging = root.join(OWN).join("staging").join(arrangement.id);
+    let staging = staging(root, &arrangement.id);
     for file in files {
         if size_of_plain_file(&staging.join(file.path.as_str())) == Some(file.size) {
             complete.insert((file.digest, file.size));
@@ -75,7 +75,7 @@ fn complete(root: &Path, revision: &str, files: &[RemoteFile]) -> Result<HashSet
 
 /// Bytes of a file that an earlier fetch has made durable, and bytes it has reserved.
 fn under_way(root: &Path, file: &RemoteFile, block_bytes: u64) -> (u64, u64) {
-    let path = root.join(OWN).join("partial").join(content_name(&file.digest));
+    let path = partial(root, &file.digest);
     let Ok(metadata) = fs::metadata(&path) else {
         return (0, 0);
     };
@@ -85,7 +85,7 @@ fn under_way(root: &Path, file: &RemoteFile, block_bytes: u64) -> (u64, u64) {
         block_bytes,
     };
     // An unreadable journal is one that says nothing.
-    let blocks = journal::peek(&path.with_extension("journal"), key).unwrap_or_default();
+    let blocks = journal::peek(&super::journal(&path), key).unwrap_or_default();
     let durable = blocks
         .into_iter()
         .map(|block| (file.size - block * block_bytes).min(block_bytes))
