@@ -389,8 +389,12 @@ async fn steer(run: Arc<Run>) {
     let mut ticks = tokio::time::interval(LOOK);
     loop {
         ticks.tick().await;
-        for resting in run.origins.look(&run.board.demands(run.origins.count())) {
-            run.board.leave(resting);
+        let look = run.origins.look(&run.board.demands(run.origins.count()));
+        for closed in look.closed {
+            run.board.leave(closed);
+        }
+        if let Some(hog) = look.hog {
+            run.board.leave_slowest(hog);
         }
     }
 }

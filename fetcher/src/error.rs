@@ -8,7 +8,7 @@ use crate::format::Fault;
 use crate::path::FilePath;
 
 /// The source, or the way to it, failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct SourceError {
     /// What kind of failure.

@@ -5,14 +5,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use modelcache_crds::report::OriginFault;
+use modelcache_crds::report::{FailureClass, OriginFault};
 
 use super::Run;
 use super::content::Content;
 use super::lane::complete;
 use super::partial::Partial;
 use super::schedule::OriginNumber;
-use crate::error::FetchError;
+use crate::error::{FetchError, SourceError};
 
 /// Who brought a block, and its checksum.
 pub(super) type Brought = HashMap<u64, (OriginNumber, u32)>;
@@ -26,7 +26,7 @@ pub(super) fn replace(run: &Run, content: &Content, partial: &mut Partial) -> Re
     }
     let mut former = Brought::new();
     for trusted in candidates {
-        if partial.is_all_from(trusted) {
+        if partial.is_all_from(trusted) || run.origins.is_out(trusted) {
             continue;
         }
         tracing::warn!(
@@ -34,13 +34,20 @@ pub(super) fn replace(run: &Run, content: &Content, partial: &mut Partial) -> Re
             origin = run.origins.name(trusted),
             "the bytes hash to something else; what came from other origins is fetched again from this one"
         );
+        run.progress.unverified(partial.hashed_bytes());
         let replaced = partial.distrust(trusted)?;
         run.progress.discarded(replaced.bytes);
-        run.progress.unverified(remote.size);
         for (block, brought) in replaced.brought {
             former.entry(block).or_insert(brought);
         }
-        complete(run, content, partial, vec![trusted])?;
+        match complete(run, content, partial, vec![trusted]) {
+            Ok(()) => {}
+            Err(error @ FetchError::Source { .. }) => {
+                tracing::warn!(file = %remote.path, %error, "the whole file cannot be had from this origin alone");
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
         if partial.digest() == remote.digest {
             drop_liars(run, content, &liars(&former, partial.brought()));
             return Ok(true);
@@ -68,7 +75,11 @@ fn drop_liars(run: &Run, content: &Content, liars: &HashMap<OriginNumber, usize>
             content.remote.path, run.settings.block_bytes
         );
         run.origins.drop_origin(origin, OriginFault::SentWrongBytes, &reason);
-        run.board.withdraw_all(origin);
+        let reason = SourceError::new(
+            FailureClass::SourceError,
+            format!("{} {reason}", run.origins.name(origin)),
+        );
+        run.board.withdraw_all(origin, &reason);
     }
 }
 

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::active::ActiveFile;
 use super::schedule::{Claim, FileNumber, HashStep, Limits, OriginNumber, Piece, PieceNumber, Schedule};
 use super::steering::Demand;
+use crate::error::{FetchError, SourceError};
 
 /// How often a connection without work looks whether there is a slow piece to take over.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -30,6 +31,8 @@ struct State {
     files: HashMap<FileNumber, Arc<ActiveFile>>,
     tasks: HashMap<PieceNumber, (OriginNumber, FileNumber, CancellationToken)>,
     next_number: FileNumber,
+    /// The failures after which nobody offers a file any more.
+    orphans: HashMap<FileNumber, FetchError>,
     /// There is one origin, that every connection asks.
     is_single: bool,
 }
@@ -61,6 +64,7 @@ impl Board {
             files: HashMap::new(),
             tasks: HashMap::new(),
             next_number: 0,
+            orphans: HashMap::new(),
             is_single: origins == 1,
         };
         Self {
@@ -102,6 +106,7 @@ impl Board {
         let mut state = self.state();
         state.schedule.remove(file);
         state.files.remove(&file);
+        state.orphans.remove(&file);
         state.cancel(|_, number| number == file);
     }
 
@@ -110,21 +115,48 @@ impl Board {
         self.state().cancel(|asked, _| asked == origin);
     }
 
-    /// An origin no longer offers a file; whether another one does.
-    pub(super) fn withdraw(&self, file: FileNumber, origin: OriginNumber) -> bool {
-        self.state().schedule.withdraw(file, origin)
+    /// Lets go of the piece that an origin would take longest for, if that is long.
+    pub(super) fn leave_slowest(&self, origin: OriginNumber) {
+        let now = self.begun.elapsed();
+        let state = self.state();
+        if let Some(piece) = state.schedule.slowest(origin, now) {
+            state.cancel_piece(piece);
+        }
     }
 
-    /// An origin no longer offers anything; whether every file under way has another one.
-    pub(super) fn withdraw_all(&self, origin: OriginNumber) -> bool {
+    /// An origin no longer offers a file, after a failure.
+    pub(super) fn withdraw(&self, file: FileNumber, origin: OriginNumber, failure: FetchError) {
+        self.state().withdraw(file, origin, failure);
+    }
+
+    /// An origin no longer offers anything, for a reason.
+    pub(super) fn withdraw_all(&self, origin: OriginNumber, reason: &SourceError) {
         let mut state = self.state();
         state.cancel(|asked, _| asked == origin);
-        let files: Vec<FileNumber> = state.files.keys().copied().collect();
-        let orphans = files
-            .into_iter()
-            .filter(|file| !state.schedule.withdraw(*file, origin))
-            .count();
-        orphans == 0
+        let files: Vec<_> = state
+            .files
+            .iter()
+            .map(|(file, active)| (*file, active.remote.path.clone()))
+            .collect();
+        for (file, path) in files {
+            let failure = FetchError::Source {
+                file: Some(path),
+                offset: None,
+                source: reason.clone(),
+            };
+            state.withdraw(file, origin, failure);
+        }
+    }
+
+    /// Whether nobody offers a file any more, and nothing of it is on its way.
+    pub(super) fn is_orphaned(&self, file: FileNumber) -> bool {
+        let state = self.state();
+        state.orphans.contains_key(&file) && state.schedule.is_idle(file)
+    }
+
+    /// The failure after which nobody offers a file any more.
+    pub(super) fn take_failure(&self, file: FileNumber) -> Option<FetchError> {
+        self.state().orphans.remove(&file)
     }
 
     /// What there is to ask each origin for.
@@ -229,9 +261,9 @@ impl Board {
         }
     }
 
-    /// The only server of a file ignores ranges.
-    pub(super) fn read_in_sequence(&self, file: FileNumber, origin: OriginNumber) {
-        self.state().schedule.read_in_sequence(file, origin);
+    /// An origin of a file ignores ranges; whether the file is read from it in one stream, for want of another one.
+    pub(super) fn ignores_ranges(&self, file: FileNumber, origin: OriginNumber) -> bool {
+        self.state().schedule.ignores_ranges(file, origin)
     }
 
     /// Nothing will come any more.
@@ -248,6 +280,15 @@ impl Board {
 }
 
 impl State {
+    /// The lane of a file that no other origin offers hears of the failure.
+    fn withdraw(&mut self, file: FileNumber, origin: OriginNumber, failure: FetchError) {
+        if self.schedule.withdraw(file, origin) {
+            return;
+        }
+        self.orphans.entry(file).or_insert(failure);
+        self.cancel(|_, number| number == file);
+    }
+
     fn cancel(&self, is_meant: impl Fn(OriginNumber, FileNumber) -> bool) {
         for (origin, file, needless) in self.tasks.values() {
             if is_meant(*origin, *file) {

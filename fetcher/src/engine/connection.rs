@@ -18,7 +18,7 @@ use super::schedule::{FileNumber, OriginNumber, Piece};
 use super::steering::Verdict;
 use super::{Run, Trouble};
 use crate::error::{FetchError, SourceError};
-use crate::retry::Backoff;
+use crate::retry::{Backoff, Policy};
 
 /// Bytes per second below which a connection counts as stalled. A byte now and then would keep a dead connection for
 /// days; a new one gets past it. Low, so that a slow line is not mistaken for it.
@@ -26,6 +26,13 @@ const SLOWEST: f64 = 1024.0;
 
 /// Fetches pieces until nothing is left to fetch, or everything ends.
 pub(super) async fn run(run: Arc<Run>) {
+    // Longer pauses are for the origin that fails; another one may be asked soon.
+    let policy = Policy {
+        cap: run.settings.retry.base,
+        attempts: u32::MAX,
+        ..run.settings.retry
+    };
+    let mut backoff = Backoff::new(policy, run.next_seed());
     loop {
         let slot = tokio::select! {
             biased;
@@ -49,43 +56,67 @@ pub(super) async fn run(run: Arc<Run>) {
         };
         let ended = end(&run, slot.origin, &task, fetched);
         run.board.ended(&task.piece);
-        if let Err(error) = ended {
-            run.fail(error);
-            return;
+        let pause = match ended {
+            Ok(End::Well) => {
+                backoff.progressed();
+                continue;
+            }
+            // The next origin may fail as fast: nobody is to be asked without end.
+            Ok(End::SetBack) => backoff.failed(None).unwrap_or(policy.cap),
+            Err(error) => {
+                run.fail(error);
+                return;
+            }
+        };
+        drop(slot);
+        tokio::select! {
+            biased;
+            () = run.halt.cancelled() => return,
+            () = run.board.closed() => return,
+            () = sleep(pause) => {}
         }
     }
 }
 
-/// What follows from how the work on a piece ended. As long as another origin offers the file, no failure of one ends
-/// anything.
-fn end(run: &Run, origin: OriginNumber, task: &Task, fetched: Result<Done, FetchError>) -> Result<(), FetchError> {
+/// How the work on a piece ended, for its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Well,
+    /// Its origin failed, and this or another one is asked again.
+    SetBack,
+}
+
+/// What follows from how the work on a piece ended. Where there are several origins, no failure of one ends anything:
+/// what becomes of a file that nobody offers any more is for its lane to say.
+fn end(run: &Run, origin: OriginNumber, task: &Task, fetched: Result<Done, FetchError>) -> Result<End, FetchError> {
     let file = task.piece.file;
     match fetched {
-        Ok(Done::Written | Done::Needless | Done::Refused) => Ok(()),
+        Ok(Done::Written | Done::Needless | Done::Refused) => Ok(End::Well),
         Ok(Done::RangesIgnored) => {
-            if run.origins.is_single() || !run.board.withdraw(file, origin) {
+            if run.board.ignores_ranges(file, origin) {
                 tracing::info!(file = %task.file.remote.path, "the server ignores ranges; the file is read in one stream");
-                run.board.read_in_sequence(file, origin);
             }
-            Ok(())
+            Ok(End::Well)
         }
-        Err(FetchError::Source { source, .. }) if !run.origins.is_single() && survives(run, origin, file, &source) => {
+        Err(failure @ FetchError::Source { .. }) if !run.origins.is_single() => {
             run.progress.retried();
-            Ok(())
+            set_back(run, origin, file, failure);
+            Ok(End::SetBack)
         }
         Err(error) => Err(error),
     }
 }
 
-/// Whether what failed can be had from another origin, or from this one later.
-fn survives(run: &Run, origin: OriginNumber, file: FileNumber, error: &SourceError) -> bool {
+/// What failed is to be had from another origin, or from this one later.
+fn set_back(run: &Run, origin: OriginNumber, file: FileNumber, failure: FetchError) {
+    let FetchError::Source { source: error, .. } = &failure else {
+        return;
+    };
     tracing::debug!(origin = run.origins.name(origin), %error, "an origin failed");
     if error.class.is_permanent() {
-        return run.board.withdraw(file, origin);
-    }
-    match run.origins.failed(origin, error) {
-        Verdict::Stays => true,
-        Verdict::GivenUp => run.board.withdraw_all(origin),
+        run.board.withdraw(file, origin, failure);
+    } else if run.origins.failed(origin, error) == Verdict::GivenUp {
+        run.board.withdraw_all(origin, error);
     }
 }
 
@@ -136,6 +167,8 @@ async fn gather(gathering: &mut Gathering<'_>) -> Result<Done, FetchError> {
     } = *gathering;
     let mut backoff = Backoff::new(run.settings.retry, run.next_seed());
     let mut relocated = false;
+    // Since the last block: of one that is never whole nothing stays.
+    let (mut cuts, mut blocks_from) = (0, gathering.start);
     while gathering.position() < gathering.end {
         let before = gathering.position();
         let begin = Instant::now();
@@ -150,7 +183,6 @@ async fn gather(gathering: &mut Gathering<'_>) -> Result<Done, FetchError> {
         }
         if gathering.position() > before {
             backoff.progressed();
-            run.origins.brought(origin);
             relocated = false;
         }
         match &read {
@@ -195,7 +227,11 @@ async fn gather(gathering: &mut Gathering<'_>) -> Result<Done, FetchError> {
             ) => error,
         };
         if !run.origins.is_single() {
-            if gathering.position() > before {
+            if gathering.start > blocks_from {
+                (cuts, blocks_from) = (0, gathering.start);
+            }
+            cuts += 1;
+            if gathering.position() > before && cuts < run.settings.retry.attempts {
                 continue;
             }
             // Another origin is quicker than patience.
@@ -360,6 +396,7 @@ impl Gathering<'_> {
             let unsynced = Arc::clone(&self.run.unsynced).acquire_owned().await.ok();
             // From here to the write nothing may be waited for: a block that was claimed must be written.
             let claim = self.run.board.claim(self.piece, block);
+            self.run.origins.brought(self.origin);
             let Some(buffer) = self.buffer.take() else { continue };
             self.start = end;
             self.end = self.file.bytes(&(block..claim.end)).end.max(end);
@@ -396,7 +433,6 @@ impl Gathering<'_> {
                 run.fail(error.into());
                 return;
             }
-            run.board.written(number, block);
             // The lane is gone only when the file was given up: then nobody waits for its blocks.
             let _ = file.written.send(Written {
                 block,
@@ -405,6 +441,8 @@ impl Gathering<'_> {
                 kept: buffer.keep(),
                 unsynced,
             });
+            // Last, so that a file of which nothing is on its way has told its lane everything.
+            run.board.written(number, block);
         })
     }
 }

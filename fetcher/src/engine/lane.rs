@@ -88,12 +88,12 @@ fn fetch(run: &Run, content: &Content) -> Result<Partial, FetchError> {
         run.progress.reused(partial.written_bytes());
         run.progress.verified(partial.hashed_bytes());
         complete(run, content, &mut partial, run.origins.offering(content))?;
-        if partial.digest() == remote.digest || blame::replace(run, content, &mut partial)? {
+        let actual = partial.digest();
+        if actual == remote.digest || blame::replace(run, content, &mut partial)? {
             return Ok(partial);
         }
-        let actual = partial.digest();
-        run.progress.discarded(remote.size);
-        run.progress.unverified(remote.size);
+        run.progress.discarded(partial.written_bytes());
+        run.progress.unverified(partial.hashed_bytes());
         partial.discard(&run.store)?;
         if refetches == run.settings.refetches || remote.size == 0 {
             return Err(FetchError::DigestMismatch {
@@ -107,7 +107,8 @@ fn fetch(run: &Run, content: &Content) -> Result<Partial, FetchError> {
     }
 }
 
-/// Has what is missing of a content fetched from some origins, and all of it hashed.
+/// Has what is missing of a content fetched from some origins, and all of it hashed. Fails with the failure after which
+/// none of them offers it any more.
 pub(super) fn complete(
     run: &Run,
     content: &Content,
@@ -118,11 +119,11 @@ pub(super) fn complete(
         return Ok(());
     }
     let offers: BTreeMap<_, _> = origins
-        .into_iter()
+        .iter()
         .filter_map(|origin| {
-            let remote = run.origins.offer(origin, content)?.clone();
+            let remote = run.origins.offer(*origin, content)?.clone();
             let locations = Locations::default();
-            Some((origin, Offer { remote, locations }))
+            Some((*origin, Offer { remote, locations }))
         })
         .collect();
     if offers.is_empty() {
@@ -146,6 +147,11 @@ pub(super) fn complete(
     let number = run
         .board
         .add(Arc::new(active), partial.blocks(), partial.written(), partial.hashed());
+    for origin in origins.into_iter().filter(|origin| run.origins.is_out(*origin)) {
+        // Dropped before the board knew of the file.
+        run.board
+            .withdraw(number, origin, run.origins.none_is_left(&content.remote));
+    }
     let followed = follow(run, number, partial, &arriving);
     run.board.remove(number);
     followed
@@ -164,6 +170,7 @@ fn follow(
         // its share is used up, for the other half comes in while it syncs.
         let unsynced_bytes = run.unsynced_bytes / 2 / run.board.files().max(1);
         let drained = run.drained.load(Ordering::Acquire);
+        let orphaned = run.board.is_orphaned(number);
         wait(run, partial, arriving, unsynced_bytes);
         while let Ok(written) = arriving.try_recv() {
             partial.received(written);
@@ -172,6 +179,14 @@ fn follow(
             partial.sync()?;
             partial.finish()?;
             return Err(FetchError::Interrupted);
+        }
+        if orphaned
+            && !partial.can_hash()
+            && let Some(failure) = run.board.take_failure(number)
+        {
+            partial.sync()?;
+            partial.finish()?;
+            return Err(failure);
         }
         let begun = Instant::now();
         let read_back = partial.must_read_back();

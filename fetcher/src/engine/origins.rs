@@ -48,6 +48,14 @@ struct State {
     looked: Vec<u64>,
 }
 
+/// What a look at the origins comes to.
+pub(super) struct Look {
+    /// They are not to be asked now.
+    pub(super) closed: Vec<OriginNumber>,
+    /// It is to let go of a connection that another one lacks.
+    pub(super) hog: Option<OriginNumber>,
+}
+
 /// The right to ask an origin with one connection.
 pub(super) struct Slot<'a> {
     pub(super) origin: OriginNumber,
@@ -147,6 +155,11 @@ impl Origins {
         self.state(|state| offering.filter(|origin| !state.steering.is_out(*origin)).collect())
     }
 
+    /// Whether an origin will never be asked again.
+    pub(super) fn is_out(&self, origin: OriginNumber) -> bool {
+        self.state(|state| state.steering.is_out(origin))
+    }
+
     /// A slot at the origin that is furthest from the connections it is to have, waited for.
     pub(super) async fn slot(&self) -> Slot<'_> {
         loop {
@@ -173,12 +186,11 @@ impl Origins {
         Some(origin)
     }
 
-    /// Takes in what came since the last look and what there is to ask for, and says which origins are not to be asked
-    /// now.
-    pub(super) fn look(&self, demands: &[Demand]) -> Vec<OriginNumber> {
+    /// Takes in what came since the last look and what there is to ask for.
+    pub(super) fn look(&self, demands: &[Demand]) -> Look {
         let now = self.now();
         let received: Vec<u64> = self.progress.iter().map(|origin| origin.bytes()).collect();
-        let closed: Vec<OriginNumber> = self.state(|state| {
+        let look = self.state(|state| {
             let samples: Vec<Sample> = received
                 .iter()
                 .zip(&state.looked)
@@ -190,14 +202,17 @@ impl Origins {
                 .collect();
             state.looked = received;
             state.steering.look(now, &samples, demands);
-            (0..samples.len())
-                .filter(|origin| !state.steering.is_open(*origin))
-                .collect()
+            Look {
+                closed: (0..samples.len())
+                    .filter(|origin| !state.steering.is_open(*origin))
+                    .collect(),
+                hog: state.steering.hog(&state.held),
+            }
         });
         for (number, origin) in self.progress.iter().enumerate() {
-            origin.set_resting(closed.contains(&number));
+            origin.set_resting(look.closed.contains(&number));
         }
-        closed
+        look
     }
 
     /// Bytes came from an origin.
@@ -223,9 +238,10 @@ impl Origins {
         });
     }
 
-    /// An origin brought what it was asked for.
+    /// An origin brought a block.
     pub(super) fn brought(&self, origin: OriginNumber) {
-        self.state(|state| state.steering.brought(origin));
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.steering.brought(origin);
     }
 
     /// An origin failed, without bytes gained since the last failure.

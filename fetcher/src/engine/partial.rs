@@ -290,7 +290,9 @@ impl Partial {
             if self.brought.get(&block).is_some_and(|(from, _)| *from == trusted) {
                 continue;
             }
-            replaced.bytes += self.block_length(block);
+            if self.is_written(block) {
+                replaced.bytes += self.block_length(block);
+            }
             replaced.brought.extend(self.brought.remove_entry(&block));
             if let Some(written) = usize::try_from(block)
                 .ok()

@@ -323,6 +323,20 @@ impl Schedule {
         Some((file, end - taken..end))
     }
 
+    /// The piece that an origin would take longest for, if its connection is worth more elsewhere.
+    pub(crate) fn slowest(&self, origin: OriginNumber, now: Duration) -> Option<PieceNumber> {
+        if !self.limits.take_over {
+            return None;
+        }
+        self.pieces
+            .iter()
+            .filter(|(_, piece)| piece.origin == origin)
+            .map(|(number, piece)| (*number, piece.seconds_left(now)))
+            .filter(|(_, left)| *left >= WORTH_TWICE)
+            .max_by(|(_, one), (_, other)| one.total_cmp(other))
+            .map(|(number, _)| number)
+    }
+
     /// A piece that has come down to a block that another one brought first.
     pub(crate) fn doubled(&self, piece: &Piece, block: u64) -> Option<PieceNumber> {
         self.pieces
@@ -440,13 +454,25 @@ impl Schedule {
         }
     }
 
-    /// The only server of a file ignores ranges: from now on one request at a time reads on to the next block that is
-    /// there.
-    pub(crate) fn read_in_sequence(&mut self, file: FileNumber, origin: OriginNumber) {
-        if let Some(entry) = self.files.get_mut(&file) {
-            entry.sequential = true;
-            entry.origins = vec![origin];
-        }
+    /// An origin of a file ignores ranges. Others do without it; where it is the only one, from now on one request at a
+    /// time reads on to the next block that is there. Answers whether that is so.
+    pub(crate) fn ignores_ranges(&mut self, file: FileNumber, origin: OriginNumber) -> bool {
+        self.files.get_mut(&file).is_some_and(|entry| {
+            let is_only = entry.origins == [origin];
+            if is_only {
+                entry.sequential = true;
+            } else {
+                entry.origins.retain(|offering| *offering != origin);
+            }
+            is_only
+        })
+    }
+
+    /// Whether nothing of a file is on its way: not asked for, and not being written.
+    pub(crate) fn is_idle(&self, file: FileNumber) -> bool {
+        self.files
+            .get(&file)
+            .is_none_or(|entry| entry.pieces_under_way == 0 && !entry.blocks.contains(&Block::Claimed))
     }
 }
 

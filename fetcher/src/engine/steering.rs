@@ -32,6 +32,9 @@ const SLOW_REST: Duration = Duration::from_secs(30);
 /// The first rest of one that fails for the second time; it doubles, too.
 const FAILED_REST: Duration = Duration::from_millis(500);
 
+/// So many looks in a row an origin has less than half of its connections before another one is to let go of some.
+const SHORT_LOOKS: u32 = 4;
+
 /// The longest rest.
 const LONGEST_REST: Duration = Duration::from_mins(5);
 
@@ -100,6 +103,8 @@ pub(super) struct Steering {
     attempts: u32,
     courses: Vec<Course>,
     looked: Duration,
+    /// Looks in a row at which an origin had less than half of its connections.
+    short_looks: u32,
 }
 
 impl Steering {
@@ -127,6 +132,7 @@ impl Steering {
             attempts,
             courses: vec![course; origins],
             looked: Duration::ZERO,
+            short_looks: 0,
         }
     }
 
@@ -182,6 +188,20 @@ impl Steering {
                 course.rest(now, SLOW_REST.saturating_mul(1 << doublings), true);
             }
         }
+        self.rouse();
+    }
+
+    /// Slow is better than nothing: where nobody else may be asked, those that rest for being slow are.
+    fn rouse(&mut self) {
+        let is_asked = |course: &Course| course.state == State::Open && course.demand.is_any;
+        if self.courses.iter().any(is_asked) {
+            return;
+        }
+        for course in &mut self.courses {
+            if course.demand.is_any && matches!(course.state, State::Resting { is_slow: true, .. }) {
+                course.state = State::Open;
+            }
+        }
     }
 
     /// How many connections each origin is to have.
@@ -227,6 +247,22 @@ impl Steering {
         targets
     }
 
+    /// The origin that is to let go of one of the connections it holds. They come back when they have brought their
+    /// pieces, but a slow one may keep all of them for long, and others go without.
+    pub(super) fn hog(&mut self, held: &[usize]) -> Option<OriginNumber> {
+        let targets = self.targets();
+        let is_any_short = targets.iter().zip(held).any(|(target, held)| held * 2 < *target);
+        self.short_looks = if is_any_short { self.short_looks + 1 } else { 0 };
+        if self.short_looks < SHORT_LOOKS {
+            return None;
+        }
+        let surplus = |(origin, (target, held)): (OriginNumber, (&usize, &usize))| {
+            Some((held.checked_sub(*target).filter(|surplus| *surplus > 0)?, origin))
+        };
+        let surpluses = targets.iter().zip(held).enumerate().filter_map(surplus);
+        surpluses.max().map(|(_, origin)| origin)
+    }
+
     /// An origin refused because it is asked too much.
     pub(super) fn refused(&mut self, origin: OriginNumber, busy: usize, now: Duration) {
         if let Some(course) = self.courses.get_mut(origin) {
@@ -245,31 +281,29 @@ impl Steering {
         let Some(course) = self.courses.get_mut(origin) else {
             return Verdict::GivenUp;
         };
-        if let Some(pause) = retry_after {
-            course.rest(now, pause, false);
-            return Verdict::Stays;
-        }
         // What was under way when the first one failed fails with it: that is one failure.
-        let is_same = course
-            .failed
-            .is_some_and(|last| now.saturating_sub(last) < FAILED_REST / 2);
-        if is_same || course.state != State::Open {
-            return Verdict::Stays;
+        let is_same = course.state != State::Open
+            || course
+                .failed
+                .is_some_and(|last| now.saturating_sub(last) < FAILED_REST / 2);
+        if !is_same {
+            course.failed = Some(now);
+            course.failures += 1;
         }
-        course.failed = Some(now);
-        course.failures += 1;
         if course.failures >= attempts {
             course.state = State::Out;
             return Verdict::GivenUp;
         }
-        if course.failures > 1 {
+        if let Some(pause) = retry_after {
+            course.rest(now, pause, false);
+        } else if !is_same && course.failures > 1 {
             let doublings = (course.failures - 2).min(10);
             course.rest(now, FAILED_REST.saturating_mul(1 << doublings), false);
         }
         Verdict::Stays
     }
 
-    /// An origin brought what it was asked for.
+    /// An origin brought a block.
     pub(super) fn brought(&mut self, origin: OriginNumber) {
         if let Some(course) = self.courses.get_mut(origin) {
             course.failures = 0;

@@ -1,18 +1,22 @@
 //! Several origins of one model.
 
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use modelcache_crds::report::OriginFault;
 use modelcache_fetcher::engine::{Origin, Outcome};
+use modelcache_fetcher::error::FetchError;
 use modelcache_fetcher::progress::OriginSnapshot;
+use modelcache_fetcher::store::Store;
 use rstest::rstest;
 
-use crate::hub::{Answer, Fetch, Hub, PIECE, bytes, fetch_and_check, mirror};
+use crate::hub::{Answer, Asked, BLOCK, Fetch, Hub, PIECE, bytes, fetch_and_check, mirror};
 
 const FILES: &[(&str, u64)] = &[("weights", 40 * PIECE + 17), ("config", 100)];
 
 /// The right bytes, but so slowly that every origin has a part in them.
-fn unhurried(_: &crate::hub::Asked) -> Answer {
+fn unhurried(_: &Asked) -> Answer {
     Answer::Slow(PIECE / 2, Duration::from_millis(2))
 }
 
@@ -48,7 +52,7 @@ async fn pieces_of_one_file_come_from_all_origins() {
 #[case::the_hub(true)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_origin_that_sends_wrong_bytes_is_named_and_not_asked_again(#[case] is_hub: bool) {
-    let lie = |asked: &crate::hub::Asked| {
+    let lie = |asked: &Asked| {
         if asked.range.start == 0 || asked.number.is_multiple_of(2) {
             Answer::Flipped
         } else {
@@ -132,4 +136,79 @@ async fn an_origin_that_stalls_does_not_hold_the_file() {
     let mut fetch = from(&hub, vec![mirror("twin", &twin)]);
     fetch.settings.stall_timeout = Duration::from_mins(10);
     fetch_and_check(&hub, &fetch).await;
+}
+
+/// While the weights are fetched again from the hub alone, for the twin's are wrong, the hub is dropped for what it sent
+/// of the tokenizer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_whose_only_trusted_origin_is_dropped_for_another_file_is_had_from_the_rest() {
+    let files = [("tokenizer", 8 * PIECE), ("weights", 8 * PIECE)];
+    let from_twin = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&from_twin);
+    let lies_once = |number: usize| if number == 0 { Answer::Flipped } else { Answer::Right };
+    let twin = Hub::serve(&files, move |asked| {
+        if asked.path == "tokenizer" {
+            // So that the hub is found out only when all the weights are there.
+            return Answer::Slow(BLOCK / 2, Duration::from_millis(10));
+        }
+        let mut noted = noted.lock().unwrap();
+        noted.push(asked.range.clone());
+        lies_once(noted.len() - 1)
+    })
+    .await;
+    let of_tokenizer = Mutex::new(0);
+    let hub = Hub::serve(&files, move |asked| {
+        if asked.path == "tokenizer" {
+            let mut number = of_tokenizer.lock().unwrap();
+            *number += 1;
+            return lies_once(*number - 1);
+        }
+        let overlaps = |range: &Range<u64>| range.start < asked.range.end && asked.range.start < range.end;
+        if from_twin.lock().unwrap().iter().any(overlaps) {
+            // Not in the time of this test.
+            return Answer::Slow(1, Duration::from_millis(50));
+        }
+        Answer::Slow(PIECE / 2, Duration::from_millis(2))
+    })
+    .await;
+    let mut fetch = from(&hub, vec![mirror("twin", &twin)]);
+    fetch.settings.stall_timeout = Duration::from_mins(10);
+    let outcome = fetch_and_check(&hub, &fetch).await;
+    assert!(dropped(&outcome).contains(&"hub"), "{:?}", outcome.origins);
+}
+
+async fn fails(fetch: &Fetch, hub: &Hub) -> FetchError {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    fetch.run(&hub.files, &store, "abc").await.unwrap_err()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn origins_that_all_ask_for_a_pause_again_and_again_are_given_up() {
+    let pause = |_: &Asked| Answer::Status(503, vec![("retry-after", "0".to_owned())]);
+    let (hub, twin) = (Hub::serve(FILES, pause).await, Hub::serve(FILES, pause).await);
+    let mut fetch = from(&hub, vec![mirror("twin", &twin)]);
+    fetch.settings.retry.attempts = 2;
+    let error = fails(&fetch, &hub).await;
+    assert!(!error.class().is_permanent(), "{error}");
+    assert!(error.to_string().contains("503"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn origins_of_which_no_block_ever_comes_whole_are_given_up() {
+    let cut = |asked: &Asked| {
+        if asked.number.is_multiple_of(2) {
+            Answer::CutAfter(BLOCK / 4)
+        } else {
+            Answer::Status(500, vec![])
+        }
+    };
+    let files = [("weights", 40 * PIECE)];
+    let (hub, twin) = (Hub::serve(&files, cut).await, Hub::serve(&files, cut).await);
+    let mut fetch = from(&hub, vec![mirror("twin", &twin)]);
+    fetch.settings.retry.attempts = 2;
+    let error = fails(&fetch, &hub).await;
+    assert!(matches!(error, FetchError::Source { .. }), "{error}");
+    let asked = hub.asked().len() + twin.asked().len();
+    assert!(asked < 200, "asked {asked} times");
 }

@@ -250,6 +250,40 @@ fn an_origin_is_left_alone_for_as_long_as_it_asks() {
     }
 }
 
+#[test]
+fn an_origin_that_asks_for_a_pause_again_and_again_is_given_up() {
+    let mut steering = Steering::new(2, 4, 3);
+    let at = Duration::from_secs;
+    let mut ask = |now| {
+        steering.look(at(now), &[Sample::default(); 2], &[ANY; 2]);
+        steering.failed(1, at(now), Some(at(10)))
+    };
+    assert_eq!(ask(1), Verdict::Stays);
+    assert_eq!(ask(5), Verdict::Stays, "while it is left alone it does not fail");
+    assert_eq!(ask(20), Verdict::Stays);
+    assert_eq!(ask(40), Verdict::GivenUp);
+}
+
+#[test]
+fn a_slow_origin_is_asked_where_the_faster_ones_are_given_up() {
+    let mut simulation = Simulation::of(8, &[|busy| busy as f64 * MIB, |busy| busy as f64 * MIB / 100.0]);
+    simulation.run(20);
+    assert!(!simulation.steering.is_open(1), "it rests for being slow");
+    simulation.steering.give_up(0);
+    simulation.run(1);
+    assert_eq!(simulation.steering.targets(), [0, 8]);
+}
+
+#[test]
+fn an_origin_lets_go_of_connections_that_another_one_lacks_for_long() {
+    let mut steering = Steering::new(2, 8, 8);
+    let mut hogs = |held: [usize; 2]| (0..6).map(|_| steering.hog(&held)).collect::<Vec<_>>();
+    assert_eq!(hogs([6, 2]), [None; 6], "half of its share is enough");
+    assert_eq!(hogs([8, 0]), [None, None, None, Some(0), Some(0), Some(0)]);
+    assert_eq!(hogs([4, 4]), [None; 6]);
+    assert_eq!(hogs([0, 1]), [None; 6], "nobody has too many");
+}
+
 #[rstest]
 #[case(1)]
 #[case(5)]
