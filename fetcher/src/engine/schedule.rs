@@ -242,29 +242,48 @@ impl Schedule {
             .collect();
         order.sort_unstable();
         let limits = self.limits_of_one();
-        let longest = self.longest(origin);
+        let slow = self.slow_pace(origin);
         order.into_iter().find_map(|(_, file)| {
             let entry = self.files.get(&file)?;
-            let mut blocks = entry.next(limits)?;
-            if !entry.sequential {
-                blocks.end = blocks.end.min(blocks.start.saturating_add(longest));
-            }
-            Some((file, blocks))
+            let blocks = match slow {
+                Some(pace) if !entry.sequential => {
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        clippy::cast_sign_loss,
+                        reason = "a number of blocks, and small"
+                    )]
+                    let longest = ((pace * PATIENCE) as u64).max(1);
+                    if self.is_had_sooner(file, origin, 1.0 / pace) {
+                        return None;
+                    }
+                    entry.last(limits, longest)
+                }
+                _ => entry.next(limits),
+            };
+            Some((file, blocks?))
         })
     }
 
-    /// Blocks to ask an origin for at once at most: few, where it is slow beside the best.
-    fn longest(&self, origin: OriginNumber) -> u64 {
+    /// Blocks per second of an origin that is slow beside the best. What it is asked for is little, and what the hash
+    /// comes to last.
+    fn slow_pace(&self, origin: OriginNumber) -> Option<f64> {
         let best = self.paces.values().copied().fold(0.0, f64::max);
-        match self.paces.get(&origin) {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a number of blocks, and small"
-            )]
-            Some(pace) if *pace < best * SLOWER => ((pace * PATIENCE) as u64).max(1),
-            _ => u64::MAX,
+        let pace = self.paces.get(&origin).copied()?;
+        (pace < best * SLOWER).then_some(pace)
+    }
+
+    /// Whether other origins, as they are asked now, have brought the rest of a file in less than so many seconds.
+    fn is_had_sooner(&self, file: FileNumber, origin: OriginNumber, seconds: f64) -> bool {
+        let others = self
+            .pieces
+            .values()
+            .filter(|piece| piece.file == file && piece.origin != origin);
+        let (mut left, mut together) = (self.files.get(&file).map_or(0, |entry| entry.missing), 0.0);
+        for piece in others {
+            left += piece.left();
+            together += self.paces.get(&piece.origin).copied().unwrap_or_default();
         }
+        (left as f64) < seconds * together
     }
 
     /// The limits of one file, for files under way share the memory. When nothing comes after them, pieces get shorter the
@@ -514,33 +533,48 @@ impl Entry {
         }
     }
 
-    fn next(&self, limits: Limits) -> Option<Range<u64>> {
+    /// Where the next blocks to ask for are, if more pieces may be under way.
+    fn window(&self, limits: Limits) -> Option<Range<u64>> {
         let allowed = if self.sequential { 1 } else { self.balance.allowed() };
         if self.pieces_under_way >= allowed {
             return None;
         }
         let count = self.blocks.len() as u64;
+        if self.sequential {
+            return Some(self.hashed..count);
+        }
         let ahead = if self.get(self.hashed) == Some(Block::Written) {
             limits.memory.clamp(1, limits.window)
         } else {
             limits.window
         };
-        let window = if self.sequential {
-            count
-        } else {
-            count.min(self.hashed + ahead)
-        };
-        let missing = |block: &u64| self.get(*block) == Some(Block::Missing);
-        let start = (self.hashed..window).find(missing)?;
+        Some(self.hashed..count.min(self.hashed + ahead))
+    }
+
+    fn is_missing(&self, block: u64) -> bool {
+        self.get(block) == Some(Block::Missing)
+    }
+
+    /// What the hash comes to first.
+    fn next(&self, limits: Limits) -> Option<Range<u64>> {
+        let window = self.window(limits)?;
+        let start = window.clone().find(|block| self.is_missing(*block))?;
         // Pieces end at multiples of their length, so that holes left by an earlier run do not shift all others.
         let end = if self.sequential {
-            count
+            window.end
         } else {
-            (start / limits.piece + 1) * limits.piece
+            window.end.min((start / limits.piece + 1) * limits.piece)
         };
-        let end = (start..end.min(window))
-            .find(|block| !missing(block))
-            .unwrap_or(end.min(window));
+        let end = (start..end).find(|block| !self.is_missing(*block)).unwrap_or(end);
+        Some(start..end)
+    }
+
+    /// A few blocks that the hash comes to last.
+    fn last(&self, limits: Limits, longest: u64) -> Option<Range<u64>> {
+        let window = self.window(limits)?;
+        let end = window.clone().rev().find(|block| self.is_missing(*block))? + 1;
+        let first = window.start.max(end.saturating_sub(longest));
+        let start = (first..end).rev().take_while(|block| self.is_missing(*block)).last()?;
         Some(start..end)
     }
 }

@@ -51,10 +51,10 @@ fn a_source_faster_than_the_hash_is_held_back_to_what_stays_in_memory() {
     assert_eq!(blocks(schedule.next(0, NOW)), Some((1, 8..12)), "the source is behind");
 }
 
-#[test]
-fn a_slow_origin_is_asked_for_little_at_once() {
+/// A file of which one origin has brought a piece in a second, and another one nothing in three.
+fn fast_and_slow(blocks: u64) -> Schedule {
     let mut schedule = Schedule::new(Limits { window: 100, ..LIMITS });
-    schedule.add(1, vec![0, 1], 100, [], 0);
+    schedule.add(1, vec![0, 1], blocks, [], 0);
     let (fast, slow) = (schedule.next(0, NOW).unwrap(), schedule.next(1, NOW).unwrap());
     assert_eq!((fast.blocks.clone(), slow.blocks.clone()), (0..4, 4..8));
     for block in fast.blocks.clone() {
@@ -63,9 +63,27 @@ fn a_slow_origin_is_asked_for_little_at_once() {
     schedule.ended(&fast, Duration::from_secs(1));
     // Given up without a block.
     schedule.ended(&slow, Duration::from_secs(3));
+    schedule
+}
+
+#[test]
+fn a_slow_origin_is_asked_for_the_little_that_the_hash_comes_to_last() {
+    let mut schedule = fast_and_slow(200);
     let now = Duration::from_secs(3);
-    assert_eq!(blocks(schedule.next(1, now)), Some((1, 4..5)));
-    assert_eq!(blocks(schedule.next(0, now)), Some((1, 5..8)));
+    assert_eq!(blocks(schedule.next(1, now)), Some((1, 99..100)));
+    assert_eq!(blocks(schedule.next(0, now)), Some((1, 4..8)));
+    assert_eq!(blocks(schedule.next(1, now)), Some((1, 98..99)));
+}
+
+#[test]
+fn a_slow_origin_is_not_asked_for_what_others_bring_sooner() {
+    let mut schedule = fast_and_slow(20);
+    let now = Duration::from_secs(3);
+    // One block takes it six seconds, and the other one all sixteen of them four.
+    let fast = schedule.next(0, now).unwrap();
+    assert_eq!(blocks(schedule.next(1, now)), None);
+    schedule.ended(&fast, now);
+    assert_eq!(blocks(schedule.next(1, now)), Some((1, 19..20)), "nobody else is asked");
 }
 
 #[test]
