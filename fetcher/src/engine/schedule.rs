@@ -211,7 +211,6 @@ impl Schedule {
             entry.set(block, Block::UnderWay);
         }
         entry.pieces_under_way += 1;
-        entry.balance.asked(entry.pieces_under_way);
         let sequential = entry.sequential;
         let number = self.next_piece;
         self.next_piece += 1;
@@ -445,6 +444,9 @@ impl Schedule {
             return;
         };
         entry.pieces_under_way -= 1;
+        if ended.next == ended.blocks.end {
+            entry.balance.piece_took(seconds);
+        }
         for block in ended.blocks {
             if entry.get(block) == Some(Block::UnderWay) && !others.iter().any(|other| other.contains(&block)) {
                 entry.set(block, Block::Missing);
@@ -456,7 +458,7 @@ impl Schedule {
     pub(crate) fn hashed(&mut self, file: FileNumber, blocks: u64, step: HashStep, now: Duration) {
         if let Some(entry) = self.files.get_mut(&file) {
             entry.hashed = blocks;
-            entry.balance.step(step, now);
+            entry.balance.step(step, entry.pieces_under_way, now);
         }
     }
 
@@ -543,7 +545,8 @@ impl Entry {
         if self.sequential {
             return Some(self.hashed..count);
         }
-        let ahead = if self.get(self.hashed) == Some(Block::Written) {
+        let is_behind = self.get(self.hashed) == Some(Block::Written);
+        let ahead = if is_behind && self.balance.is_held_to_memory() {
             limits.memory.clamp(1, limits.window)
         } else {
             limits.window
