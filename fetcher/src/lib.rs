@@ -24,6 +24,7 @@ pub mod path;
 pub mod pattern;
 pub mod progress;
 pub mod range;
+mod range_request;
 mod rate;
 pub mod redact;
 mod redirect;

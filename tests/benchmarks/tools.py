@@ -137,7 +137,7 @@ def _hub(environment, extra, verify):
 
 def _model_scope(job):
     arguments = [job.python("modelscope", "modelscope"), "download", job.dataset.repo]
-    arguments += [file.path for file in job.dataset.files] if len(job.dataset.files) == 1 else []
+    # The whole model, also where it is one file: named alone, a file comes in one stream and is not verified.
     variables = _trust(job) | {
         "MODELSCOPE_ENDPOINT": job.view.hub, "MODELSCOPE_DOMAIN": job.view.hub.split("//")[1],
         "MODELSCOPE_CACHE": str(job.folder / "home"), "HOME": str(job.folder / "home"),
@@ -196,7 +196,7 @@ ALL = {tool.key: tool for tool in [
     Tool("hub-openssl", "huggingface_hub, then openssl dgst", AFTERWARDS, _hub("huggingface_hub", {}, _openssl)),
     Tool("transfer", "hf_transfer", NO, _hub("hf_transfer", WITH_TRANSFER, None)),
     Tool("transfer-openssl", "hf_transfer, then openssl dgst", AFTERWARDS, _hub("hf_transfer", WITH_TRANSFER, _openssl)),
-    Tool("modelscope", "modelscope, 16 connections", AS_IT_COMES, _model_scope),
+    Tool("modelscope", "modelscope, 16 connections", AFTERWARDS, _model_scope),
 ]}
 
 

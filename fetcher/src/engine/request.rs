@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use modelcache_crds::report::FailureClass;
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, COOKIE, HeaderMap, HeaderValue, RANGE};
+use reqwest::header::CONTENT_RANGE;
 use reqwest::{Response, StatusCode};
 use tokio::time::timeout;
 use url::Url;
@@ -20,10 +20,9 @@ use super::schedule::OriginNumber;
 use super::{Run, Trouble};
 use crate::error::{FetchError, SourceError};
 use crate::http::describe;
-use crate::range::{Asked, Decision, decide};
+use crate::range_request::{Judged, RangeRequest};
 use crate::redact::SecretUrl;
-use crate::redirect::{MAX_HOPS, follow};
-use crate::source::{HttpLocation, LocalFile, Location};
+use crate::source::{LocalFile, Location};
 
 /// An answer that may be read.
 pub(super) struct Answer {
@@ -63,17 +62,14 @@ pub(super) async fn ask(
     match &located.location {
         Location::File(local) => open(run, local, range).await,
         Location::Http(location) => {
-            let asked = Asked {
-                range,
-                size: file.remote.size,
-                sequential,
-                credentials: false,
-            };
-            let answered = ask_server(run, number, location, asked).await;
+            let request = RangeRequest::new(location, range.clone(), file.remote.size, sequential);
+            let answered = ask_server(run, number, request).await;
             if let Err(Refusal { discard: true, .. }) = answered {
                 offer.locations.discard(&located).await;
             }
-            answered.map_err(|refusal| refusal.trouble)
+            let mut answer = answered.map_err(|refusal| refusal.trouble)?;
+            answer.runs_on &= range.end < file.remote.size;
+            Ok(answer)
         }
     }
 }
@@ -112,39 +108,35 @@ impl From<Trouble> for Refusal {
 }
 
 /// Asks a server, and those it redirects to.
-async fn ask_server(
-    run: &Run,
-    number: OriginNumber,
-    location: &HttpLocation,
-    mut asked: Asked,
-) -> Result<Answer, Refusal> {
-    let mut url = location.url.expose().clone();
-    let mut headers = location.headers.clone();
-    for _ in 0..=MAX_HOPS {
-        asked.credentials = headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE);
+async fn ask_server(run: &Run, number: OriginNumber, mut request: RangeRequest) -> Result<Answer, Refusal> {
+    loop {
+        let url = request.url().clone();
         run.pauses.wait(&url).await;
-        let response = send(run, &url, &headers, &asked.range).await?;
+        let response = send(run, &request).await?;
         let is_refusal = is_too_much(response.status());
         if is_refusal {
             run.origins.refused(number);
         }
-        match decide(response.status(), response.headers(), &asked, Timestamp::now()) {
-            Decision::Accept { skip, length } => {
+        match request.judge(&response, Timestamp::now()) {
+            Judged::Accept { skip, length } => {
                 return Ok(Answer {
                     // What is accepted without a Content-Range is the whole file.
-                    runs_on: !response.headers().contains_key(CONTENT_RANGE) && asked.range.end < asked.size,
+                    runs_on: !response.headers().contains_key(CONTENT_RANGE),
                     body: Body::Http(response),
                     from: SecretUrl::new(url).to_string(),
                     skip,
                     length,
                 });
             }
-            Decision::Whole => return Err(Trouble::RangesIgnored.into()),
-            Decision::Redirect => {
-                (url, headers) =
-                    follow(&url, response.headers(), headers).map_err(|error| Trouble::Again(at(&url, &error)))?;
+            Judged::Whole => return Err(Trouble::RangesIgnored.into()),
+            Judged::Redirected => {}
+            Judged::Astray(error) => {
+                return Err(Refusal {
+                    trouble: Trouble::Again(at(&url, &error)),
+                    discard: true,
+                });
             }
-            Decision::Relocate(error) => {
+            Judged::Relocate(error) => {
                 let trouble = if is_refusal {
                     Trouble::Forbidden
                 } else {
@@ -152,7 +144,7 @@ async fn ask_server(
                 };
                 return Err(trouble(at(&url, &error)).into());
             }
-            Decision::Retry(error) => {
+            Judged::Retry(error) => {
                 let error = at(&url, &error);
                 // What one connection is told to wait, all wait, rather than be told so in turn.
                 if let Some(pause) = error.retry_after {
@@ -163,11 +155,6 @@ async fn ask_server(
             }
         }
     }
-    let error = against_protocol(format!("redirects more than {MAX_HOPS} times"));
-    Err(Refusal {
-        trouble: Trouble::Again(at(&url, &error)),
-        discard: true,
-    })
 }
 
 /// What servers answer that are asked too much. Some say 403 then, as they do when an address has expired.
@@ -175,15 +162,9 @@ fn is_too_much(status: StatusCode) -> bool {
     matches!(status.as_u16(), 403 | 429 | 503)
 }
 
-async fn send(run: &Run, url: &Url, headers: &HeaderMap, range: &Range<u64>) -> Result<Response, Trouble> {
-    let request = run
-        .client
-        .get(url.clone())
-        .headers(headers.clone())
-        .header(RANGE, format!("bytes={}-{}", range.start, range.end - 1))
-        // Compressed bytes are not the ones that were hashed and counted.
-        .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    match timeout(run.settings.stall_timeout, request.send()).await {
+async fn send(run: &Run, request: &RangeRequest) -> Result<Response, Trouble> {
+    let url = request.url();
+    match timeout(run.settings.stall_timeout, request.build(&run.client).send()).await {
         Err(_) => Err(Trouble::Again(at(url, &stalled(run.settings.stall_timeout)))),
         Ok(Err(error)) => Err(Trouble::Again(describe(&error, &SecretUrl::new(url.clone())))),
         Ok(Ok(response)) => Ok(response),

@@ -6,20 +6,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use modelcache_crds::report::FailureClass;
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE, HeaderMap, RANGE};
 use reqwest::{Client, Response};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use url::Url;
 
 use crate::engine::Origin;
 use crate::error::{FetchError, SourceError};
 use crate::estimate::Brought;
 use crate::http::{self, Trust};
-use crate::range::{Asked, Decision, decide};
+use crate::range_request::{Judged, RangeRequest};
 use crate::redact::SecretUrl;
-use crate::redirect::{MAX_HOPS, follow};
 use crate::source::{Location, RemoteFile};
 
 /// A probe ends after this time.
@@ -119,8 +116,8 @@ impl Probe {
             if start >= end || take(budget, end - start).is_none() {
                 return Ok(());
             }
-            let (url, headers) = (location.url.expose().clone(), location.headers.clone());
-            let mut response = self.ask(url, headers, start..end).await?;
+            let request = RangeRequest::new(location, start..end, self.file.size, false);
+            let mut response = self.ask(request).await?;
             let mut left = end - start;
             while left > 0
                 && let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))?
@@ -139,40 +136,17 @@ impl Probe {
         }
     }
 
-    async fn ask(
-        &self,
-        mut url: Url,
-        mut headers: HeaderMap,
-        range: std::ops::Range<u64>,
-    ) -> Result<Response, SourceError> {
-        for _ in 0..=MAX_HOPS {
-            let asked = Asked {
-                range: range.clone(),
-                size: self.file.size,
-                sequential: false,
-                credentials: headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE),
-            };
-            let request = self
-                .client
-                .get(url.clone())
-                .headers(headers.clone())
-                .header(RANGE, format!("bytes={}-{}", range.start, range.end - 1))
-                .header(ACCEPT_ENCODING, "identity");
-            let response = request
-                .send()
-                .await
-                .map_err(|error| http::describe(&error, &SecretUrl::new(url.clone())))?;
-            match decide(response.status(), response.headers(), &asked, Timestamp::now()) {
+    async fn ask(&self, mut request: RangeRequest) -> Result<Response, SourceError> {
+        loop {
+            let sent = request.build(&self.client).send().await;
+            let response = sent.map_err(|error| http::describe(&error, &SecretUrl::new(request.url().clone())))?;
+            match request.judge(&response, Timestamp::now()) {
                 // Also the whole file tells how fast its server is.
-                Decision::Accept { .. } | Decision::Whole => return Ok(response),
-                Decision::Redirect => (url, headers) = follow(&url, response.headers(), headers)?,
-                Decision::Relocate(error) | Decision::Retry(error) => return Err(error),
+                Judged::Accept { .. } | Judged::Whole => return Ok(response),
+                Judged::Redirected => {}
+                Judged::Astray(error) | Judged::Relocate(error) | Judged::Retry(error) => return Err(error),
             }
         }
-        Err(SourceError::new(
-            FailureClass::SourceError,
-            format!("redirects more than {MAX_HOPS} times"),
-        ))
     }
 }
 
