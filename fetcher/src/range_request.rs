@@ -59,6 +59,11 @@ impl RangeRequest {
         &self.url
     }
 
+    /// Whether it asks for the last byte of the file.
+    pub(crate) fn is_to_the_end(&self) -> bool {
+        self.asked.range.end == self.asked.size
+    }
+
     /// The request to send.
     pub(crate) fn build(&self, client: &Client) -> RequestBuilder {
         let Range { start, end } = self.asked.range;

@@ -170,7 +170,7 @@ fn follow(
         // its share is used up, for the other half comes in while it syncs.
         let unsynced_bytes = run.unsynced_bytes / 2 / run.board.files().max(1);
         let drained = run.drained.load(Ordering::Acquire);
-        let orphaned = run.board.is_orphaned(number);
+        let orphaned = !partial.can_hash() && run.board.is_orphaned(number);
         wait(run, partial, arriving, unsynced_bytes);
         while let Ok(written) = arriving.try_recv() {
             partial.received(written);

@@ -62,14 +62,12 @@ pub(super) async fn ask(
     match &located.location {
         Location::File(local) => open(run, local, range).await,
         Location::Http(location) => {
-            let request = RangeRequest::new(location, range.clone(), file.remote.size, sequential);
+            let request = RangeRequest::new(location, range, file.remote.size, sequential);
             let answered = ask_server(run, number, request).await;
             if let Err(Refusal { discard: true, .. }) = answered {
                 offer.locations.discard(&located).await;
             }
-            let mut answer = answered.map_err(|refusal| refusal.trouble)?;
-            answer.runs_on &= range.end < file.remote.size;
-            Ok(answer)
+            answered.map_err(|refusal| refusal.trouble)
         }
     }
 }
@@ -121,7 +119,7 @@ async fn ask_server(run: &Run, number: OriginNumber, mut request: RangeRequest) 
             Judged::Accept { skip, length } => {
                 return Ok(Answer {
                     // What is accepted without a Content-Range is the whole file.
-                    runs_on: !response.headers().contains_key(CONTENT_RANGE),
+                    runs_on: !response.headers().contains_key(CONTENT_RANGE) && !request.is_to_the_end(),
                     body: Body::Http(response),
                     from: SecretUrl::new(url).to_string(),
                     skip,
