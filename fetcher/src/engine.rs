@@ -60,7 +60,8 @@ use crate::store::{Arrangement, Store};
 /// Blocks that may be written while others are filled. More do not make a disk faster.
 const WRITES: usize = 8;
 
-/// Written blocks that may wait in memory for the hash. Beyond them blocks are read back from the disk.
+/// Written blocks that may wait in memory for the hash, however many are filled and written. Others are read back from
+/// the disk.
 const KEPT: usize = 24;
 
 /// Bytes of the shortest pieces.
@@ -264,6 +265,11 @@ pub(crate) async fn fetch_beside(
     let unsynced_blocks = (settings.unsynced_bytes / settings.block_bytes)
         .saturating_sub(settings.connections as u64)
         .max(4);
+    let buffers = Buffers::new(
+        settings.block_bytes,
+        settings.connections + settings.connections.min(WRITES),
+        KEPT,
+    );
     let piece_length = PieceLength::new(SHORTEST_PIECE.max(settings.block_bytes), settings.piece_bytes);
     let run = Arc::new(Run {
         piece_length: Mutex::new(piece_length),
@@ -277,16 +283,12 @@ pub(crate) async fn fetch_beside(
                 shortest: piece_length.bytes() / settings.block_bytes,
                 connections: settings.connections as u64,
                 window: settings.window_pieces * settings.piece_bytes / settings.block_bytes,
-                memory: KEPT as u64,
+                memory: buffers.most() as u64,
                 take_over: settings.max_bytes_per_second.is_none(),
             },
             origins.len(),
         ),
-        buffers: Buffers::new(
-            settings.block_bytes,
-            settings.connections + settings.connections.min(WRITES),
-            KEPT,
-        ),
+        buffers,
         bandwidth: settings.max_bytes_per_second.map(Bandwidth::new),
         seeds: AtomicU64::new(settings.seed),
         origins: Origins::new(origins, settings.connections, settings.retry.attempts, progress),

@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::buffers::Buffer;
+use super::buffers::Kept;
 use super::disk::Disk;
 use super::locations::Locations;
 use super::schedule::OriginNumber;
@@ -23,8 +23,8 @@ pub(super) struct Written {
     pub(super) origin: OriginNumber,
     /// CRC-32C of what was written.
     pub(super) checksum: u32,
-    /// What was written, if there was room to keep it for the hash.
-    pub(super) kept: Option<Buffer>,
+    /// What was written, for the hash.
+    pub(super) kept: Option<Kept>,
     /// Its share in what may be received and not yet durable; given back when it is.
     pub(super) unsynced: Option<OwnedSemaphorePermit>,
 }

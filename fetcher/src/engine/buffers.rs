@@ -1,12 +1,16 @@
 //! Memory that blocks pass through. Its amount is fixed, so that a model of any size needs the same.
 //!
-//! A buffer is filled by a connection, written, and then kept for the hash where that comes to it soon; a block
-//! whose buffer was not kept is read back from the disk.
+//! A buffer is filled by a connection, written, and then kept for the hash. What is kept is a cache of what is on disk
+//! already: when a connection needs memory and none is free, the block that the hash comes to last makes room, and is
+//! read back later.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::schedule::FileNumber;
 
 /// What file systems want direct reads and writes to begin at and to be a multiple of, whatever their block size.
 pub(super) const ALIGNMENT: usize = 4096;
@@ -44,11 +48,31 @@ impl fmt::Debug for Memory {
 #[derive(Debug)]
 pub(super) struct Buffers {
     capacity: usize,
-    free: Mutex<Vec<Memory>>,
-    /// For those in use.
-    all: Arc<Semaphore>,
-    /// For those of them that wait for the hash: fewer, so that connections always find one.
-    kept: Arc<Semaphore>,
+    /// How many there may be.
+    most: usize,
+    /// For those that are filled and written.
+    filled: Arc<Semaphore>,
+    pool: Mutex<Pool>,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    /// How many there are.
+    made: usize,
+    free: Vec<Memory>,
+    /// Those that wait for the hash.
+    kept: BTreeMap<Ticket, KeptBlock>,
+    next_ticket: Ticket,
+}
+
+type Ticket = u64;
+
+#[derive(Debug)]
+struct KeptBlock {
+    file: FileNumber,
+    block: u64,
+    memory: Memory,
+    length: usize,
 }
 
 /// A block, or the beginning of one.
@@ -58,34 +82,94 @@ pub(super) struct Buffer {
     memory: Option<Memory>,
     length: usize,
     owner: Arc<Buffers>,
-    _used: OwnedSemaphorePermit,
-    kept: Option<OwnedSemaphorePermit>,
+    /// Left out once it is written.
+    _filled: Option<OwnedSemaphorePermit>,
+}
+
+/// A written block that is kept for the hash, as long as nobody needs its memory.
+#[derive(Debug)]
+pub(super) struct Kept {
+    ticket: Ticket,
+    owner: Arc<Buffers>,
 }
 
 impl Buffers {
-    /// Buffers of a block each: some to be filled and written, and some to be kept for the hash.
+    /// Buffers of a block each: some to be filled and written, and some more that are kept for the hash. While no
+    /// connection needs them, those to be filled are kept for it, too.
     pub(super) fn new(block_bytes: u64, filled: usize, kept: usize) -> Arc<Self> {
         Arc::new(Self {
             capacity: usize::try_from(block_bytes).unwrap_or(usize::MAX),
-            free: Mutex::default(),
-            all: Arc::new(Semaphore::new(filled + kept)),
-            kept: Arc::new(Semaphore::new(kept)),
+            most: filled + kept,
+            filled: Arc::new(Semaphore::new(filled)),
+            pool: Mutex::default(),
         })
     }
 
-    /// An empty buffer, waited for.
+    /// How many blocks may be in memory.
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// An empty buffer, waited for until enough of those before it are written.
     pub(super) async fn get(self: &Arc<Self>) -> Buffer {
-        let Ok(used) = Arc::clone(&self.all).acquire_owned().await else {
+        let Ok(filled) = Arc::clone(&self.filled).acquire_owned().await else {
             unreachable!("the semaphore is never closed")
         };
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         Buffer {
-            memory: Some(free.unwrap_or_else(|| Memory::new(self.capacity))),
+            memory: Some(self.memory()),
             length: 0,
             owner: Arc::clone(self),
-            _used: used,
-            kept: None,
+            _filled: Some(filled),
         }
+    }
+
+    fn memory(&self) -> Memory {
+        let mut pool = self.pool();
+        let made = pool.made;
+        if let Some(memory) = pool.free.pop() {
+            return memory;
+        }
+        // Beyond the most only while all that is kept is being hashed.
+        if made >= self.most
+            && let Some(memory) = pool.evict()
+        {
+            return memory;
+        }
+        pool.made += 1;
+        drop(pool);
+        Memory::new(self.capacity)
+    }
+
+    fn put_back(&self, memory: Memory) {
+        let mut pool = self.pool();
+        if pool.made > self.most {
+            pool.made -= 1;
+        } else {
+            pool.free.push(memory);
+        }
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pool {
+    /// Takes the memory of the block that the hash comes to last: files are hashed side by side, so that is of the file
+    /// that has most of them.
+    fn evict(&mut self) -> Option<Memory> {
+        let mut counts = BTreeMap::<FileNumber, usize>::new();
+        for kept in self.kept.values() {
+            *counts.entry(kept.file).or_default() += 1;
+        }
+        let (file, _) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+        let (ticket, _) = self
+            .kept
+            .iter()
+            .filter(|(_, kept)| kept.file == file)
+            .max_by_key(|(_, kept)| kept.block)?;
+        let ticket = *ticket;
+        self.kept.remove(&ticket).map(|kept| kept.memory)
     }
 }
 
@@ -107,21 +191,55 @@ impl Buffer {
         }
     }
 
-    /// The buffer if there is room to keep it; otherwise it is free again.
-    pub(super) fn keep(mut self) -> Option<Self> {
-        self.kept = Some(Arc::clone(&self.owner.kept).try_acquire_owned().ok()?);
-        Some(self)
+    /// Keeps a block of a file, which is written, for the hash.
+    pub(super) fn keep(mut self, file: FileNumber, block: u64) -> Kept {
+        let owner = Arc::clone(&self.owner);
+        let mut pool = owner.pool();
+        let ticket = pool.next_ticket;
+        pool.next_ticket += 1;
+        if let Some(memory) = self.memory.take() {
+            let length = self.length;
+            pool.kept.insert(
+                ticket,
+                KeptBlock {
+                    file,
+                    block,
+                    memory,
+                    length,
+                },
+            );
+        }
+        drop(pool);
+        Kept { ticket, owner }
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(memory) = self.memory.take() {
-            self.owner
-                .free
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(memory);
+            self.owner.put_back(memory);
+        }
+    }
+}
+
+impl Kept {
+    /// The block, if it is still there.
+    pub(super) fn take(self) -> Option<Buffer> {
+        let kept = self.owner.pool().kept.remove(&self.ticket)?;
+        Some(Buffer {
+            memory: Some(kept.memory),
+            length: kept.length,
+            owner: Arc::clone(&self.owner),
+            _filled: None,
+        })
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let kept = self.owner.pool().kept.remove(&self.ticket);
+        if let Some(kept) = kept {
+            self.owner.put_back(kept.memory);
         }
     }
 }
@@ -150,23 +268,85 @@ mod tests {
         buffer.extend(&[1; 8]);
         drop(buffer);
         let buffer = buffers.get().await;
-        assert_eq!((buffer.len(), buffers.free.lock().unwrap().len()), (0, 0));
+        assert_eq!((buffer.len(), buffers.pool().made), (0, 1));
+    }
+
+    /// Keeps blocks of files, each with a byte that says which.
+    async fn keep(buffers: &Arc<Buffers>, blocks: &[(FileNumber, u64)]) -> Vec<Kept> {
+        let mut kept = Vec::new();
+        for (file, block) in blocks {
+            let mut buffer = buffers.get().await;
+            buffer.extend(&[u8::try_from(file * 10 + block).unwrap()]);
+            kept.push(buffer.keep(*file, *block));
+        }
+        kept
+    }
+
+    /// How many buffers there are, and how many of them are free.
+    fn amounts(buffers: &Buffers) -> (usize, usize) {
+        let pool = buffers.pool();
+        (pool.made, pool.free.len())
+    }
+
+    fn taken(kept: Vec<Kept>) -> Vec<Option<u8>> {
+        kept.into_iter()
+            .map(|kept| kept.take().map(|buffer| buffer.bytes()[0]))
+            .collect()
     }
 
     #[tokio::test]
-    async fn buffers_kept_for_the_hash_leave_some_to_fill() {
+    async fn what_no_connection_needs_is_kept_for_the_hash() {
         let buffers = Buffers::new(8, 1, 2);
-        let mut kept = Vec::new();
-        for _ in 0..5 {
-            kept.extend(buffers.get().await.keep());
-        }
-        assert_eq!(kept.len(), 2);
+        let kept = keep(&buffers, &[(1, 0), (1, 2), (1, 1)]).await;
+        assert_eq!(taken(kept), [Some(10), Some(12), Some(11)]);
+    }
+
+    #[tokio::test]
+    async fn the_block_that_the_hash_comes_to_last_makes_room() {
+        let buffers = Buffers::new(8, 1, 2);
+        let kept = keep(&buffers, &[(1, 0), (1, 2), (1, 1), (1, 3)]).await;
+        assert_eq!(taken(kept), [Some(10), None, Some(11), Some(13)]);
+        assert_eq!(amounts(&buffers), (3, 3));
+    }
+
+    #[tokio::test]
+    async fn the_file_that_has_most_in_memory_makes_room() {
+        let buffers = Buffers::new(8, 1, 2);
+        let kept = keep(&buffers, &[(1, 9), (2, 0), (2, 1)]).await;
         let filling = buffers.get().await;
-        assert_eq!(buffers.all.available_permits(), 0);
-        drop((filling, kept));
-        assert_eq!(
-            (buffers.all.available_permits(), buffers.kept.available_permits()),
-            (3, 2)
-        );
+        assert_eq!(taken(kept), [Some(19), Some(20), None]);
+        drop(filling);
+        assert_eq!(buffers.pool().free.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_of_a_file_given_up_is_free_again() {
+        let buffers = Buffers::new(8, 1, 2);
+        drop(keep(&buffers, &[(1, 0), (1, 1)]).await);
+        assert_eq!(amounts(&buffers), (2, 2));
+    }
+
+    #[tokio::test]
+    async fn a_connection_finds_memory_also_while_all_that_is_kept_is_hashed() {
+        let buffers = Buffers::new(8, 1, 1);
+        let mut hashed = Vec::new();
+        for kept in keep(&buffers, &[(1, 0), (2, 0)]).await {
+            hashed.extend(kept.take());
+        }
+        let filling = buffers.get().await;
+        assert_eq!(buffers.pool().made, 3);
+        drop((hashed, filling));
+        assert_eq!(amounts(&buffers), (2, 2));
+    }
+
+    #[tokio::test]
+    async fn more_are_not_filled_than_may_be() {
+        let buffers = Buffers::new(8, 2, 1);
+        let filled = (buffers.get().await, buffers.get().await);
+        assert_eq!(buffers.filled.available_permits(), 0);
+        let kept = filled.0.keep(1, 0);
+        assert_eq!(buffers.filled.available_permits(), 1);
+        drop((kept, filled.1));
+        assert_eq!(buffers.filled.available_permits(), 2);
     }
 }

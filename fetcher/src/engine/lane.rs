@@ -10,7 +10,7 @@ use super::active::{ActiveFile, Offer, Written};
 use super::blame;
 use super::content::Content;
 use super::locations::Locations;
-use super::partial::Partial;
+use super::partial::{HashedBlock, Partial};
 use super::reuse::Found;
 use super::salvage;
 use super::schedule::{FileNumber, HashStep, OriginNumber};
@@ -189,11 +189,9 @@ fn follow(
             return Err(failure);
         }
         let begun = Instant::now();
-        let read_back = partial.must_read_back();
-        let hashed = partial.hash_next()?;
-        if hashed > 0 {
+        if let Some(HashedBlock { bytes, read_back }) = partial.hash_next()? {
             let took = begun.elapsed();
-            run.progress.verified(hashed);
+            run.progress.verified(bytes);
             run.board.hashed(number, partial.hashed(), HashStep { took, read_back });
         }
         if partial.is_hashed() {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::active::Written;
 use super::blame::Brought;
-use super::buffers::{Buffer, Memory};
+use super::buffers::{Kept, Memory};
 use super::disk::Disk;
 use super::durable::{Batch, Durable};
 use super::room;
@@ -49,9 +49,17 @@ pub(super) struct Partial {
     noted: u64,
     unsynced: Batch,
     oldest_unsynced: Option<Instant>,
-    /// Blocks that the hash need not read back.
-    kept: HashMap<u64, Buffer>,
+    /// Blocks that the hash need not read back, if they are still in memory when it comes to them.
+    kept: HashMap<u64, Kept>,
     memory: Memory,
+}
+
+/// A block that was hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HashedBlock {
+    pub(super) bytes: u64,
+    /// It was not in memory any more.
+    pub(super) read_back: bool,
 }
 
 /// What was forgotten of a file.
@@ -261,8 +269,8 @@ impl Partial {
     pub(super) fn received(&mut self, written: Written) {
         self.mark(written.block, written.checksum);
         self.brought.insert(written.block, (written.origin, written.checksum));
-        if let Some(buffer) = written.kept {
-            self.kept.insert(written.block, buffer);
+        if let Some(kept) = written.kept {
+            self.kept.insert(written.block, kept);
         }
         if self.durable.is_some() {
             self.unsynced.blocks.push((written.block, written.checksum));
@@ -307,25 +315,22 @@ impl Partial {
         Ok(replaced)
     }
 
-    /// Whether the next block to hash is no longer in memory.
-    pub(super) fn must_read_back(&self) -> bool {
-        !self.kept.contains_key(&self.hashed)
-    }
-
-    /// Hashes the next block, if it is on disk, and says how many bytes that were.
-    pub(super) fn hash_next(&mut self) -> Result<u64, StorageError> {
+    /// Hashes the next block, if it is on disk.
+    pub(super) fn hash_next(&mut self) -> Result<Option<HashedBlock>, StorageError> {
         if !self.can_hash() {
-            return Ok(0);
+            return Ok(None);
         }
-        let length = self.block_length(self.hashed);
-        if let Some(buffer) = self.kept.remove(&self.hashed) {
+        let bytes = self.block_length(self.hashed);
+        let kept = self.kept.remove(&self.hashed).and_then(Kept::take);
+        if let Some(buffer) = &kept {
             self.hasher.update(buffer.bytes());
         } else {
             let length = self.load(self.hashed)?;
             self.hasher.update(self.memory.first(length));
         }
         self.hashed += 1;
-        Ok(length)
+        let read_back = kept.is_none();
+        Ok(Some(HashedBlock { bytes, read_back }))
     }
 
     /// How long the lane may wait before it has to sync.

@@ -85,7 +85,7 @@ impl Fixture {
 }
 
 fn hash_all(partial: &mut Partial) {
-    while partial.hash_next().unwrap() > 0 {}
+    while partial.hash_next().unwrap().is_some() {}
 }
 
 #[test]
