@@ -24,7 +24,7 @@ pub(super) struct Written {
     /// CRC-32C of what was written.
     pub(super) checksum: u32,
     /// What was written, for the hash.
-    pub(super) kept: Option<Kept>,
+    pub(super) kept: Kept,
     /// Its share in what may be received and not yet durable; given back when it is.
     pub(super) unsynced: Option<OwnedSemaphorePermit>,
 }

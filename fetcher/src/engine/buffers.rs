@@ -60,20 +60,12 @@ struct Pool {
     /// How many there are.
     made: usize,
     free: Vec<Memory>,
-    /// Those that wait for the hash.
-    kept: BTreeMap<Ticket, KeptBlock>,
-    next_ticket: Ticket,
+    /// Those that wait for the hash, each with the bytes in it.
+    kept: BTreeMap<Place, (Memory, usize)>,
 }
 
-type Ticket = u64;
-
-#[derive(Debug)]
-struct KeptBlock {
-    file: FileNumber,
-    block: u64,
-    memory: Memory,
-    length: usize,
-}
+/// A block of a file. Only who brings it first writes it, so that none is kept twice.
+type Place = (FileNumber, u64);
 
 /// A block, or the beginning of one.
 #[derive(Debug)]
@@ -89,7 +81,7 @@ pub(super) struct Buffer {
 /// A written block that is kept for the hash, as long as nobody needs its memory.
 #[derive(Debug)]
 pub(super) struct Kept {
-    ticket: Ticket,
+    place: Place,
     owner: Arc<Buffers>,
 }
 
@@ -125,12 +117,11 @@ impl Buffers {
 
     fn memory(&self) -> Memory {
         let mut pool = self.pool();
-        let made = pool.made;
         if let Some(memory) = pool.free.pop() {
             return memory;
         }
         // Beyond the most only while all that is kept is being hashed.
-        if made >= self.most
+        if pool.made >= self.most
             && let Some(memory) = pool.evict()
         {
             return memory;
@@ -159,17 +150,13 @@ impl Pool {
     /// that has most of them.
     fn evict(&mut self) -> Option<Memory> {
         let mut counts = BTreeMap::<FileNumber, usize>::new();
-        for kept in self.kept.values() {
-            *counts.entry(kept.file).or_default() += 1;
+        for (file, _) in self.kept.keys() {
+            *counts.entry(*file).or_default() += 1;
         }
         let (file, _) = counts.into_iter().max_by_key(|(_, count)| *count)?;
-        let (ticket, _) = self
-            .kept
-            .iter()
-            .filter(|(_, kept)| kept.file == file)
-            .max_by_key(|(_, kept)| kept.block)?;
-        let ticket = *ticket;
-        self.kept.remove(&ticket).map(|kept| kept.memory)
+        let (last, _) = self.kept.range((file, 0)..=(file, u64::MAX)).next_back()?;
+        let last = *last;
+        self.kept.remove(&last).map(|(memory, _)| memory)
     }
 }
 
@@ -193,24 +180,11 @@ impl Buffer {
 
     /// Keeps a block of a file, which is written, for the hash.
     pub(super) fn keep(mut self, file: FileNumber, block: u64) -> Kept {
-        let owner = Arc::clone(&self.owner);
-        let mut pool = owner.pool();
-        let ticket = pool.next_ticket;
-        pool.next_ticket += 1;
+        let (owner, place) = (Arc::clone(&self.owner), (file, block));
         if let Some(memory) = self.memory.take() {
-            let length = self.length;
-            pool.kept.insert(
-                ticket,
-                KeptBlock {
-                    file,
-                    block,
-                    memory,
-                    length,
-                },
-            );
+            owner.pool().kept.insert(place, (memory, self.length));
         }
-        drop(pool);
-        Kept { ticket, owner }
+        Kept { place, owner }
     }
 }
 
@@ -224,11 +198,11 @@ impl Drop for Buffer {
 
 impl Kept {
     /// The block, if it is still there.
-    pub(super) fn take(self) -> Option<Buffer> {
-        let kept = self.owner.pool().kept.remove(&self.ticket)?;
+    pub(super) fn take(&self) -> Option<Buffer> {
+        let (memory, length) = self.owner.pool().kept.remove(&self.place)?;
         Some(Buffer {
-            memory: Some(kept.memory),
-            length: kept.length,
+            memory: Some(memory),
+            length,
             owner: Arc::clone(&self.owner),
             _filled: None,
         })
@@ -237,10 +211,7 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        let kept = self.owner.pool().kept.remove(&self.ticket);
-        if let Some(kept) = kept {
-            self.owner.put_back(kept.memory);
-        }
+        drop(self.take());
     }
 }
 

@@ -438,7 +438,7 @@ impl Gathering<'_> {
                 block,
                 origin,
                 checksum,
-                kept: Some(buffer.keep(number, block)),
+                kept: buffer.keep(number, block),
                 unsynced,
             });
             // Last, so that a file of which nothing is on its way has told its lane everything.

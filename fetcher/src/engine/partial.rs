@@ -269,9 +269,7 @@ impl Partial {
     pub(super) fn received(&mut self, written: Written) {
         self.mark(written.block, written.checksum);
         self.brought.insert(written.block, (written.origin, written.checksum));
-        if let Some(kept) = written.kept {
-            self.kept.insert(written.block, kept);
-        }
+        self.kept.insert(written.block, written.kept);
         if self.durable.is_some() {
             self.unsynced.blocks.push((written.block, written.checksum));
             self.unsynced.permits.extend(written.unsynced);
@@ -321,7 +319,7 @@ impl Partial {
             return Ok(None);
         }
         let bytes = self.block_length(self.hashed);
-        let kept = self.kept.remove(&self.hashed).and_then(Kept::take);
+        let kept = self.kept.remove(&self.hashed).and_then(|kept| kept.take());
         if let Some(buffer) = &kept {
             self.hasher.update(buffer.bytes());
         } else {

@@ -1,8 +1,10 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 
+use futures::executor::block_on;
 use sha2::{Digest, Sha256};
 
+use super::super::buffers::Buffers;
 use super::*;
 use crate::path::FilePath;
 
@@ -46,17 +48,21 @@ impl Fixture {
 
     /// Writes blocks as connections do.
     fn write(&self, partial: &mut Partial, blocks: &[u64]) {
+        let buffers = Buffers::new(BLOCK, 1, 0);
         for block in blocks {
             let start = block * BLOCK;
             let end = start + partial.block_length(*block);
             let at = |offset| usize::try_from(offset).unwrap();
             let bytes = &self.content[at(start)..at(end)];
             partial.disk().write(bytes, start).unwrap();
+            let kept = block_on(buffers.get()).keep(0, *block);
+            // Whose memory is needed at once, so that it is read back.
+            drop(block_on(buffers.get()));
             partial.received(Written {
                 block: *block,
                 checksum: crc32c::crc32c(bytes),
                 origin: 0,
-                kept: None,
+                kept,
                 unsynced: None,
             });
         }
