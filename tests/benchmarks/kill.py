@@ -5,8 +5,8 @@ import random
 import signal
 import time
 
-from . import measure, tools
-from .runs import TIMEOUT_SECONDS, is_true, say
+from . import cases, measure, tools
+from .runs import is_true, say
 
 
 def run(bench, dataset, count):
@@ -15,7 +15,7 @@ def run(bench, dataset, count):
     view = bench.servers.direct()
     dataset.warm()
     with bench.clean_destination() as folder:
-        whole = measure.run(tool.command(bench.job(dataset, view)), folder, TIMEOUT_SECONDS)
+        whole = measure.run(tool.command(bench.job(dataset, view)), folder, cases.TIMEOUT_SECONDS)
     if whole.exit_code:
         raise RuntimeError(f"it fails without being killed: {whole.said}")
     runs, moments = [], random.Random(20260101)
@@ -43,14 +43,14 @@ def _once(bench, tool, dataset, view, folder, moment):
         time.sleep(0.3)
         unread = _unread(port)
         first.stop(signal.SIGKILL)
-        killed = first.wait(TIMEOUT_SECONDS)
+        killed = first.wait(cases.TIMEOUT_SECONDS)
     received = _union(_read(bench.servers.answers(before), unread))
     if killed.exit_code == 0:
         return None
     if killed.exit_code != -signal.SIGKILL:
         raise RuntimeError(f"it failed before it was killed: {killed.said}")
     before = bench.servers.log_length()
-    second = measure.run(command, folder, TIMEOUT_SECONDS)
+    second = measure.run(command, folder, cases.TIMEOUT_SECONDS)
     received_then = _union(_read(bench.servers.answers(before), {}))
     is_right = second.exit_code == 0 and is_true(dataset, command.results)
     if not is_right:

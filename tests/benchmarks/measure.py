@@ -19,6 +19,8 @@ class Measurement:
     """One run of a program and its children."""
 
     exit_code: int
+    # Was killed, because its time was over.
+    is_timed_out: bool
     wall_seconds: float
     cpu_seconds: float
     peak_resident_bytes: int
@@ -60,7 +62,8 @@ class Run:
 
     def wait(self, timeout):
         """Waits for its end; past the timeout it is killed."""
-        watchdog = threading.Timer(timeout, self.stop)
+        is_timed_out = threading.Event()
+        watchdog = threading.Timer(timeout, lambda: (is_timed_out.set(), self.stop()))
         watchdog.start()
         try:
             # Of the child and of all children it waited for.
@@ -72,7 +75,8 @@ class Run:
         self.memory.stop()
         text = self.output.read_text(errors="replace")
         return Measurement(
-            self.process.returncode, wall, usage.ru_utime + usage.ru_stime, self.memory.peak, self.group.close(), text[-4000:]
+            self.process.returncode, is_timed_out.is_set(), wall, usage.ru_utime + usage.ru_stime, self.memory.peak,
+            self.group.close(), text[-4000:],
         )
 
 

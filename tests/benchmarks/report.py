@@ -81,16 +81,17 @@ def _case(told, case):
     ]
     for key, runs in told["runs"].items():
         if key != LIMITS and runs:
-            lines.append(_row(tools.ALL[key], runs, turns, ours, told["bytes"]))
+            lines.append(_row(tools.ALL[key], runs, turns, ours, told["bytes"], case.timeout_seconds))
     if LIMITS in told["runs"]:
         lines += ["", _limits(told["runs"][LIMITS])]
     return "\n".join([*lines, ""])
 
 
-def _row(tool, runs, turns, ours, size):
+def _row(tool, runs, turns, ours, size, timeout_seconds):
     right = [run for run in runs if run["right"]]
     if not right:
-        return f"| {tool.label} | failed | | | | | | {tool.verifies} |"
+        what = f"not done after {timeout_seconds} s" if any(run.get("timed_out") for run in runs) else "failed"
+        return f"| {tool.label}{_turns(runs, runs, turns)} | {what} | | | | | | {tool.verifies} |"
     wall = _median(right, "wall")
     durable = statistics.median(run["wall"] + run["sync"] for run in right)
     cells = [

@@ -12,7 +12,6 @@ import time
 
 from . import measure, tools
 
-TIMEOUT_SECONDS = 900
 LIMITS = "limits"
 
 
@@ -79,7 +78,7 @@ class Bench:
         with self.clean_destination() as folder, self.view(case) as (view, links):
             command = tool.command(self.job(dataset, view))
             before = self.servers.log_length()
-            run = measure.run(command, folder, TIMEOUT_SECONDS, tool.memory_limit)
+            run = measure.run(command, folder, case.timeout_seconds, tool.memory_limit)
             paths = [command.results / file.path for file in dataset.files]
             is_complete = run.exit_code == 0 and all(path.is_file() for path in paths)
             synced = measure.sync(folder) if is_complete else None
@@ -88,11 +87,13 @@ class Bench:
             answers = self.servers.answers(before)
             wire = sum(link.to_clients for link in links) if links else sum(answer.sent for answer in answers)
             is_right = is_complete and is_true(dataset, command.results)
-            if not is_right:
+            if run.is_timed_out:
+                say(f"{tool.key} was not done after {case.timeout_seconds} s")
+            elif not is_right:
                 say(f"{tool.key} did not bring the right bytes (exit {run.exit_code}): {run.said[-1500:]}")
             return {
                 "wall": run.wall_seconds, "cpu": run.cpu_seconds, "resident": run.peak_resident_bytes,
-                "charged": run.peak_charged_bytes, "wire": wire, "sync": synced, "right": is_right,
+                "charged": run.peak_charged_bytes, "wire": wire, "sync": synced, "right": is_right, "timed_out": run.is_timed_out,
             }
 
     def limits(self, dataset):
