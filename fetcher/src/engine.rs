@@ -449,7 +449,8 @@ impl Run {
     fn learn_piece_length(&self, first_byte: Duration, bytes: u64, body: Duration) {
         let mut length = lock(&self.piece_length);
         length.observe(first_byte, bytes, body);
-        self.board.set_piece_blocks(length.bytes() / self.settings.block_bytes);
+        self.board
+            .set_pieces(length.bytes() / self.settings.block_bytes, length.is_near());
     }
 
     /// Fixes the jitter of one more schedule.

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::active::ActiveFile;
-use super::schedule::{Claim, FileNumber, HashStep, Limits, OriginNumber, Piece, PieceNumber, Schedule};
+use super::schedule::{Claim, FileNumber, Limits, OriginNumber, Piece, PieceNumber, Schedule};
 use super::steering::Demand;
 use crate::error::{FetchError, SourceError};
 
@@ -210,9 +210,9 @@ impl Board {
         self.state().schedule.set_last();
     }
 
-    /// From now on pieces have this many blocks.
-    pub(super) fn set_piece_blocks(&self, blocks: u64) {
-        self.state().schedule.set_piece_blocks(blocks);
+    /// From now on pieces have this many blocks, of sources that are near or not.
+    pub(super) fn set_pieces(&self, blocks: u64, are_near: bool) {
+        self.state().schedule.set_pieces(blocks, are_near);
     }
 
     /// A block of a piece has arrived whole.
@@ -242,10 +242,10 @@ impl Board {
     }
 
     /// The hash of a file has come to a block.
-    pub(super) fn hashed(&self, file: FileNumber, blocks: u64, step: HashStep) {
+    pub(super) fn hashed(&self, file: FileNumber, blocks: u64, took: Duration) {
         let now = self.begun.elapsed();
         let mut state = self.state();
-        state.schedule.hashed(file, blocks, step, now);
+        state.schedule.hashed(file, blocks, took, now);
         self.wake(&state);
     }
 

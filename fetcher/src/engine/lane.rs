@@ -10,10 +10,10 @@ use super::active::{ActiveFile, Offer, Written};
 use super::blame;
 use super::content::Content;
 use super::locations::Locations;
-use super::partial::{HashedBlock, Partial};
+use super::partial::Partial;
 use super::reuse::Found;
 use super::salvage;
-use super::schedule::{FileNumber, HashStep, OriginNumber};
+use super::schedule::{FileNumber, OriginNumber};
 use super::{Run, lock};
 use crate::error::FetchError;
 
@@ -189,10 +189,10 @@ fn follow(
             return Err(failure);
         }
         let begun = Instant::now();
-        if let Some(HashedBlock { bytes, read_back }) = partial.hash_next()? {
+        if let Some(bytes) = partial.hash_next()? {
             let took = begun.elapsed();
             run.progress.verified(bytes);
-            run.board.hashed(number, partial.hashed(), HashStep { took, read_back });
+            run.board.hashed(number, partial.hashed(), took);
         }
         if partial.is_hashed() {
             return Ok(());

@@ -54,14 +54,6 @@ pub(super) struct Partial {
     memory: Memory,
 }
 
-/// A block that was hashed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct HashedBlock {
-    pub(super) bytes: u64,
-    /// It was not in memory any more.
-    pub(super) read_back: bool,
-}
-
 /// What was forgotten of a file.
 #[derive(Debug, Default)]
 pub(super) struct Replaced {
@@ -313,22 +305,20 @@ impl Partial {
         Ok(replaced)
     }
 
-    /// Hashes the next block, if it is on disk.
-    pub(super) fn hash_next(&mut self) -> Result<Option<HashedBlock>, StorageError> {
+    /// Hashes the next block, if it is on disk; how many bytes that was.
+    pub(super) fn hash_next(&mut self) -> Result<Option<u64>, StorageError> {
         if !self.can_hash() {
             return Ok(None);
         }
         let bytes = self.block_length(self.hashed);
-        let kept = self.kept.remove(&self.hashed).and_then(|kept| kept.take());
-        if let Some(buffer) = &kept {
+        if let Some(buffer) = self.kept.remove(&self.hashed).and_then(|kept| kept.take()) {
             self.hasher.update(buffer.bytes());
         } else {
             let length = self.load(self.hashed)?;
             self.hasher.update(self.memory.first(length));
         }
         self.hashed += 1;
-        let read_back = kept.is_none();
-        Ok(Some(HashedBlock { bytes, read_back }))
+        Ok(Some(bytes))
     }
 
     /// How long the lane may wait before it has to sync.

@@ -14,8 +14,18 @@ const WEIGHT: f64 = 0.2;
 pub(super) struct PieceLength {
     shortest: u64,
     longest: u64,
-    /// Seconds to the first byte, and bytes per second from then on; unknown at the start.
-    learnt: Option<(f64, f64)>,
+    /// Unknown at the start.
+    learnt: Option<Learnt>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Learnt {
+    /// Seconds to the first byte, on average,
+    first_byte: f64,
+    /// and at least: what is more than that was waiting behind other pieces.
+    least_first_byte: f64,
+    /// Bytes per second from then on.
+    rate: f64,
 }
 
 impl PieceLength {
@@ -30,24 +40,36 @@ impl PieceLength {
 
     /// An answer came after a while, and bytes with it over another while.
     pub(super) fn observe(&mut self, first_byte: Duration, bytes: u64, body: Duration) {
-        let new = (
-            first_byte.as_secs_f64(),
-            bytes as f64 / body.as_secs_f64().max(f64::EPSILON),
-        );
+        let first_byte = first_byte.as_secs_f64();
+        let rate = bytes as f64 / body.as_secs_f64().max(f64::EPSILON);
         let mix = |old: f64, new: f64| old + WEIGHT * (new - old);
         self.learnt = Some(match self.learnt {
-            None => new,
-            Some(old) => (mix(old.0, new.0), mix(old.1, new.1)),
+            None => Learnt {
+                first_byte,
+                least_first_byte: first_byte,
+                rate,
+            },
+            Some(old) => Learnt {
+                first_byte: mix(old.first_byte, first_byte),
+                least_first_byte: old.least_first_byte.min(first_byte),
+                rate: mix(old.rate, rate),
+            },
         });
+    }
+
+    /// Whether waiting for the first byte costs little even of a short piece, were there no other ones.
+    pub(super) fn is_near(&self) -> bool {
+        self.learnt
+            .is_some_and(|learnt| learnt.least_first_byte * learnt.rate * WORTH <= self.shortest as f64)
     }
 
     /// Bytes to ask for at once: the shortest length doubled as often as it is worth it, so that pieces of different
     /// lengths still end at the same places.
     pub(super) fn bytes(&self) -> u64 {
-        let Some((first_byte, rate)) = self.learnt else {
+        let Some(learnt) = self.learnt else {
             return self.shortest;
         };
-        let worth = first_byte * rate * WORTH;
+        let worth = learnt.first_byte * learnt.rate * WORTH;
         let mut length = self.shortest;
         while (length as f64) < worth && length * 2 <= self.longest {
             length *= 2;
@@ -98,6 +120,16 @@ mod tests {
             length.observe(Duration::from_millis(1), 100 * MIB, Duration::from_secs(1));
         }
         assert_eq!(length.bytes(), 2 * MIB);
+    }
+
+    #[test]
+    fn a_source_is_near_when_some_first_byte_came_soon() {
+        let mut length = PieceLength::new(2 * MIB, 16 * MIB);
+        assert!(!length.is_near(), "nothing is known yet");
+        for (first_byte_ms, is_near) in [(20, false), (1, true), (50, true)] {
+            length.observe(Duration::from_millis(first_byte_ms), 100 * MIB, Duration::from_secs(1));
+            assert_eq!(length.is_near(), is_near, "{first_byte_ms} ms");
+        }
     }
 
     #[test]

@@ -14,7 +14,6 @@ use std::time::Duration;
 mod balance;
 
 use self::balance::Balance;
-pub(crate) use self::balance::HashStep;
 
 /// Number of a file under way; never used twice, so that what arrives late for a file given up is nobody's.
 pub(crate) type FileNumber = u64;
@@ -64,6 +63,15 @@ pub(crate) struct Limits {
     pub(crate) memory: u64,
     /// Whether slow pieces are taken over; not where it is us who makes them slow.
     pub(crate) take_over: bool,
+}
+
+/// What one of the files under way may have, in blocks.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    piece: u64,
+    window: u64,
+    memory: u64,
+    is_near: bool,
 }
 
 /// A run of blocks to ask for.
@@ -129,6 +137,8 @@ pub(crate) struct Schedule {
     files: BTreeMap<FileNumber, Entry>,
     pieces: BTreeMap<PieceNumber, UnderWay>,
     next_piece: PieceNumber,
+    /// Waiting for the first byte of a piece costs little.
+    is_near: bool,
     /// No file waits to be taken up.
     is_last: bool,
     /// Blocks per second of one connection to an origin.
@@ -142,6 +152,7 @@ impl Schedule {
             files: BTreeMap::new(),
             pieces: BTreeMap::new(),
             next_piece: 0,
+            is_near: false,
             is_last: false,
             paces: BTreeMap::new(),
         }
@@ -152,9 +163,10 @@ impl Schedule {
         self.is_last = true;
     }
 
-    /// From now on pieces have this many blocks.
-    pub(crate) fn set_piece_blocks(&mut self, blocks: u64) {
+    /// From now on pieces have this many blocks. Sources are near where waiting for the first byte costs little.
+    pub(crate) fn set_pieces(&mut self, blocks: u64, are_near: bool) {
         self.limits.piece = blocks.max(1);
+        self.is_near = are_near;
     }
 
     /// Takes a file up that some origins offer, of which some blocks are there already and the first ones are hashed.
@@ -240,7 +252,7 @@ impl Schedule {
             .map(|(file, entry)| (entry.pieces_under_way, *file))
             .collect();
         order.sort_unstable();
-        let limits = self.limits_of_one();
+        let share = self.share();
         let slow = self.slow_pace(origin);
         order.into_iter().find_map(|(_, file)| {
             let entry = self.files.get(&file)?;
@@ -255,9 +267,9 @@ impl Schedule {
                     if self.is_had_sooner(file, origin, 1.0 / pace) {
                         return None;
                     }
-                    entry.last(limits, longest)
+                    entry.last(share, longest)
                 }
-                _ => entry.next(limits),
+                _ => entry.next(share),
             };
             Some((file, blocks?))
         })
@@ -285,9 +297,9 @@ impl Schedule {
         (left as f64) < seconds * together
     }
 
-    /// The limits of one file, for files under way share the memory. When nothing comes after them, pieces get shorter the
+    /// What a file may have, for files under way share the memory. When nothing comes after them, pieces get shorter the
     /// less is missing: what the last connection still has under way when all others are done is waited for.
-    fn limits_of_one(&self) -> Limits {
+    fn share(&self) -> Share {
         let left = if self.is_last {
             let missing: u64 = self.files.values().map(|entry| entry.missing).sum();
             missing / (2 * self.limits.connections).max(1)
@@ -299,10 +311,11 @@ impl Schedule {
         while piece > left && piece / 2 >= self.limits.shortest.max(1) {
             piece /= 2;
         }
-        Limits {
+        Share {
             piece,
+            window: self.limits.window,
             memory: self.limits.memory / (self.files.len() as u64).max(1),
-            ..self.limits
+            is_near: self.is_near,
         }
     }
 
@@ -454,18 +467,18 @@ impl Schedule {
         }
     }
 
-    /// The hash has come to a block.
-    pub(crate) fn hashed(&mut self, file: FileNumber, blocks: u64, step: HashStep, now: Duration) {
+    /// The hash has come to a block, and the one before took so long.
+    pub(crate) fn hashed(&mut self, file: FileNumber, blocks: u64, took: Duration, now: Duration) {
         if let Some(entry) = self.files.get_mut(&file) {
             entry.hashed = blocks;
-            entry.balance.step(step, entry.pieces_under_way, now);
+            entry.balance.step(took, entry.pieces_under_way, self.is_near, now);
         }
     }
 
     /// Whether there is something to ask any origin for.
     pub(crate) fn has_missing(&self) -> bool {
-        let limits = self.limits_of_one();
-        self.files.values().any(|entry| entry.next(limits).is_some())
+        let share = self.share();
+        self.files.values().any(|entry| entry.next(share).is_some())
     }
 
     /// The disk takes a file in order only: one request at a time reads on, of whatever origin.
@@ -536,7 +549,7 @@ impl Entry {
     }
 
     /// Where the next blocks to ask for are, if more pieces may be under way.
-    fn window(&self, limits: Limits) -> Option<Range<u64>> {
+    fn window(&self, share: Share) -> Option<Range<u64>> {
         let allowed = if self.sequential { 1 } else { self.balance.allowed() };
         if self.pieces_under_way >= allowed {
             return None;
@@ -545,11 +558,12 @@ impl Entry {
         if self.sequential {
             return Some(self.hashed..count);
         }
+        // Of a source far away as much is asked for as it takes, while the hash waits for it.
         let is_behind = self.get(self.hashed) == Some(Block::Written);
-        let ahead = if is_behind && self.balance.is_held_to_memory() {
-            limits.memory.clamp(1, limits.window)
+        let ahead = if self.balance.is_held_to_memory() && (share.is_near || is_behind) {
+            share.memory.clamp(1, share.window)
         } else {
-            limits.window
+            share.window
         };
         Some(self.hashed..count.min(self.hashed + ahead))
     }
@@ -559,22 +573,22 @@ impl Entry {
     }
 
     /// What the hash comes to first.
-    fn next(&self, limits: Limits) -> Option<Range<u64>> {
-        let window = self.window(limits)?;
+    fn next(&self, share: Share) -> Option<Range<u64>> {
+        let window = self.window(share)?;
         let start = window.clone().find(|block| self.is_missing(*block))?;
         // Pieces end at multiples of their length, so that holes left by an earlier run do not shift all others.
         let end = if self.sequential {
             window.end
         } else {
-            window.end.min((start / limits.piece + 1) * limits.piece)
+            window.end.min((start / share.piece + 1) * share.piece)
         };
         let end = (start..end).find(|block| !self.is_missing(*block)).unwrap_or(end);
         Some(start..end)
     }
 
     /// A few blocks that the hash comes to last.
-    fn last(&self, limits: Limits, longest: u64) -> Option<Range<u64>> {
-        let window = self.window(limits)?;
+    fn last(&self, share: Share, longest: u64) -> Option<Range<u64>> {
+        let window = self.window(share)?;
         let end = window.clone().rev().find(|block| self.is_missing(*block))? + 1;
         let first = window.start.max(end.saturating_sub(longest));
         let start = (first..end).rev().take_while(|block| self.is_missing(*block)).last()?;

@@ -1,62 +1,54 @@
 //! How many pieces of a file may be under way at the same time, and how far ahead. Pure: moments are given.
 //!
-//! Where the hash is what takes the time, more pieces at once bring nothing sooner. They arrive side by side, out of the
-//! hash's order, until blocks no longer stay in memory and have to be read back; and each connection costs processor
-//! time that the hash could use. So they are held back to what stays in memory, and their number is brought down, as long
-//! as the hash is busy; and the other way round where it waits.
+//! A source that is about as fast as the hash needs few pieces. More of them bring nothing sooner: they arrive side by
+//! side, out of the hash's order, until blocks no longer stay in memory and have to be read back; and each connection
+//! costs processor time that the hash could use. A source far away needs many pieces far ahead, for each waits for its
+//! first byte.
 //!
-//! Whether that is enough is tried: a source far away needs many pieces far ahead, for each waits for its first byte.
-//! Where fewer bring less, all goes back to what it was, for longer each time. A change is judged when its pieces have
-//! come.
+//! Which of them a source is, is tried. Fewer pieces stay where they bring as much; more of them, or pieces further ahead
+//! than stays in memory, stay only where they bring more. What did not is not tried again for a while, longer each time.
+//! A change is judged when its pieces have come. Of a source that is slow beside the hash as much is asked for as it
+//! brings, for then there is nothing to win.
 
 use std::time::Duration;
 
-/// Steps of the hash between two looks,
+/// Between two looks the hash makes so many steps at least,
 const STEPS: u32 = 64;
 
-/// or so much time, for a source that has become slow is not to keep few pieces until it has brought as many blocks.
-const LOOK: Duration = Duration::from_millis(200);
+/// in so much time at least, for what is seen in less is chance;
+const SHORT_LOOK: Duration = Duration::from_millis(100);
+
+/// or so much time passes, for a source that has become slow is not to keep few pieces until it has brought as many blocks.
+const LONG_LOOK: Duration = Duration::from_millis(200);
 
 /// Pieces that are always allowed.
 const FEW: u64 = 4;
 
-/// The share of time above which the hash is what takes the time.
-const BUSY: f64 = 0.85;
-
-/// The share of time above which a source is fast enough that blocks it brings too early matter.
+/// The share of time from which on a source is fast: what it brings too early, or on too many connections, matters.
 const FAST: f64 = 0.3;
 
 /// The share of time below which the hash is thought to wait for the source.
 const IDLE: f64 = 0.7;
 
-/// The share of blocks that may be read back before they count as brought too early.
-const READ_BACK: f64 = 0.1;
-
 /// Fewer pieces bring less when they bring less than this share of what more of them brought.
 const WORSE: f64 = 0.85;
 
-/// How long fewer pieces are not tried again after they brought less; it doubles each time.
+/// More pieces bring more when they bring this many times what fewer of them brought.
+const BETTER: f64 = 1.05;
+
+/// How long what did not prove worth it is not tried again; it doubles each time.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// The weight of a new observation in what a piece takes.
 const WEIGHT: f64 = 0.3;
 
-/// The hash of a block.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct HashStep {
-    /// How long it took.
-    pub(crate) took: Duration,
-    /// The block was not in memory any more.
-    pub(crate) read_back: bool,
-}
-
 /// What the pieces of a file are held to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Hold {
     /// Pieces that may be under way.
     pieces: u64,
-    /// Whether they may be no further ahead of a busy hash than stays in memory.
+    /// Whether they may be no further ahead than stays in memory.
     to_memory: bool,
 }
 
@@ -69,10 +61,13 @@ pub(super) struct Balance {
     /// When the pieces of the last change have come.
     settled: Duration,
     round: Round,
+    /// The first round is over. In it connections are still being opened; only what is far away is not to wait for more.
+    has_begun: bool,
     trial: Option<Trial>,
-    /// Until when fewer are not tried.
-    calm: Duration,
-    pause: Duration,
+    /// Blocks hashed per second before pieces were first brought down, so that many small losses do not add up.
+    most: Option<f64>,
+    fewer: Pause,
+    more: Pause,
 }
 
 /// What was seen since the last look.
@@ -81,18 +76,33 @@ struct Round {
     begun: Duration,
     steps: u32,
     busy: Duration,
-    read_back: u32,
     /// The most pieces that were under way.
     most: u64,
 }
 
-/// Fewer pieces, to see whether they are enough.
+/// A change, to see what it brings.
 #[derive(Debug)]
 struct Trial {
-    /// What they were held to before,
+    way: Way,
+    /// What pieces were held to before,
     former: Hold,
-    /// and the blocks that were hashed per second.
-    rate: f64,
+    /// and the blocks per second that it has to bring.
+    due: f64,
+    /// It was looked at once, and did not; that may have been chance.
+    is_doubted: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Fewer,
+    More,
+}
+
+/// Until when something is not tried again.
+#[derive(Debug)]
+struct Pause {
+    until: Duration,
+    next: Duration,
 }
 
 impl Default for Balance {
@@ -105,10 +115,28 @@ impl Default for Balance {
             piece: 0.0,
             settled: Duration::ZERO,
             round: Round::default(),
+            has_begun: false,
             trial: None,
-            calm: Duration::ZERO,
-            pause: PAUSE,
+            most: None,
+            fewer: Pause::default(),
+            more: Pause::default(),
         }
+    }
+}
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self {
+            until: Duration::ZERO,
+            next: PAUSE,
+        }
+    }
+}
+
+impl Pause {
+    fn begin(&mut self, now: Duration) {
+        self.until = now + self.next;
+        self.next = (self.next * 2).min(LONGEST_PAUSE);
     }
 }
 
@@ -118,7 +146,8 @@ impl Balance {
         self.hold.pieces
     }
 
-    /// Whether pieces may be no further ahead of a busy hash than stays in memory.
+    /// Whether they may be no further ahead of the hash than stays in memory; of a source far away, while the hash is
+    /// behind.
     pub(super) fn is_held_to_memory(&self) -> bool {
         self.hold.to_memory
     }
@@ -129,18 +158,28 @@ impl Balance {
         self.piece += weight * (seconds - self.piece);
     }
 
-    /// The hash has made a step, while so many pieces were under way.
-    pub(super) fn step(&mut self, step: HashStep, under_way: u64, now: Duration) {
+    /// The hash has made a step that took so long, while so many pieces were under way. A source is near where waiting
+    /// for the first byte of a piece costs little.
+    pub(super) fn step(&mut self, took: Duration, under_way: u64, is_near: bool, now: Duration) {
         if now < self.settled {
             return;
         }
-        self.round.step(step, under_way, now);
+        self.round.step(took, under_way, now);
         let since = now.saturating_sub(self.round.begun);
-        if self.round.steps < STEPS && since < LOOK {
+        let look = if self.round.steps < STEPS {
+            LONG_LOOK
+        } else {
+            SHORT_LOOK
+        };
+        // Pieces that take long come in turns.
+        if since < look.max(Duration::from_secs_f64(self.piece)) {
             return;
         }
         let round = std::mem::take(&mut self.round);
-        let hold = self.judge(&round, since.as_secs_f64().max(f64::MIN_POSITIVE), now);
+        if !std::mem::replace(&mut self.has_begun, true) && is_near {
+            return;
+        }
+        let hold = self.judge(&round, since.as_secs_f64().max(f64::MIN_POSITIVE), is_near, now);
         if hold != self.hold {
             self.hold = hold;
             self.settled = now + Duration::from_secs_f64(self.piece);
@@ -148,59 +187,110 @@ impl Balance {
     }
 
     /// What pieces are held to from now on.
-    fn judge(&mut self, round: &Round, seconds: f64, now: Duration) -> Hold {
-        let hold = self.hold;
+    fn judge(&mut self, round: &Round, seconds: f64, is_near: bool, now: Duration) -> Hold {
         let rate = f64::from(round.steps) / seconds;
         if let Some(trial) = self.trial.take() {
-            if rate < trial.rate * WORSE {
-                self.calm = now + self.pause;
-                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            if rate < trial.due && !trial.is_doubted && trial.way == Way::Fewer {
+                self.trial = Some(Trial {
+                    is_doubted: true,
+                    ..trial
+                });
+                return self.hold;
+            }
+            if !self.is_worth_it(&trial, rate, now) {
                 return trial.former;
             }
-            self.pause = PAUSE;
         }
+        let Hold { pieces, to_memory } = self.hold;
         let busy = round.busy.as_secs_f64() / seconds;
-        let is_early = f64::from(round.read_back) > f64::from(round.steps) * READ_BACK;
-        let used = round.most.min(hold.pieces);
-        if busy >= BUSY || (busy >= FAST && is_early) {
-            let is_least = hold.to_memory && used <= FEW;
-            if is_least || now < self.calm {
-                return hold;
-            }
-            self.trial = Some(Trial { former: hold, rate });
-            let pieces = if hold.to_memory {
-                (used - used / 4).max(FEW)
-            } else {
-                hold.pieces
+        let used = round.most.min(pieces);
+        let is_used_up = used == pieces;
+        if busy < FAST {
+            self.most = None;
+            return Hold {
+                pieces: pieces.saturating_mul(if is_used_up { 2 } else { 1 }),
+                to_memory: false,
             };
+        }
+        if is_near && !to_memory {
             return Hold {
                 pieces,
                 to_memory: true,
             };
         }
-        if busy >= IDLE {
-            return hold;
+        if busy < IDLE && self.more.until <= now {
+            if is_used_up {
+                let pieces = pieces.saturating_add((pieces / 4).max(1));
+                return self.attempt(Way::More, Hold { pieces, to_memory }, rate * BETTER);
+            }
+            if to_memory && !is_near {
+                return self.attempt(
+                    Way::More,
+                    Hold {
+                        pieces,
+                        to_memory: false,
+                    },
+                    rate * BETTER,
+                );
+            }
         }
-        let more = match used {
-            used if used < hold.pieces => 0,
-            _ if busy < FAST => hold.pieces,
-            _ => hold.pieces / 4,
+        if (busy >= IDLE || is_near) && self.fewer.until <= now {
+            let most = *self.most.get_or_insert(rate);
+            if !to_memory {
+                return self.attempt(
+                    Way::Fewer,
+                    Hold {
+                        pieces,
+                        to_memory: true,
+                    },
+                    most * WORSE,
+                );
+            }
+            if used > FEW {
+                let pieces = (used / 2).max(FEW);
+                return self.attempt(Way::Fewer, Hold { pieces, to_memory }, most * WORSE);
+            }
+        }
+        self.hold
+    }
+
+    fn is_worth_it(&mut self, trial: &Trial, rate: f64, now: Duration) -> bool {
+        let is_worth_it = rate >= trial.due;
+        let pause = match trial.way {
+            Way::Fewer => &mut self.fewer,
+            Way::More => &mut self.more,
         };
-        Hold {
-            pieces: hold.pieces.saturating_add(more),
-            to_memory: false,
+        if is_worth_it {
+            *pause = Pause::default();
+        } else {
+            pause.begin(now);
         }
+        // A loss counts from where pieces begin to be brought down.
+        if is_worth_it == (trial.way == Way::More) {
+            self.most = None;
+        }
+        is_worth_it
+    }
+
+    fn attempt(&mut self, way: Way, hold: Hold, due: f64) -> Hold {
+        let former = self.hold;
+        self.trial = Some(Trial {
+            way,
+            former,
+            due,
+            is_doubted: false,
+        });
+        hold
     }
 }
 
 impl Round {
-    fn step(&mut self, step: HashStep, under_way: u64, now: Duration) {
+    fn step(&mut self, took: Duration, under_way: u64, now: Duration) {
         if self.steps == 0 {
-            self.begun = now.saturating_sub(step.took);
+            self.begun = now.saturating_sub(took);
         }
         self.steps += 1;
-        self.busy += step.took;
-        self.read_back += u32::from(step.read_back);
+        self.busy += took;
         self.most = self.most.max(under_way);
     }
 }
@@ -213,24 +303,27 @@ mod tests {
 
     const TOOK: Duration = Duration::from_millis(1);
 
-    /// A hash that takes a millisecond for a block, of a source that brings so many blocks per second with each piece.
+    /// A hash that takes a millisecond for a block, of a source that brings so many blocks per second with each piece, and
+    /// no more than so many with all of them.
     struct Simulation {
         balance: Balance,
         connections: u64,
         per_piece: f64,
-        read_back: f64,
+        together: f64,
+        is_near: bool,
         now: Duration,
         steps: u32,
     }
 
     impl Simulation {
-        fn of(connections: u64, per_piece: f64, read_back: f64) -> Self {
+        fn of(connections: u64, per_piece: f64, together: f64, is_near: bool) -> Self {
             let (balance, now, steps) = (Balance::default(), Duration::ZERO, 0);
             Self {
                 balance,
                 connections,
                 per_piece,
-                read_back,
+                together,
+                is_near,
                 now,
                 steps,
             }
@@ -245,42 +338,55 @@ mod tests {
             let (end, before) = (self.now + Duration::from_secs(seconds), self.steps);
             while self.now < end {
                 let under_way = self.pieces();
-                let waits = Duration::from_secs_f64(1.0 / (under_way as f64 * self.per_piece));
+                let waits = Duration::from_secs_f64(1.0 / (under_way as f64 * self.per_piece).min(self.together));
                 self.now += waits.max(TOOK);
                 self.steps += 1;
-                let read_back = f64::from(self.steps % 100) < self.read_back * 100.0;
-                let step = HashStep { took: TOOK, read_back };
-                self.balance.step(step, under_way, self.now);
+                self.balance.step(TOOK, under_way, self.is_near, self.now);
             }
             self.steps - before
         }
     }
 
     #[rstest]
-    #[case::the_hash_takes_the_time(16, 1000.0, 0.0, 4..=4)]
-    #[case::blocks_come_side_by_side(16, 125.0, 0.6, 4..=9)]
-    #[case::the_source_takes_the_time(16, 6.0, 0.0, 16..=16)]
-    #[case::a_slow_source_is_read_back_as_it_is_wide(64, 1.5, 1.0, 64..=64)]
-    #[case::a_fast_source_in_order(16, 45.0, 0.0, 16..=16)]
-    #[case::few_stay_few(2, 1000.0, 0.0, 2..=2)]
+    #[case::the_hash_takes_the_time(16, 1000.0, f64::MAX, true, 4..=4)]
+    #[case::the_hash_takes_the_time_though_it_is_far(16, 1000.0, f64::MAX, false, 4..=4)]
+    #[case::a_few_pieces_bring_as_much_as_many(16, 200.0, 600.0, true, 4..=5)]
+    #[case::some_pieces_bring_as_much_as_many(16, 75.0, 600.0, true, 7..=9)]
+    #[case::the_source_takes_the_time(16, 6.0, f64::MAX, true, 16..=16)]
+    #[case::a_slow_source_is_wide(64, 1.5, f64::MAX, false, 64..=64)]
+    #[case::a_fast_source_needs_all(16, 45.0, f64::MAX, true, 16..=16)]
+    #[case::a_fast_source_far_away_needs_all(16, 31.0, f64::MAX, false, 16..=16)]
+    #[case::few_stay_few(2, 1000.0, f64::MAX, true, 2..=2)]
     fn the_number_of_pieces_follows_who_waits(
         #[case] connections: u64,
         #[case] per_piece: f64,
-        #[case] read_back: f64,
+        #[case] together: f64,
+        #[case] is_near: bool,
         #[case] expected: std::ops::RangeInclusive<u64>,
     ) {
-        let mut simulation = Simulation::of(connections, per_piece, read_back);
+        let mut simulation = Simulation::of(connections, per_piece, together, is_near);
         simulation.run(10);
         assert!(expected.contains(&simulation.pieces()), "{}", simulation.pieces());
     }
 
-    #[test]
-    fn where_fewer_pieces_bring_less_their_number_goes_back_to_what_it_was() {
-        // Far away: all that come together keep the hash busy for half of the time, and come side by side.
-        let mut simulation = Simulation::of(16, 31.0, 1.0);
+    #[rstest]
+    #[case::near(true, 0.93)]
+    #[case::far_away(false, 0.999)]
+    fn trials_cost_a_source_that_needs_all_its_pieces_little(#[case] is_near: bool, #[case] share: f64) {
+        let mut simulation = Simulation::of(16, 31.0, f64::MAX, is_near);
         let all = 16.0 * 31.0 * 20.0;
         let hashed = f64::from(simulation.run(20));
-        assert!(hashed > all * 0.93, "{hashed} of {all}");
+        assert!(hashed > all * share, "{hashed} of {all}");
+    }
+
+    #[test]
+    fn only_a_slow_source_may_run_further_ahead_than_stays_in_memory() {
+        for (is_near, per_piece, is_held) in [(true, 31.0, true), (true, 1.0, false), (false, 1.0, false)] {
+            let mut simulation = Simulation::of(16, per_piece, f64::MAX, is_near);
+            assert!(simulation.balance.is_held_to_memory());
+            simulation.run(10);
+            assert_eq!(simulation.balance.is_held_to_memory(), is_held, "{is_near} {per_piece}");
+        }
     }
 
     #[test]
@@ -289,22 +395,18 @@ mod tests {
         balance.piece_took(2.0);
         let mut now = Duration::ZERO;
         let mut allowed = Vec::new();
-        for _ in 0..3000 {
+        for _ in 0..7000 {
             now += TOOK;
-            let step = HashStep {
-                took: TOOK,
-                read_back: false,
-            };
-            balance.step(step, balance.allowed().min(16), now);
+            balance.step(TOOK, balance.allowed().min(16), true, now);
             allowed.push(balance.allowed());
         }
         allowed.dedup();
-        assert_eq!(allowed, [u64::MAX, 12, 9]);
+        assert_eq!(allowed, [u64::MAX, 8]);
     }
 
     #[test]
     fn a_source_that_all_but_stops_gets_its_pieces_back_after_a_few_blocks() {
-        let mut simulation = Simulation::of(16, 1000.0, 0.0);
+        let mut simulation = Simulation::of(16, 1000.0, f64::MAX, true);
         simulation.run(10);
         assert_eq!(simulation.pieces(), FEW);
         simulation.per_piece = 2.0;

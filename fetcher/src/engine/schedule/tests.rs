@@ -35,7 +35,7 @@ fn nothing_is_asked_for_beyond_the_window_until_the_hash_moves() {
     schedule.add(1, vec![0], 100, [], 0);
     let first: Vec<_> = std::iter::from_fn(|| blocks(schedule.next(0, NOW))).collect();
     assert_eq!(first.last(), Some(&(1, 12..16)));
-    schedule.hashed(1, 2, HashStep::default(), NOW);
+    schedule.hashed(1, 2, Duration::ZERO, NOW);
     assert_eq!(blocks(schedule.next(0, NOW)), Some((1, 16..18)));
 }
 
@@ -47,7 +47,7 @@ fn a_source_faster_than_the_hash_is_held_back_to_what_stays_in_memory() {
     schedule.written(1, 0);
     assert_eq!(blocks(schedule.next(0, NOW)), Some((1, 4..8)));
     assert_eq!(blocks(schedule.next(0, NOW)), None, "the hash is behind");
-    schedule.hashed(1, 1, HashStep::default(), NOW);
+    schedule.hashed(1, 1, Duration::ZERO, NOW);
     assert_eq!(blocks(schedule.next(0, NOW)), Some((1, 8..12)), "the source is behind");
 }
 
@@ -290,7 +290,7 @@ proptest! {
                     schedule.ended(&piece, NOW);
                 },
                 Step::Hash => for file in 0..sizes.len() as u64 {
-                    schedule.hashed(file, frontier(&missing, &under_way, file), HashStep::default(), NOW);
+                    schedule.hashed(file, frontier(&missing, &under_way, file), Duration::ZERO, NOW);
                 },
                 Step::Sequence => {
                     schedule.ignores_ranges(0, 0);
@@ -330,7 +330,7 @@ proptest! {
                 if claim.is_first {
                     schedule.written(1, next);
                     let frontier = (0..blocks).find(|block| !written.contains(block)).unwrap_or(blocks);
-                    schedule.hashed(1, frontier, HashStep::default(), NOW);
+                    schedule.hashed(1, frontier, Duration::ZERO, NOW);
                 }
                 if next + 1 < claim.end {
                     *connection = Some((piece, next + 1, second));
