@@ -315,8 +315,13 @@ impl Schedule {
             piece,
             window: self.limits.window,
             memory: self.limits.memory / (self.files.len() as u64).max(1),
-            is_near: self.is_near,
+            is_near: self.is_near(),
         }
+    }
+
+    /// Whether waiting for the first byte of a piece costs little, and no origin is waited for by the others.
+    fn is_near(&self) -> bool {
+        self.is_near && !self.paces.keys().any(|origin| self.slow_pace(*origin).is_some())
     }
 
     /// Takes over part of the piece that would end last, if that ends sooner then.
@@ -469,9 +474,10 @@ impl Schedule {
 
     /// The hash has come to a block, and the one before took so long.
     pub(crate) fn hashed(&mut self, file: FileNumber, blocks: u64, took: Duration, now: Duration) {
+        let is_near = self.is_near();
         if let Some(entry) = self.files.get_mut(&file) {
             entry.hashed = blocks;
-            entry.balance.step(took, entry.pieces_under_way, self.is_near, now);
+            entry.balance.step(took, entry.pieces_under_way, is_near, now);
         }
     }
 
@@ -558,9 +564,8 @@ impl Entry {
         if self.sequential {
             return Some(self.hashed..count);
         }
-        // Of a source far away as much is asked for as it takes, while the hash waits for it.
         let is_behind = self.get(self.hashed) == Some(Block::Written);
-        let ahead = if self.balance.is_held_to_memory() && (share.is_near || is_behind) {
+        let ahead = if self.balance.is_held_to_memory(share.is_near, is_behind) {
             share.memory.clamp(1, share.window)
         } else {
             share.window

@@ -21,6 +21,10 @@ const SHORT_LOOK: Duration = Duration::from_millis(100);
 /// or so much time passes, for a source that has become slow is not to keep few pieces until it has brought as many blocks.
 const LONG_LOOK: Duration = Duration::from_millis(200);
 
+/// Pieces that take long come in turns, so that only over all of them it is seen what they bring; but not one of a slow
+/// origin is waited for.
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
+
 /// Pieces that are always allowed.
 const FEW: u64 = 4;
 
@@ -61,8 +65,8 @@ pub(super) struct Balance {
     /// When the pieces of the last change have come.
     settled: Duration,
     round: Round,
-    /// The first round is over. In it connections are still being opened; only what is far away is not to wait for more.
-    has_begun: bool,
+    /// The source was seen to be fast.
+    is_fast: bool,
     trial: Option<Trial>,
     /// Blocks hashed per second before pieces were first brought down, so that many small losses do not add up.
     most: Option<f64>,
@@ -115,7 +119,7 @@ impl Default for Balance {
             piece: 0.0,
             settled: Duration::ZERO,
             round: Round::default(),
-            has_begun: false,
+            is_fast: false,
             trial: None,
             most: None,
             fewer: Pause::default(),
@@ -146,10 +150,10 @@ impl Balance {
         self.hold.pieces
     }
 
-    /// Whether they may be no further ahead of the hash than stays in memory; of a source far away, while the hash is
-    /// behind.
-    pub(super) fn is_held_to_memory(&self) -> bool {
-        self.hold.to_memory
+    /// Whether they may be no further ahead of the hash than stays in memory. While the hash waits that is so only of a near
+    /// source that is fast, for what is slow is waited for by all.
+    pub(super) fn is_held_to_memory(&self, is_near: bool, is_behind: bool) -> bool {
+        self.hold.to_memory && (is_behind || (is_near && self.is_fast))
     }
 
     /// A piece came whole in so many seconds.
@@ -171,14 +175,10 @@ impl Balance {
         } else {
             SHORT_LOOK
         };
-        // Pieces that take long come in turns.
-        if since < look.max(Duration::from_secs_f64(self.piece)) {
+        if since < look.max(Duration::from_secs_f64(self.piece).min(LONGEST_LOOK)) {
             return;
         }
         let round = std::mem::take(&mut self.round);
-        if !std::mem::replace(&mut self.has_begun, true) && is_near {
-            return;
-        }
         let hold = self.judge(&round, since.as_secs_f64().max(f64::MIN_POSITIVE), is_near, now);
         if hold != self.hold {
             self.hold = hold;
@@ -205,7 +205,8 @@ impl Balance {
         let busy = round.busy.as_secs_f64() / seconds;
         let used = round.most.min(pieces);
         let is_used_up = used == pieces;
-        if busy < FAST {
+        self.is_fast = busy >= FAST;
+        if !self.is_fast {
             self.most = None;
             return Hold {
                 pieces: pieces.saturating_mul(if is_used_up { 2 } else { 1 }),
@@ -383,9 +384,17 @@ mod tests {
     fn only_a_slow_source_may_run_further_ahead_than_stays_in_memory() {
         for (is_near, per_piece, is_held) in [(true, 31.0, true), (true, 1.0, false), (false, 1.0, false)] {
             let mut simulation = Simulation::of(16, per_piece, f64::MAX, is_near);
-            assert!(simulation.balance.is_held_to_memory());
+            assert!(simulation.balance.is_held_to_memory(is_near, true));
+            assert!(
+                !simulation.balance.is_held_to_memory(is_near, false),
+                "nothing is known yet"
+            );
             simulation.run(10);
-            assert_eq!(simulation.balance.is_held_to_memory(), is_held, "{is_near} {per_piece}");
+            assert_eq!(
+                simulation.balance.is_held_to_memory(is_near, false),
+                is_held,
+                "{is_near} {per_piece}"
+            );
         }
     }
 
@@ -395,7 +404,7 @@ mod tests {
         balance.piece_took(2.0);
         let mut now = Duration::ZERO;
         let mut allowed = Vec::new();
-        for _ in 0..7000 {
+        for _ in 0..2900 {
             now += TOOK;
             balance.step(TOOK, balance.allowed().min(16), true, now);
             allowed.push(balance.allowed());

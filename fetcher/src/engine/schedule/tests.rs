@@ -341,3 +341,31 @@ proptest! {
         }
     }
 }
+
+/// A file whose hash was busy all the time so far and now waits for a block.
+fn waited_for(paces: [(OriginNumber, f64); 2]) -> Schedule {
+    const STEPS: u64 = 500;
+    let mut schedule = Schedule::new(LIMITS);
+    schedule.set_pieces(4, true);
+    schedule.paces.extend(paces);
+    schedule.add(1, vec![0, 1], 1000, 0..STEPS, 0);
+    let took = Duration::from_millis(1);
+    for step in 1..=STEPS {
+        schedule.hashed(1, step, took, took * u32::try_from(step).unwrap());
+    }
+    schedule
+}
+
+#[test]
+fn of_a_near_and_fast_source_no_more_is_asked_for_than_stays_in_memory() {
+    let mut schedule = waited_for([(0, 100.0), (1, 90.0)]);
+    let pieces = std::iter::from_fn(|| blocks(schedule.next(0, NOW))).count();
+    assert_eq!(pieces as u64 * LIMITS.piece, LIMITS.memory);
+}
+
+#[test]
+fn a_slow_origin_does_not_hold_those_that_are_near_and_fast_to_what_stays_in_memory() {
+    let mut schedule = waited_for([(0, 100.0), (1, 1.0)]);
+    let pieces = std::iter::from_fn(|| blocks(schedule.next(0, NOW))).count();
+    assert_eq!(pieces as u64 * LIMITS.piece, LIMITS.window);
+}
