@@ -81,7 +81,7 @@ def _measure(arguments, sizes, wanted, with_kills, kept):
     results = json.loads(kept.read_text()) if kept.exists() and arguments.only else {"cases": {}}
     results |= {
         "machine": runs.machine(), "disk": runs.disk(arguments.cache),
-        "versions": tools.versions(arguments.programs, arguments.cache), "commit": _commit(),
+        "versions": tools.versions(arguments.programs, arguments.cache),
     }
     folder = pathlib.Path(tempfile.mkdtemp(prefix="servers-", dir=arguments.cache))
     try:
@@ -97,7 +97,7 @@ def _measure(arguments, sizes, wanted, with_kills, kept):
             if with_kills:
                 runs.say(cases.KILL_TITLE)
                 killed = kill.run(bench, datasets["file"], 2 if arguments.quick else cases.KILLS)
-                results["cases"][cases.KILL] = {"at": runs.today(), "bytes": datasets["file"].size, "runs": killed}
+                results["cases"][cases.KILL] = {"at": runs.today(), "commit": _commit(), "bytes": datasets["file"].size, "runs": killed}
                 kept.write_text(json.dumps(results))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -106,7 +106,7 @@ def _measure(arguments, sizes, wanted, with_kills, kept):
 
 def _told(measured, dataset, case):
     caps = [shape.bytes_per_second for shape in case.mirrors]
-    return {"at": runs.today(), "bytes": dataset.size, "files": len(dataset.files), "caps": caps, "runs": measured}
+    return {"at": runs.today(), "commit": _commit(), "bytes": dataset.size, "files": len(dataset.files), "caps": caps, "runs": measured}
 
 
 def _fail_where_wrong(results, wanted):
@@ -119,8 +119,11 @@ def _fail_where_wrong(results, wanted):
 
 
 def _commit():
-    done = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    """The last one that changed the program."""
+    git, of = ["git", "-C", ROOT], ["--", "Cargo.lock", "crds", "fetcher"]
+    last = subprocess.run([*git, "log", "-1", "--format=%h", *of], capture_output=True, text=True, check=False).stdout.strip()
+    changed = subprocess.run([*git, "status", "--porcelain", *of], capture_output=True, text=True, check=False).stdout.strip()
+    return f"{last or 'unknown'}{' with changes' * bool(changed)}"
 
 
 def _plot(cache, folder):

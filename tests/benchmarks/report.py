@@ -18,7 +18,7 @@ Written by `make bench`; the runs themselves are in [benchmarks/results.json](be
 METHOD = """\
 ## How it was measured
 
-{machine}; data and destination on {disk}. Modelcache {commit}. All of it on this one machine: nginx, the links and the tool
+{machine}; data and destination on {disk}. All of it on this one machine: nginx, the links and the tool
 share its cores, so that a tool that leaves more of them to the server is faster; over a real network all of that is less.
 
 - **Turns.** The tools of a case take turns, and who begins changes with each turn. Before each run the data is read into the
@@ -75,7 +75,7 @@ def _case(told, case):
     turns = max(len(runs) for runs in told["runs"].values())
     size = f"{_size(told['bytes'])} in {told['files']} file{'s' * (told['files'] > 1)}"
     lines = [
-        f"## {case.title}", "", f"{size}; {turns} turn{'s' * (turns > 1)}; {told['at']}." + _caps(told), "",
+        f"## {case.title}", "", f"{size}; {turns} turn{'s' * (turns > 1)}; {_when(told)}." + _caps(told), "",
         "| tool | wall, s | beside modelcache | durable, s | processor, s | memory, MiB | wire | verified |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -118,6 +118,10 @@ def _limits(runs):
     return f"Limit: {_median(runs, 'wall'):.2f} s; disk {write} s, SHA-256 {sha256} s."
 
 
+def _when(told):
+    return f"{told['at']}, modelcache {told['commit']}"
+
+
 def _caps(told):
     if not told["caps"]:
         return ""
@@ -128,7 +132,7 @@ def _caps(told):
 
 def _kill(told):
     lines = [
-        f"## {cases.KILL_TITLE}", "", f"{_size(told['bytes'])} in one file from loopback; {told['at']}.", "",
+        f"## {cases.KILL_TITLE}", "", f"{_size(told['bytes'])} in one file from loopback; {_when(told)}.", "",
         "| killed after, s | received, MiB | fetched again, MiB | unread in the kernel, MiB |", "|---|---|---|---|",
     ]
     for run in sorted(told["runs"], key=lambda run: run["moment"]):
@@ -145,7 +149,7 @@ def _method(results):
         return f"{_size(told[key]['bytes'])} in {told[key]['files']} files" if key in told else "not measured"
 
     file = _size(told["file"]["bytes"]) if "file" in told else "not measured"
-    return METHOD.format(machine=text, disk=results["disk"], commit=results["commit"], file=file, model=described("model"))
+    return METHOD.format(machine=text, disk=results["disk"], file=file, model=described("model"))
 
 
 def _versions(results):
