@@ -71,7 +71,7 @@ def all_cases(sizes):
              once=("curl-sha256sum", "hub-openssl")),
         Case("mirrors", "Three mirrors, each capped", "file", ("modelcache", "aria2-checksum", "aria2-tuned-checksum"),
              6, mirrors=(even,) * MIRRORS, max_runs=3),
-        Case("mirrors-slow", "Three mirrors, one of them 100 times slower", "file",
+        Case("mirrors-slow", "Three mirrors, one 100 times slower", "file",
              ("modelcache", "aria2-checksum", "aria2-tuned-checksum"), 7, mirrors=(even, slow, even), max_runs=3,
              # The last piece of the slow mirror takes aria2 minutes.
              once=("aria2-checksum", "aria2-tuned-checksum"), timeout_seconds=120),
