@@ -58,8 +58,8 @@ pub(crate) struct Limits {
     pub(crate) connections: u64,
     /// That pieces may run ahead of the hash while it waits for the source.
     pub(crate) window: u64,
-    /// That pieces of all files may run ahead while the source waits for the hash: as many as stay in memory,
-    /// for a block further ahead would only have to be read back.
+    /// That pieces of all files may run ahead while the source waits for the hash, or is near and fast: as many as stay
+    /// in memory, for a block further ahead would only have to be read back.
     pub(crate) memory: u64,
     /// Whether slow pieces are taken over; not where it is us who makes them slow.
     pub(crate) take_over: bool,
