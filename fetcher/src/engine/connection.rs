@@ -82,7 +82,7 @@ pub(super) async fn run(run: Arc<Run>) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Well,
-    /// Its origin failed, and this or another one is asked again.
+    /// Its origin failed or refused, and this or another one is asked again.
     SetBack,
 }
 
@@ -91,7 +91,8 @@ enum End {
 fn end(run: &Run, origin: OriginNumber, task: &Task, fetched: Result<Done, FetchError>) -> Result<End, FetchError> {
     let file = task.piece.file;
     match fetched {
-        Ok(Done::Written | Done::Needless | Done::Refused) => Ok(End::Well),
+        Ok(Done::Written | Done::Needless) => Ok(End::Well),
+        Ok(Done::Refused) => Ok(End::SetBack),
         Ok(Done::RangesIgnored) => {
             if run.board.ignores_ranges(file, origin) {
                 tracing::info!(file = %task.file.remote.path, "the server ignores ranges; the file is read in one stream");
@@ -207,16 +208,22 @@ async fn gather(gathering: &mut Gathering<'_>) -> Result<Done, FetchError> {
                 relocated = true;
                 continue;
             }
-            // Refused beside others: that says nothing about the file. Fewer connections go on with it.
-            Err(Trouble::Forbidden(error) | Trouble::Refused(error))
-                if run.origins.is_single() && run.origins.is_shared(origin) =>
+            // The operator waits that long, and nobody pays for an idle pod meanwhile.
+            Err(Trouble::Refused(error) | Trouble::Again(error))
+                if run.origins.is_single()
+                    && error
+                        .retry_after
+                        .is_some_and(|pause| pause > run.settings.retry.retry_after_cap) =>
             {
-                tracing::debug!(file = %file.remote.path, %error, "refused beside other connections; leaving it to them");
-                run.progress.retried();
-                if let Some(pause) = backoff.failed(error.retry_after) {
-                    sleep(pause).await;
-                }
-                return Ok(Done::Refused);
+                return Err(failed(error));
+            }
+            // Refused beside others: that says nothing about the file. Fewer connections go on with it.
+            Err(Trouble::Forbidden(error)) if run.origins.is_shared(origin) => {
+                return Ok(refused_beside_others(run, file, &error));
+            }
+            // Another origin is quicker than that.
+            Err(Trouble::Refused(error)) if run.origins.is_single() && run.origins.is_shared(origin) => {
+                return Ok(refused_beside_others(run, file, &error));
             }
             // A new address is refused like the old one: it is not the address.
             Err(Trouble::Relocate(error) | Trouble::Forbidden(error)) if error.class.is_permanent() => {
@@ -245,6 +252,12 @@ async fn gather(gathering: &mut Gathering<'_>) -> Result<Done, FetchError> {
         sleep(pause).await;
     }
     Ok(Done::Written)
+}
+
+fn refused_beside_others(run: &Run, file: &ActiveFile, error: &SourceError) -> Done {
+    tracing::debug!(file = %file.remote.path, %error, "refused beside other connections; leaving it to them");
+    run.progress.retried();
+    Done::Refused
 }
 
 fn given_up(run: &Run, error: &SourceError) -> SourceError {

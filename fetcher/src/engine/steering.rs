@@ -89,6 +89,8 @@ struct Course {
     /// Connections at most.
     limit: usize,
     refused: Option<Duration>,
+    /// Something came since it last refused: it is not merely left alone for as long as it asked.
+    has_brought: bool,
     failures: u32,
     failed: Option<Duration>,
     /// How often it has rested for being slow.
@@ -122,6 +124,7 @@ impl Steering {
             is_probe: false,
             limit: connections,
             refused: None,
+            has_brought: false,
             failures: 0,
             failed: None,
             rests: 0,
@@ -272,6 +275,7 @@ impl Steering {
                 course.climb = Climb::default();
             }
             course.refused = Some(now);
+            course.has_brought = false;
         }
     }
 
@@ -307,6 +311,7 @@ impl Steering {
     pub(super) fn brought(&mut self, origin: OriginNumber) {
         if let Some(course) = self.courses.get_mut(origin) {
             course.failures = 0;
+            course.has_brought = true;
         }
     }
 
@@ -346,6 +351,7 @@ impl Course {
             self.is_probe = true;
         }
         if let Some(last) = self.refused
+            && self.has_brought
             && now.saturating_sub(last) >= CALM
         {
             self.limit = (self.limit + 1).min(cap);

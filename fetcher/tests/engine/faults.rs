@@ -329,15 +329,20 @@ async fn a_bound_on_the_bandwidth_holds_for_all_connections_and_waiting_for_it_i
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spent_rate_limit_is_told_with_the_pause_it_asks_for() {
-    let hub = Hub::serve(&[("a", 10)], |_| {
-        Answer::Status(429, vec![("retry-after", "3600".to_owned())])
-    })
-    .await;
-    let mut fetch = Fetch::from(&hub);
-    fetch.settings.retry.retry_after_cap = Duration::from_millis(1);
-    let report = failure(&hub, &fetch).await.to_report();
-    assert_eq!(report.class, FailureClass::RateLimited);
-    assert_eq!(report.retry_after_seconds, Some(3600));
+    for connections in [1, 8] {
+        let hub = Hub::serve(&[("a", 40 * PIECE)], |_| {
+            Answer::Status(429, vec![("retry-after", "3600".to_owned())])
+        })
+        .await;
+        let mut fetch = Fetch::from(&hub);
+        fetch.settings.connections = connections;
+        fetch.settings.retry.retry_after_cap = Duration::from_mins(5);
+        let report = failure(&hub, &fetch).await.to_report();
+        assert_eq!(report.class, FailureClass::RateLimited);
+        assert_eq!(report.retry_after_seconds, Some(3600));
+        let asked = hub.asked().len();
+        assert!(asked <= connections, "asked {asked} times");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use modelcache_crds::report::FailureClass;
 use modelcache_fetcher::store::Store;
 use rstest::rstest;
 
-use crate::hub::{Answer, Fetch, Hub, HubSource, PIECE, check, fetch_and_check};
+use crate::hub::{Answer, Fetch, Hub, HubSource, PIECE, check, fetch_and_check, mirror};
 
 #[rstest]
 #[case::forbidden(403, false)]
@@ -36,6 +37,52 @@ async fn a_server_that_refuses_all_but_one_connection_is_asked_by_fewer_and_serv
     fetch.settings.connections = 8;
     fetch.settings.retry.attempts = 4;
     fetch_and_check(&hub, &fetch).await;
+}
+
+/// It asks for a pause each time, so that between two refusals it is always calm.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_refuses_all_connections_again_and_again_is_given_up() {
+    let hub = Hub::serve(&[("weights", 40 * PIECE)], |_| {
+        Answer::Status(429, vec![("retry-after", "2".to_owned())])
+    })
+    .await;
+    let mut fetch = Fetch::from(&hub);
+    fetch.settings.connections = 4;
+    fetch.settings.retry.attempts = 3;
+    fetch.settings.retry.retry_after_cap = Duration::from_mins(5);
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let error = fetch.run(&hub.files, &store, "abc").await.unwrap_err();
+    let report = error.to_report();
+    assert_eq!(report.class, FailureClass::RateLimited, "{error}");
+    assert_eq!(report.retry_after_seconds, Some(2));
+}
+
+/// Of a hub that asks for a token, what 403 means is told by asking alone.
+#[rstest]
+#[case::with_a_token(true)]
+#[case::without(false)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_that_refuses_all_but_one_connection_is_not_dropped_though_there_is_a_mirror(#[case] with_token: bool) {
+    let files: &[(&str, u64)] = &[("weights", 24 * PIECE), ("more", 8 * PIECE)];
+    let hub = Hub::serve(files, |asked| {
+        if asked.under_way == 0 {
+            Answer::Slow(PIECE / 8, Duration::from_millis(10))
+        } else {
+            Answer::Status(403, vec![])
+        }
+    })
+    .await;
+    let twin = Hub::serve(&[("config", 100)], |_| Answer::Right).await;
+    let mut fetch = if with_token {
+        Fetch::through(HubSource::with_token(hub.address))
+    } else {
+        Fetch::from(&hub)
+    };
+    fetch.mirrors = vec![mirror("twin", &twin)];
+    fetch.settings.connections = 8;
+    let outcome = fetch_and_check(&hub, &fetch).await;
+    assert!(outcome.origins.iter().all(|origin| origin.dropped().is_none()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

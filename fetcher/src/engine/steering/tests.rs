@@ -198,9 +198,23 @@ fn a_refusal_halves_the_connections_once_and_calm_brings_them_back() {
     steering.refused(0, 4, second(2));
     assert_eq!(steering.targets(), [2]);
     for now in 3..20 {
+        steering.brought(0);
         steering.look(second(now), &[Sample { bytes: 1, busy: 1 }], &[ALONE]);
     }
     assert_eq!(steering.targets(), [8]);
+}
+
+#[test]
+fn the_pause_that_a_refusal_asks_for_is_no_calm() {
+    let mut steering = Steering::new(1, 8, 8);
+    let second = Duration::from_secs;
+    for (now, expected) in [(0, 4), (60, 2), (120, 1), (180, 1)] {
+        steering.refused(0, 8, second(now));
+        for looked in 1..60 {
+            steering.look(second(now + looked), &[Sample::default()], &[ALONE]);
+        }
+        assert_eq!(steering.targets(), [expected]);
+    }
 }
 
 #[test]
