@@ -284,7 +284,7 @@ pub(crate) async fn fetch_beside(
                 connections: settings.connections as u64,
                 window: settings.window_pieces * settings.piece_bytes / settings.block_bytes,
                 memory: buffers.most() as u64,
-                take_over: settings.max_bytes_per_second.is_none(),
+                is_capped: settings.max_bytes_per_second.is_some(),
             },
             origins.len(),
         ),

@@ -34,6 +34,9 @@ const WORTH_TWICE: f64 = 3.0;
 /// equally slow they share a bottleneck, and taking over only wastes what was under way.
 const SLOWER: f64 = 1.0 / 3.0;
 
+/// The same where a cap on the bandwidth slows all pieces down, some of them by chance more than others.
+const FAR_SLOWER: f64 = SLOWER / 4.0;
+
 /// Where nothing is known, a piece that brought nothing for so many seconds is slow.
 const SILENCE: f64 = 5.0;
 
@@ -61,8 +64,8 @@ pub(crate) struct Limits {
     /// That pieces of all files may run ahead while the source waits for the hash, or is near and fast: as many as stay
     /// in memory, for a block further ahead would only have to be read back.
     pub(crate) memory: u64,
-    /// Whether slow pieces are taken over; not where it is us who makes them slow.
-    pub(crate) take_over: bool,
+    /// Whether it is us who makes pieces slow, by a cap on the bandwidth.
+    pub(crate) is_capped: bool,
 }
 
 /// What one of the files under way may have, in blocks.
@@ -211,13 +214,7 @@ impl Schedule {
     /// The next piece to ask an origin for, of the file that has the fewest under way; `None` when there is nothing
     /// to do now.
     pub(crate) fn next(&mut self, origin: OriginNumber, now: Duration) -> Option<Piece> {
-        let (file, blocks) = self.missing(origin).or_else(|| {
-            if self.limits.take_over {
-                self.take_over(origin, now)
-            } else {
-                None
-            }
-        })?;
+        let (file, blocks) = self.missing(origin).or_else(|| self.take_over(origin, now))?;
         let entry = self.files.get_mut(&file)?;
         for block in blocks.clone() {
             entry.set(block, Block::UnderWay);
@@ -330,7 +327,7 @@ impl Schedule {
             .pieces
             .iter()
             .filter(|(_, piece)| self.can_take_over(piece.file, origin))
-            .filter(|(_, piece)| piece.is_slow(self.paces.get(&origin).copied(), now))
+            .filter(|(_, piece)| piece.is_slow(self.paces.get(&origin).copied(), self.limits.is_capped, now))
             .filter(|(number, piece)| piece.left() > 1 || self.may_be_doubled(**number, piece))
             .map(|(number, piece)| (*number, piece.seconds_left(now)))
             .max_by(|(_, one), (_, other)| one.total_cmp(other))?;
@@ -361,7 +358,7 @@ impl Schedule {
 
     /// The piece that an origin would take longest for, if its connection is worth more elsewhere.
     pub(crate) fn slowest(&self, origin: OriginNumber, now: Duration) -> Option<PieceNumber> {
-        if !self.limits.take_over {
+        if self.limits.is_capped {
             return None;
         }
         self.pieces
@@ -529,9 +526,11 @@ impl UnderWay {
     }
 
     /// Whether it is slow beside what another connection is known to bring.
-    fn is_slow(&self, known: Option<f64>, now: Duration) -> bool {
+    fn is_slow(&self, known: Option<f64>, is_capped: bool, now: Duration) -> bool {
         match known {
-            Some(known) => self.pace(now) < known * SLOWER,
+            Some(known) => self.pace(now) < known * if is_capped { FAR_SLOWER } else { SLOWER },
+            // It may be waiting for its share of the bandwidth.
+            None if is_capped => false,
             None => self.next == self.blocks.start && now.saturating_sub(self.begun).as_secs_f64() >= SILENCE,
         }
     }

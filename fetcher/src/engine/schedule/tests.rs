@@ -13,7 +13,7 @@ const LIMITS: Limits = Limits {
     connections: 2,
     window: 16,
     memory: 8,
-    take_over: true,
+    is_capped: false,
 };
 
 fn blocks(piece: Option<Piece>) -> Option<(FileNumber, Range<u64>)> {
@@ -176,6 +176,27 @@ fn where_all_are_equally_slow_nothing_is_taken_over() {
     schedule.claim(&one, 0);
     schedule.claim(&one, 1);
     assert_eq!(schedule.next(0, SECOND * 40), None);
+}
+
+#[test]
+fn a_cap_on_the_bandwidth_makes_pieces_slow_but_not_so_slow_as_a_stuck_one() {
+    for (after, taken) in [(4, None), (40, Some(2..4))] {
+        let mut schedule = Schedule::new(Limits {
+            is_capped: true,
+            ..LIMITS
+        });
+        schedule.add(1, vec![0], 8, [], 0);
+        let (slow, quick) = (schedule.next(0, NOW).unwrap(), schedule.next(0, NOW).unwrap());
+        assert_eq!(schedule.next(0, SECOND * 9), None, "nothing is known yet");
+        for block in quick.blocks.clone() {
+            schedule.claim(&quick, block);
+            schedule.written(1, block);
+        }
+        schedule.ended(&quick, SECOND);
+        schedule.claim(&slow, 0);
+        let next = schedule.next(0, SECOND * after).map(|piece| piece.blocks);
+        assert_eq!(next, taken, "after {after} s");
+    }
 }
 
 #[test]
