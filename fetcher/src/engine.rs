@@ -64,6 +64,9 @@ const WRITES: usize = 8;
 /// the disk.
 const KEPT: usize = 24;
 
+/// Connections beyond so many have their memory from what would be kept.
+const USUAL: usize = 16;
+
 /// Bytes of the shortest pieces.
 const SHORTEST_PIECE: u64 = 2 << 20;
 
@@ -81,11 +84,11 @@ pub struct Settings {
     pub stall_timeout: Duration,
     /// When to try again.
     pub retry: retry::Policy,
-    /// Bytes asked for by one request at most.
+    /// Bytes asked for by one request at most, and no more than fit into the window beside those of the other connections.
     pub piece_bytes: u64,
     /// Bytes written, checked and journalled as one; a piece is a whole number of them.
     pub block_bytes: u64,
-    /// How far requests may run ahead of the hash, in pieces of one file.
+    /// How far requests may run ahead of the hash, in the longest pieces of one file.
     pub window_pieces: u64,
     /// Bytes of all files that may be received and not yet durable.
     pub unsynced_bytes: u64,
@@ -106,9 +109,9 @@ impl Default for Settings {
             parallel_files: 4,
             stall_timeout: Duration::from_secs(15),
             retry: retry::Policy::default(),
-            piece_bytes: 16 << 20,
+            piece_bytes: 32 << 20,
             block_bytes: 1 << 20,
-            window_pieces: 16,
+            window_pieces: 8,
             unsynced_bytes: 64 << 20,
             sync_interval: Duration::from_secs(2),
             refetches: 2,
@@ -264,13 +267,22 @@ pub(crate) async fn fetch_beside(
     // What connections hold of blocks that are not whole is lost with a kill, too.
     let unsynced_blocks = (settings.unsynced_bytes / settings.block_bytes)
         .saturating_sub(settings.connections as u64)
+        .max(settings.unsynced_bytes / settings.block_bytes / 4)
         .max(4);
     let buffers = Buffers::new(
         settings.block_bytes,
         settings.connections + settings.connections.min(WRITES),
-        KEPT,
+        KEPT.saturating_sub(settings.connections.saturating_sub(USUAL))
+            .max(WRITES),
     );
-    let piece_length = PieceLength::new(SHORTEST_PIECE.max(settings.block_bytes), settings.piece_bytes);
+    let window_bytes = settings.window_pieces * settings.piece_bytes;
+    let piece_length = PieceLength::new(
+        SHORTEST_PIECE.max(settings.block_bytes),
+        settings
+            .piece_bytes
+            .min(window_bytes / settings.connections as u64)
+            .max(settings.block_bytes),
+    );
     let run = Arc::new(Run {
         piece_length: Mutex::new(piece_length),
         unsynced_bytes: unsynced_blocks * settings.block_bytes,
@@ -282,7 +294,7 @@ pub(crate) async fn fetch_beside(
                 piece: piece_length.bytes() / settings.block_bytes,
                 shortest: piece_length.bytes() / settings.block_bytes,
                 connections: settings.connections as u64,
-                window: settings.window_pieces * settings.piece_bytes / settings.block_bytes,
+                window: window_bytes / settings.block_bytes,
                 memory: buffers.most() as u64,
                 is_capped: settings.max_bytes_per_second.is_some(),
             },

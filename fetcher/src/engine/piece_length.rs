@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 /// A piece takes this many times as long as its first byte, so that waiting for it costs little.
-const WORTH: f64 = 12.0;
+const WORTH: f64 = 32.0;
+
+/// Of a near source it is what the hash needs next that is waited for, so that short pieces are worth more.
+const NEAR: f64 = 12.0;
 
 /// The weight of a new observation.
 const WEIGHT: f64 = 0.2;
@@ -60,7 +63,7 @@ impl PieceLength {
     /// Whether waiting for the first byte costs little even of a short piece, were there no other ones.
     pub(super) fn is_near(&self) -> bool {
         self.learnt
-            .is_some_and(|learnt| learnt.least_first_byte * learnt.rate * WORTH <= self.shortest as f64)
+            .is_some_and(|learnt| learnt.least_first_byte * learnt.rate * NEAR <= self.shortest as f64)
     }
 
     /// Bytes to ask for at once: the shortest length doubled as often as it is worth it, so that pieces of different
@@ -69,7 +72,8 @@ impl PieceLength {
         let Some(learnt) = self.learnt else {
             return self.shortest;
         };
-        let worth = learnt.first_byte * learnt.rate * WORTH;
+        let times = if self.is_near() { NEAR } else { WORTH };
+        let worth = learnt.first_byte * learnt.rate * times;
         let mut length = self.shortest;
         while (length as f64) < worth && length * 2 <= self.longest {
             length *= 2;
@@ -89,8 +93,8 @@ mod tests {
     #[rstest]
     #[case::local_disk_server(1, 120 * MIB, 2)]
     #[case::near(10, 12 * MIB, 2)]
-    #[case::across_a_continent(40, 12 * MIB, 8)]
-    #[case::across_an_ocean(100, 6 * MIB, 8)]
+    #[case::across_a_continent(40, 12 * MIB, 16)]
+    #[case::across_an_ocean(100, 2 * MIB, 8)]
     #[case::far_and_fast(200, 60 * MIB, 16)]
     #[case::slow(100, MIB / 10, 2)]
     fn a_piece_is_as_long_as_the_wait_for_its_first_byte_asks_for(

@@ -9,6 +9,14 @@ const WATCH: Duration = Duration::from_secs(2);
 /// How long a change takes to show.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// Before the first try the number is watched longer: most fetches are over by then, and a try costs them more than it can
+/// gain.
+const FIRST_WATCH: Duration = Duration::from_secs(15);
+
+/// A try that brings less than this share is ended after a glance.
+const CLEARLY_LESS: f64 = 0.9;
+const GLANCE: Duration = Duration::from_millis(700);
+
 /// The first pause between tries; it doubles as long as they do not help.
 const PAUSE: Duration = Duration::from_secs(8);
 const LONGEST_PAUSE: Duration = Duration::from_mins(2);
@@ -49,7 +57,7 @@ impl Climb {
             None => {
                 // The first moments, when connections are being made, are not watched.
                 self.phase = Some(Phase::Watching {
-                    since: now + SETTLE,
+                    since: now + FIRST_WATCH - WATCH,
                     bytes: 0,
                 });
                 limit
@@ -93,10 +101,10 @@ impl Climb {
                 }
                 *watched += bytes;
                 let watch = now.saturating_sub(*since);
-                if watch < WATCH {
+                let gain = *watched as f64 / watch.as_secs_f64() / brought.max(1.0);
+                if watch < WATCH && !(watch >= GLANCE && gain < CLEARLY_LESS) {
                     return limit;
                 }
-                let gain = *watched as f64 / watch.as_secs_f64() / brought.max(1.0);
                 let wanted = if limit > *former || limit < FEW { CLEARLY } else { 1.0 };
                 if gain >= wanted {
                     // In the same direction, at once.

@@ -119,6 +119,12 @@ fn trying_fewer_connections_costs_little_where_more_bring_more() {
 }
 
 #[test]
+fn in_the_first_seconds_no_other_number_of_connections_is_tried() {
+    let total = Simulation::of(16, &[per_connection]).run(14);
+    assert!(total >= 0.999 * 16.0 * 6.0 * MIB, "{} MiB/s", total / MIB);
+}
+
+#[test]
 fn a_slow_origin_is_tried_again_with_one_connection_and_shares_again_when_it_has_recovered() {
     let mut simulation = Simulation::of(8, &[per_connection, slow]);
     simulation.run(6);
@@ -281,7 +287,7 @@ fn an_origin_that_asks_for_a_pause_again_and_again_is_given_up() {
 #[test]
 fn a_slow_origin_is_asked_where_the_faster_ones_are_given_up() {
     let mut simulation = Simulation::of(8, &[|busy| busy as f64 * MIB, |busy| busy as f64 * MIB / 100.0]);
-    simulation.run(20);
+    simulation.run(10);
     assert!(!simulation.steering.is_open(1), "it rests for being slow");
     simulation.steering.give_up(0);
     simulation.run(1);
