@@ -62,6 +62,8 @@ use serde::{Deserialize, Serialize};
     .message("storage.existingClaim is immutable: create another ModelCache for the other claim"))]
 #[x_kube(validation = Rule::new("!has(self.storage) || !has(self.storage.layout) || self.storage.layout != 'HuggingFaceCache' || has(self.source.huggingFace)")
     .message("storage.layout HuggingFaceCache is for source.huggingFace, whose clients look for its repo and commit: leave out layout for another source"))]
+#[x_kube(validation = Rule::new("!has(self.mirrors) || (self.mirrors.filter(m, has(m.endpoint) && m.url.startsWith('hf://')).size() <= (has(self.source.huggingFace) ? 0 : 1) && self.mirrors.filter(m, has(m.endpoint) && m.url.startsWith('modelscope://')).size() <= (has(self.source.modelScope) ? 0 : 1))")
+    .message("mirrors.endpoint must be left out where the source, or another mirror with endpoint, is of the same kind: of each kind one hub is asked"))]
 #[x_kube(validation = Rule::new("!has(self.storage) || !has(self.storage.layout) || (self.storage.layout == 'Ollama') == has(self.source.ollama)")
     .message("storage.layout must be Ollama, or left out, for source.ollama, and for no other source"))]
 pub struct ModelCacheSpec {

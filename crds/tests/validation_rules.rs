@@ -224,6 +224,24 @@ fn refused() -> Refused {
             None,
         ),
         (
+            "mirrors.endpoint must be left out unless",
+            with(&json!({"mirrors": [{"url": "https://a", "endpoint": "https://b"}]})),
+            None,
+        ),
+        (
+            "mirrors.endpoint must be left out where the source",
+            with(&json!({"mirrors": [{"url": "hf://org/a", "endpoint": "https://b"}]})),
+            None,
+        ),
+        (
+            "mirrors.endpoint must be left out where the source",
+            with(&json!({"mirrors": [
+                {"url": "modelscope://org/a", "endpoint": "https://b"},
+                {"url": "modelscope://org/a", "endpoint": "https://c"},
+            ]})),
+            None,
+        ),
+        (
             "requirements.memory must be a positive quantity",
             with(&json!({"requirements": {"memory": "0"}})),
             None,
@@ -277,6 +295,13 @@ fn what_is_right_is_taken() {
         (storage(&json!({"layout": "Directory"})), None),
         (
             json!({"source": {"ollama": {"model": "a", "tag": "b"}}, "storage": {"layout": "Ollama"}}),
+            None,
+        ),
+        (
+            with(&json!({"mirrors": [
+                {"url": "modelscope://org/a@v1", "endpoint": "https://b"},
+                {"url": "hf://org/twin"}, {"url": "https://c"},
+            ]})),
             None,
         ),
         (with(&json!({"requirements": {"memory": "24Gi"}})), None),

@@ -239,10 +239,21 @@ pub struct ClaimSource {
 /// A further place that holds the same files.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.endpoint) || self.url.startsWith('hf://') || self.url.startsWith('modelscope://')")
+    .message("mirrors.endpoint must be left out unless the mirror's url begins with hf:// or modelscope://: write into url where the mirror is"))]
 pub struct Mirror {
-    /// Base URL of a server that speaks the hub's protocol, or the URL of a SHA256SUMS beside the files.
-    #[schemars(length(max = 2048), regex(pattern = r"^https?://[^\s@?#]+$"))]
+    /// Base URL of a server that speaks the hub's protocol, or the URL of a SHA256SUMS beside the files, or the model on
+    /// another hub: `modelscope://owner/name` or `hf://org/name`, either with `@revision`.
+    #[schemars(
+        length(max = 2048),
+        regex(pattern = r"^(https?://[^\s@?#]+|(hf|modelscope)://[^\s?#]+)$")
+    )]
     pub url: String,
+
+    /// Base URL of that other hub. Left out: the public one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048), regex(pattern = r"^https?://[^\s@?#]+$"))]
+    pub endpoint: Option<String>,
 }
 
 /// One key of a Secret in the same namespace.

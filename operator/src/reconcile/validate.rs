@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 use modelcache_crds::model_cache::{
-    AccessMode, Files, HubCacheStatus, Layout, Placement, ReclaimPolicy, Requirements, Resolved, Storage,
+    AccessMode, Files, HubCacheStatus, Layout, Mirror, Placement, ReclaimPolicy, Requirements, Resolved, Storage,
 };
 use modelcache_crds::{ModelCache, names, quantity};
 use serde::Serialize;
@@ -131,9 +131,9 @@ impl ClaimPlan {
 /// How the bytes are fetched; what is not given is the fetcher's default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Transfer {
-    /// URLs of mirrors.
+    /// Further places.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub mirrors: Vec<String>,
+    pub mirrors: Vec<Mirror>,
     /// Connections in all.
     pub connections: Option<i32>,
     /// Files at the same time.
@@ -162,7 +162,7 @@ pub fn validate(cache: &ModelCache) -> Result<ValidatedCache, InvalidSpec> {
         placement: cache.spec.placement.clone().unwrap_or_default(),
         needs: cache.spec.requirements.as_ref().map(needs).transpose()?.flatten(),
         transfer: Transfer {
-            mirrors: cache.spec.mirrors.iter().map(|mirror| mirror.url.clone()).collect(),
+            mirrors: cache.spec.mirrors.clone(),
             connections: fetch.connections,
             parallel_files: fetch.parallel_files,
             max_bytes_per_second: fetch

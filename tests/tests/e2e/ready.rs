@@ -149,28 +149,40 @@ fn tensors_in(path: &Path) -> anyhow::Result<(usize, u64)> {
     Ok((tensors.len(), tensors.values().map(numbers).sum()))
 }
 
-#[tokio::test]
-async fn files_come_from_a_mirror_too_and_one_that_is_not_there_holds_nothing_back() {
+/// Starts a hub that has the model of the world's own, for a ModelCache that names it as its mirror, and expects most of
+/// the bytes to come from it. A second one is not there.
+async fn mirrored_by(name: &str, revision: &str, mirror: impl FnOnce(&str) -> Value) {
     scenario(async |world| {
         const BYTES: usize = 24 << 20;
         world.serve_weights("main", BYTES, 5).await;
-        let mirror = Hub::start(HubConfig::on(host_ip())).await?;
+        let hub = Hub::start(HubConfig::on(host_ip())).await?;
         let files = [
             ("config.json", b"{\"seed\": 5}".to_vec()),
             ("model.safetensors", weights(BYTES, 5)),
         ];
-        mirror.commit_bytes(SMALL, "main", files).await?;
+        hub.commit_bytes(SMALL, revision, files).await?;
         // So slow that the mirror is asked for most of it.
         world.hub.throttle(Some(1 << 20));
-        let mirrors = json!({"mirrors": [{"url": mirror.endpoint()}, {"url": "http://127.0.0.1:1"}]});
-        world.apply("mirrored", world.spec(mirrors)).await?;
-        world.until_ready("mirrored", SOON).await?;
-        let sent = mirror.stats().bytes_sent;
+        let mirrors = json!({"mirrors": [mirror(&hub.endpoint()), {"url": "http://127.0.0.1:1"}]});
+        world.apply(name, world.spec(mirrors)).await?;
+        world.until_ready(name, SOON).await?;
+        let sent = hub.stats().bytes_sent;
         ensure!(sent > 12 << 20, "the mirror sent {sent} bytes");
-        mirror.stop();
+        hub.stop();
         Ok(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn files_come_from_a_mirror_too_and_one_that_is_not_there_holds_nothing_back() {
+    mirrored_by("mirrored", "main", |endpoint| json!({ "url": endpoint })).await;
+}
+
+#[tokio::test]
+async fn files_come_from_the_twin_on_modelscope_too() {
+    let twin = |endpoint: &str| json!({"url": format!("modelscope://{SMALL}"), "endpoint": endpoint});
+    mirrored_by("twinned", "master", twin).await;
 }
 
 #[tokio::test]

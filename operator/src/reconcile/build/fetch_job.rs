@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerPort, PersistentVolumeClaimVolumeSource, Volume, VolumeMount};
-use modelcache_crds::model_cache::Resolved;
+use modelcache_crds::model_cache::{Mirror, Resolved};
 use modelcache_crds::names;
 
 use super::pod::{self, Program};
@@ -70,10 +70,23 @@ fn args(cache: &ValidatedCache, resolved: &Resolved) -> Vec<String> {
         args.push("--layout=hugging-face-cache".to_owned());
         args.push(format!("--ref={reference}"));
     }
-    args.extend(transfer.mirrors.iter().map(|url| format!("--mirror={url}")));
+    args.extend(transfer.mirrors.iter().flat_map(mirror));
     args.extend(pod::selection(cache));
     args.extend(pod::reporting());
     args
+}
+
+/// Options that name a mirror, and where its hub is.
+fn mirror(mirror: &Mirror) -> Vec<String> {
+    let option = match mirror.url.split_once("://") {
+        Some(("modelscope", _)) => "modelscope-endpoint",
+        _ => "endpoint",
+    };
+    let endpoint = mirror.endpoint.as_ref().map(|url| format!("--{option}={url}"));
+    endpoint
+        .into_iter()
+        .chain([format!("--mirror={}", mirror.url)])
+        .collect()
 }
 
 fn volume(cache: &ValidatedCache) -> Volume {

@@ -44,7 +44,10 @@ fn full() -> ValidatedCache {
             "nodeSelector": { "disk": "fast" },
             "tolerations": [{ "key": "gpu", "operator": "Exists", "effect": "NoSchedule" }],
         },
-        "mirrors": [{ "url": "https://mirror.example" }],
+        "mirrors": [
+            { "url": "https://mirror.example" },
+            { "url": "modelscope://org/twin@v2", "endpoint": "https://twins.example" },
+        ],
         "fetch": {
             "connections": 16, "parallelFiles": 2, "maxBytesPerSecond": "50Mi", "stallTimeoutSeconds": 30,
             "resources": { "limits": { "memory": "1Gi" } },
