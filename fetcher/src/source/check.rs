@@ -34,6 +34,18 @@ pub fn check_listing(files: &[RemoteFile]) -> Result<(), SourceError> {
             folder = parent;
         }
     }
+    let mut sizes = HashMap::with_capacity(files.len());
+    for file in files {
+        // Partial files are named by their digest.
+        if let Some((other, size)) = sizes.insert(file.digest, (&file.path, file.size))
+            && size != file.size
+        {
+            return Err(invalid(&format!(
+                "{other} of {size} bytes and {} of {} bytes are to have the same digest; exclude one",
+                file.path, file.size
+            )));
+        }
+    }
     let total = files.iter().try_fold(0_u64, |sum, file| sum.checked_add(file.size));
     match total.map(i64::try_from) {
         Some(Ok(_)) => Ok(()),
@@ -62,6 +74,13 @@ mod tests {
             size,
             digest: ContentDigest::GitSha1([0; 20]),
         }
+    }
+
+    #[test]
+    fn one_digest_with_two_sizes_is_refused() {
+        let error = check_listing(&[file("a", 1), file("b", 1), file("c", 2)]).unwrap_err();
+        assert_eq!(error.class, FailureClass::InvalidListing);
+        assert!(error.message.contains("b of 1 bytes and c of 2 bytes"), "{error}");
     }
 
     #[rstest]
