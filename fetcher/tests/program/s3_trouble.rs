@@ -81,6 +81,16 @@ async fn an_error_in_place_of_an_object_is_written_nowhere() {
 }
 
 #[tokio::test]
+async fn each_request_for_an_object_asks_for_the_version_that_was_listed() {
+    let (store, folder) = (store().await, tempfile::tempdir().unwrap());
+    store.on(OBJECT, [error(503, "SlowDown"), answer(200).body(b"abc")]);
+    assert!(fetch(&store, folder.path()).await.status.success());
+    let objects = store.asked().into_iter().filter(|asked| asked.line == OBJECT);
+    let wanted: Vec<_> = objects.map(|asked| asked.if_match).collect();
+    assert_eq!(wanted, [Some("\"e\"".to_owned()), Some("\"e\"".to_owned())]);
+}
+
+#[tokio::test]
 async fn an_object_that_is_replaced_while_it_is_fetched_ends_the_run_as_changed() {
     let (store, folder) = (store().await, tempfile::tempdir().unwrap());
     store.on(OBJECT, [error(412, "PreconditionFailed")]);

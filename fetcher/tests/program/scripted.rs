@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, COOKIE, RANGE};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, COOKIE, IF_MATCH, RANGE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use tokio::net::TcpListener;
 
@@ -41,6 +41,8 @@ pub(crate) struct Asked {
     pub(crate) authorization: Option<String>,
     /// The `Cookie` header.
     pub(crate) cookie: Option<String>,
+    /// The `If-Match` header.
+    pub(crate) if_match: Option<String>,
 }
 
 #[derive(Default)]
@@ -157,6 +159,7 @@ async fn reply(State(script): State<Arc<Mutex<Script>>>, request: Request) -> Re
             line: line.clone(),
             authorization,
             cookie,
+            if_match: header(IF_MATCH),
         });
         match script.answers.get_mut(&line) {
             Some(answers) if answers.len() > 1 => answers.pop_front(),
