@@ -4,6 +4,7 @@ mod body;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
 use modelcache_fetcher::digest::ContentDigest;
@@ -42,6 +43,8 @@ pub(crate) struct Asked {
     pub(crate) address: u64,
     /// How many bodies were on their way then.
     pub(crate) under_way: u64,
+    /// The connection it came by.
+    pub(crate) peer: SocketAddr,
     pub(crate) path: String,
     pub(crate) range: Range<u64>,
     pub(crate) headers: HeaderMap,
@@ -88,7 +91,7 @@ type Behaviour = Arc<dyn Fn(&Asked) -> Answer + Send + Sync>;
 
 /// The server.
 pub(crate) struct Hub {
-    pub(crate) address: std::net::SocketAddr,
+    pub(crate) address: SocketAddr,
     pub(crate) files: Vec<RemoteFile>,
     contents: Arc<BTreeMap<String, Bytes>>,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -161,7 +164,8 @@ impl Hub {
                 async move { Ok::<_, Infallible>(answer) }
             }
         });
-        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let task = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
         let files = files.iter().map(|(path, content)| remote(path, content)).collect();
         Self {
             address,
@@ -217,6 +221,7 @@ fn respond(
             number: log.len() as u64,
             address: address.parse().unwrap(),
             under_way: counts.under_way.load(Ordering::Relaxed),
+            peer: request.extensions().get::<ConnectInfo<SocketAddr>>().unwrap().0,
             path,
             range: range.clone(),
             headers: request.headers().clone(),
@@ -319,7 +324,7 @@ fn refusal(status: u16, headers: Vec<(&'static str, String)>) -> Response<Body> 
 
 /// Locates the files of a hub, under another address each time.
 pub(crate) struct HubSource {
-    pub(crate) address: std::net::SocketAddr,
+    pub(crate) address: SocketAddr,
     pub(crate) headers: HeaderMap,
     pub(crate) located: AtomicU64,
 }

@@ -7,6 +7,7 @@
 
 mod anything;
 mod bandwidth;
+mod caps;
 mod faults;
 mod hub;
 mod integrity;

@@ -1,0 +1,48 @@
+//! How much a fetch does at the same time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rstest::rstest;
+
+use crate::hub::{Answer, Fetch, Hub, PIECE, fetch_and_check};
+
+#[rstest]
+#[case::one(1)]
+#[case::some(4)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_connections_are_made_than_allowed_and_each_is_asked_again_and_again(#[case] connections: usize) {
+    let hub = Hub::serve(&[("weights", 80 * PIECE), ("more", 20 * PIECE)], |_| {
+        Answer::Slow(PIECE / 2, Duration::from_millis(2))
+    })
+    .await;
+    let mut fetch = Fetch::from(&hub);
+    fetch.settings.connections = connections;
+    fetch_and_check(&hub, &fetch).await;
+    let peers: BTreeSet<_> = hub.asked().iter().map(|asked| asked.peer).collect();
+    assert!(peers.len() <= connections, "{} connections", peers.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_files_are_under_way_than_allowed() {
+    let names: Vec<String> = (0..8).map(|number| format!("file-{number}")).collect();
+    let files: Vec<_> = names.iter().map(|name| (name.as_str(), 8 * PIECE)).collect();
+    let hub = Hub::serve(&files, |_| Answer::Slow(PIECE / 2, Duration::from_millis(1))).await;
+    let mut fetch = Fetch::from(&hub);
+    fetch.settings.parallel_files = 3;
+    fetch_and_check(&hub, &fetch).await;
+    let mut spans: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let asked = hub.asked();
+    for asked in &asked {
+        let span = spans.entry(asked.path.clone()).or_insert((asked.number, asked.number));
+        span.1 = asked.number;
+    }
+    let under_way = |number: u64| {
+        spans
+            .values()
+            .filter(|(first, last)| (*first..=*last).contains(&number))
+            .count()
+    };
+    let most = asked.iter().map(|asked| under_way(asked.number)).max();
+    assert_eq!(most, Some(3));
+}
