@@ -1,13 +1,17 @@
 //! The header of a GGUF file: magic, version, counts, values by key, and for each tensor its name, shape, type and
-//! place; the tensors follow, aligned. Versions 1 to 3; of big-endian files only the magic is checked.
+//! place; the tensors follow in that order, each padded to the alignment. Versions 1 to 3; of big-endian files only the
+//! magic is checked.
+//!
+//! What llama.cpp refuses as damage is refused here, too. What the format allows and only llama.cpp does not read is
+//! remarked: other programs do.
 
 mod fields;
 
+use std::collections::HashSet;
 use std::io::{Read, Seek};
 
 use self::fields::{Fields, Kind};
-use super::spans::{Spans, Taken};
-use super::tensors::{self, block};
+use super::tensors::{self, NameHash, block};
 use super::{Refusal, at, shown};
 
 const MAGIC: &[u8; 4] = b"GGUF";
@@ -21,7 +25,10 @@ const MOST_VALUES: u64 = 1 << 16;
 const MOST_DIMENSIONS: u32 = 4;
 
 /// The longest name that llama.cpp takes; other programs take longer ones.
-const LONGEST_NAME: usize = 64;
+const LONGEST_NAME: usize = 63;
+
+/// Elements of a tensor are counted in signed numbers.
+const MOST_ELEMENTS: u64 = i64::MAX.unsigned_abs();
 
 /// What a header says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +55,7 @@ pub(super) struct Split {
 /// What values say that matter here.
 #[derive(Default)]
 struct Values {
+    keys: HashSet<NameHash>,
     alignment: Option<u64>,
     number: Option<u64>,
     count: Option<u64>,
@@ -64,7 +72,7 @@ pub(crate) fn read(file: impl Read + Seek, size: u64) -> Result<Header, Refusal>
     match version {
         1 => fields.narrow(),
         2 | 3 => {}
-        _ if version.swap_bytes() <= 3 => {
+        _ if (1..=3).contains(&version.swap_bytes()) => {
             return Ok(Header {
                 remark: Some("it is big-endian, and was not checked".to_owned()),
                 ..Header::default()
@@ -82,18 +90,20 @@ pub(crate) fn read(file: impl Read + Seek, size: u64) -> Result<Header, Refusal>
     }
     let mut said = Values::default();
     for _ in 0..values {
-        value(&mut fields, &mut said)?;
+        said.take(&mut fields)?;
     }
     let alignment = said.alignment.unwrap_or(ALIGNMENT);
-    if alignment == 0 || alignment % 8 != 0 {
+    if !alignment.is_power_of_two() || alignment % 8 != 0 {
         return Err(at(
             fields.offset(),
-            format!("its alignment is {alignment}, no multiple of 8"),
+            format!("its alignment is {alignment}, no power of two from 8 on"),
         ));
     }
     let mut places = Places {
         alignment,
-        spans: Spans::default(),
+        names: HashSet::new(),
+        next: 0,
+        is_exact: true,
         end: 0,
         end_of: String::new(),
         remark: None,
@@ -124,34 +134,50 @@ pub(crate) fn read(file: impl Read + Seek, size: u64) -> Result<Header, Refusal>
     })
 }
 
-fn value<F: Read + Seek>(fields: &mut Fields<F>, said: &mut Values) -> Result<(), Refusal> {
-    let key = fields.name("a key")?;
-    let kind = fields.kind()?;
-    let wanted = match key.as_slice() {
-        b"general.alignment" => &mut said.alignment,
-        b"split.no" => &mut said.number,
-        b"split.count" => &mut said.count,
-        b"split.tensors.count" => &mut said.tensors,
-        _ => return fields.skip_value(kind, 0),
-    };
-    let here = fields.offset();
-    *wanted = Some(match kind {
-        Kind::U16 => fields.u16()?.into(),
-        Kind::U32 => fields.u32()?.into(),
-        Kind::U64 => fields.u64()?,
-        // Counts are written as signed numbers by some.
-        Kind::I32 => {
-            u64::try_from(fields.u32()?.cast_signed()).map_err(|_| at(here, format!("{} is negative", name(&key))))?
+impl Values {
+    /// Takes in one value with its key.
+    fn take<F: Read + Seek>(&mut self, fields: &mut Fields<F>) -> Result<(), Refusal> {
+        let start = fields.offset();
+        let key = fields.name("a key")?;
+        if key.is_empty() {
+            return Err(at(start, "a key is empty"));
         }
-        _ => return Err(at(here, format!("{} is no whole number", name(&key)))),
-    });
-    Ok(())
+        if !self.keys.insert(NameHash::of(&key)) {
+            return Err(at(start, format!("it has the key {} twice", name(&key))));
+        }
+        let kind = fields.kind()?;
+        let wanted = match key.as_slice() {
+            b"general.alignment" => &mut self.alignment,
+            b"split.no" => &mut self.number,
+            b"split.count" => &mut self.count,
+            b"split.tensors.count" => &mut self.tensors,
+            _ => return fields.skip_value(kind, 0),
+        };
+        let here = fields.offset();
+        *wanted = Some(match kind {
+            Kind::U32 => fields.u32()?.into(),
+            _ if key == b"general.alignment" => {
+                return Err(at(here, format!("{} is no whole number of 32 bits", name(&key))));
+            }
+            Kind::U16 => fields.u16()?.into(),
+            Kind::U64 => fields.u64()?,
+            // Counts are written as signed numbers by some.
+            Kind::I32 => u64::try_from(fields.u32()?.cast_signed())
+                .map_err(|_| at(here, format!("{} is negative", name(&key))))?,
+            _ => return Err(at(here, format!("{} is no whole number", name(&key)))),
+        });
+        Ok(())
+    }
 }
 
 /// Where tensors are, after the header.
 struct Places {
     alignment: u64,
-    spans: Spans,
+    names: HashSet<NameHash>,
+    /// Where the next one begins.
+    next: u64,
+    /// Whether it begins right there. After a type whose size is not known it may be further on.
+    is_exact: bool,
     end: u64,
     /// The tensor that ends there.
     end_of: String,
@@ -169,54 +195,68 @@ impl Places {
                 "it has names of more than {LONGEST_NAME} bytes, which llama.cpp refuses"
             ));
         }
-        let dimensions = fields.u32()?;
-        if dimensions > MOST_DIMENSIONS {
-            return Err(wrong(format!(
-                "has {dimensions} dimensions, more than {MOST_DIMENSIONS}"
-            )));
+        if !self.names.insert(NameHash::of(&bytes)) {
+            return Err(wrong("is there twice".to_owned()));
         }
-        let (mut row, mut elements) = (1, Some(1_u64));
-        for dimension in 0..dimensions {
-            let extent = fields.count()?;
-            if dimension == 0 {
-                row = extent;
-            }
-            elements = elements.and_then(|elements| elements.checked_mul(extent));
-        }
+        let (row, elements) = extents(fields, wrong)?;
         let kind = fields.u32()?;
         let offset = fields.u64()?;
-        if offset % self.alignment != 0 {
-            let alignment = self.alignment;
+        let Self { alignment, next, .. } = *self;
+        if offset % alignment != 0 {
             return Err(wrong(format!(
                 "begins at {offset}, which is not aligned to {alignment}"
             )));
         }
-        let elements = elements.ok_or_else(|| wrong("has more elements than can be counted".to_owned()))?;
-        let bytes = match block(kind) {
+        if offset < next || (self.is_exact && offset != next) {
+            return Err(wrong(format!(
+                "begins at {offset}, but those before it end at {next}, with their padding"
+            )));
+        }
+        let known = match block(kind) {
             None => {
                 self.remark = Some(format!("it has tensors of type {kind}, which is not known here"));
-                0
+                None
             }
             Some((length, _)) if row % length != 0 => {
                 return Err(wrong(format!("has rows of {row} elements, no multiple of {length}")));
             }
-            Some((length, bytes)) => (elements / length)
-                .checked_mul(bytes)
-                .ok_or_else(|| wrong("has more bytes than can be counted".to_owned()))?,
+            Some((length, bytes)) => Some(
+                (elements / length)
+                    .checked_mul(bytes)
+                    .ok_or_else(|| wrong("has more bytes than can be counted".to_owned()))?,
+            ),
         };
-        let end = offset
-            .checked_add(bytes)
-            .ok_or_else(|| wrong("ends where no file does".to_owned()))?;
-        self.spans.take(offset, end).map_err(|taken| match taken {
-            Taken::At(_) => wrong("overlaps another".to_owned()),
-            Taken::Scattered => wrong("is one of too many that lie apart".to_owned()),
-        })?;
-        if end >= self.end {
-            self.end = end;
-            self.end_of = name;
-        }
+        let end = offset.checked_add(known.unwrap_or(0));
+        let padded = end.and_then(|end| end.checked_next_multiple_of(alignment));
+        let (Some(end), Some(padded)) = (end, padded) else {
+            return Err(wrong("ends where no file does".to_owned()));
+        };
+        (self.next, self.is_exact) = (padded, known.is_some());
+        (self.end, self.end_of) = (end, name);
         Ok(())
     }
+}
+
+/// Elements of a row of a tensor, and of all of it.
+fn extents<F: Read + Seek>(fields: &mut Fields<F>, wrong: impl Fn(String) -> Refusal) -> Result<(u64, u64), Refusal> {
+    let dimensions = fields.u32()?;
+    if dimensions > MOST_DIMENSIONS {
+        return Err(wrong(format!(
+            "has {dimensions} dimensions, more than {MOST_DIMENSIONS}"
+        )));
+    }
+    let (mut row, mut elements) = (1, 1_u64);
+    for dimension in 0..dimensions {
+        let extent = fields.count()?;
+        if dimension == 0 {
+            row = extent;
+        }
+        elements = elements
+            .checked_mul(extent)
+            .filter(|elements| extent < MOST_ELEMENTS && *elements < MOST_ELEMENTS)
+            .ok_or_else(|| wrong("has more elements than can be counted".to_owned()))?;
+    }
+    Ok((row, elements))
 }
 
 fn name(bytes: &[u8]) -> String {

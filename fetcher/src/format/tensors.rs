@@ -6,11 +6,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 pub(super) const MOST: usize = 1 << 20;
 
 /// Stands for a tensor's name: names themselves would fill the memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct NameHash(u64);
 
 impl NameHash {
-    pub(super) fn of(name: &str) -> Self {
+    pub(super) fn of(name: &(impl Hash + ?Sized)) -> Self {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
         Self(hasher.finish())
