@@ -38,6 +38,18 @@ struct Set<'a> {
     count: u32,
 }
 
+impl Set<'_> {
+    /// The path of the same model in one file.
+    fn whole(&self) -> String {
+        format!("{}{}.{}", self.folder, self.name, self.extension)
+    }
+
+    /// The path of its index.
+    fn index(&self) -> String {
+        format!("{}.index.json", self.whole())
+    }
+}
+
 fn set(path: &str) -> Option<(Set<'_>, u32)> {
     let (folder, file) = folder_and_name(path);
     let (stem, extension) = file.rsplit_once('.')?;
@@ -54,38 +66,49 @@ fn set(path: &str) -> Option<(Set<'_>, u32)> {
     Some((set, number))
 }
 
-/// Looks for shards that are missing from a listing, of the sets of which something is selected. One that the
-/// listing has and the patterns leave out is remarked; one that it has not is a fault, unless the model is there in
-/// another way too: whole, in a set of another number of shards, or by an index, whose own check tells more.
-pub(crate) fn require_whole_sets(selected: &[RemoteFile], left_out: &[&FilePath]) -> Findings {
-    let listed: HashSet<&str> = selected
-        .iter()
-        .map(|file| &file.path)
-        .chain(left_out.iter().copied())
-        .map(FilePath::as_str)
-        .collect();
-    let mut sets: BTreeMap<Set<'_>, BTreeSet<u32>> = BTreeMap::new();
-    for (set, number) in listed.iter().filter_map(|path| set(path)) {
+/// Numbers of shards, by the set they are of.
+type Sets<'a> = BTreeMap<Set<'a>, BTreeSet<u32>>;
+
+fn sets<'a>(paths: impl Iterator<Item = &'a str>) -> Sets<'a> {
+    let mut sets = Sets::new();
+    for (set, number) in paths.filter_map(set) {
         sets.entry(set).or_default().insert(number);
     }
+    sets
+}
+
+/// Looks for shards that are missing from a listing, of the sets of which something is selected. One that the
+/// listing has and the patterns leave out is remarked; one that it has not is a fault, unless the model is selected in
+/// another way too: whole, in a set of another number of shards, or by an index, whose own check tells more. What is
+/// only listed does not count: nobody will have it, and an index that is not fetched is not checked.
+pub(crate) fn require_whole_sets(selected: &[RemoteFile], left_out: &[&FilePath]) -> Findings {
+    let chosen: HashSet<&str> = selected.iter().map(|file| file.path.as_str()).collect();
+    let chosen_sets = sets(chosen.iter().copied());
+    let left_out: HashSet<&str> = left_out.iter().map(|path| path.as_str()).collect();
+    let listed_sets = sets(chosen.union(&left_out).copied());
     let mut looked_at = BTreeSet::new();
     let mut findings = Findings::default();
     for file in selected {
         let Some((set, _)) = set(file.path.as_str()).filter(|(set, _)| looked_at.insert(*set)) else {
             continue;
         };
-        let there = sets.get(&set).cloned().unwrap_or_default();
+        let there = listed_sets.get(&set).cloned().unwrap_or_default();
         if let Some(number) = first_missing(&there, set.count) {
             let missing = sibling(&file.path, number);
             let cause = format!("it is not in the listing, though {} is one of {}", file.path, set.count);
-            if is_there_otherwise(&set, &sets, &listed) {
+            if is_there_otherwise(&set, &chosen_sets, &chosen) {
                 findings.remark(&missing, cause);
-            } else {
-                findings.fault(&missing, None, format!("{cause}; the model is incomplete"));
+                continue;
             }
+            let index = set.index();
+            let hint = if left_out.contains(index.as_str()) {
+                format!("; the patterns leave out {index}, which would tell if it is not needed")
+            } else {
+                String::new()
+            };
+            findings.fault(&missing, None, format!("{cause}; the model is incomplete{hint}"));
             continue;
         }
-        let chosen: HashSet<&str> = selected.iter().map(|file| file.path.as_str()).collect();
         if let Some(number) = there
             .iter()
             .find(|number| !chosen.contains(sibling(&file.path, **number).as_str()))
@@ -117,20 +140,14 @@ fn sibling(path: &FilePath, number: u32) -> FilePath {
     FilePath::parse(&sibling).unwrap_or_else(|_| path.clone())
 }
 
-fn is_there_otherwise(set: &Set<'_>, sets: &BTreeMap<Set<'_>, BTreeSet<u32>>, listed: &HashSet<&str>) -> bool {
-    let Set {
-        folder,
-        name,
-        extension,
-        ..
-    } = set;
+fn is_there_otherwise(set: &Set<'_>, chosen_sets: &Sets<'_>, chosen: &HashSet<&str>) -> bool {
     let is_whole_set = |other: &Set<'_>, there: &BTreeSet<u32>| {
         (other.folder, other.name, other.extension) == (set.folder, set.name, set.extension)
             && first_missing(there, other.count).is_none()
     };
-    listed.contains(format!("{folder}{name}.{extension}").as_str())
-        || listed.contains(format!("{folder}{name}.{extension}.index.json").as_str())
-        || sets.iter().any(|(other, there)| is_whole_set(other, there))
+    chosen.contains(set.whole().as_str())
+        || chosen.contains(set.index().as_str())
+        || chosen_sets.iter().any(|(other, there)| is_whole_set(other, there))
 }
 
 #[cfg(test)]
@@ -181,6 +198,12 @@ mod tests {
         &["m-00001-of-00001.safetensors", "m-00001-of-00002.safetensors"], &[], None, Some("m-00002-of-00002.safetensors"))]
     #[case::an_index_knows_better(
         &["m-00001-of-00002.safetensors", "m.safetensors.index.json"], &[], None, Some("m-00002-of-00002.safetensors"))]
+    #[case::also_listed_whole_and_left_out(
+        &["m-00001-of-00002.safetensors"], &["m.safetensors"], Some("m-00002-of-00002.safetensors"), None)]
+    #[case::listed_in_another_sharding_of_which_a_part_is_left_out(
+        &["m-1-of-2.bin", "m-1-of-3.bin", "m-2-of-3.bin"], &["m-3-of-3.bin"], Some("m-2-of-2.bin"), Some("m-3-of-3.bin"))]
+    #[case::an_index_that_is_left_out_is_not_asked(
+        &["m-00001-of-00002.safetensors"], &["m.safetensors.index.json"], Some("m-00002-of-00002.safetensors"), None)]
     #[case::no_weights(&["train-00001-of-00002.parquet"], &[], None, None)]
     #[case::of_none(&["m-00001-of-00000.bin"], &[], None, None)]
     #[case::of_very_many(&["m-1-of-4294967295.bin"], &[], Some("m-2-of-4294967295.bin"), None)]

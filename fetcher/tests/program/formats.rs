@@ -137,6 +137,18 @@ async fn a_listing_that_lacks_a_shard_is_refused_before_a_byte_is_fetched() {
 }
 
 #[tokio::test]
+async fn a_listing_that_lacks_a_shard_is_refused_also_when_the_patterns_leave_out_its_index() {
+    let model = Model::new(&[(INDEX, index()), (ONE, weights("a", 500))]).await;
+    let output = model.run("fetch", &["--include", "*.safetensors"]).await;
+    let failed = model.failure();
+    assert_eq!(output.status.code(), Some(41), "{output:?}");
+    assert_eq!(failed.file.as_deref(), Some(TWO));
+    let advice = format!("the patterns leave out {INDEX}");
+    assert!(failed.message.contains(&advice), "{}", failed.message);
+    assert!(!model.is_published());
+}
+
+#[tokio::test]
 async fn a_shard_that_the_patterns_leave_out_is_no_fault() {
     let model = Model::new(&[(INDEX, index()), (ONE, weights("a", 500)), (TWO, weights("b", 500))]).await;
     let output = model.run("fetch", &["--exclude", TWO]).await;
