@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::abilities::Abilities;
+pub use self::abilities::{Abilities, Writes};
 use self::disk::{clone_file, write_whole};
 pub(crate) use self::disk::{create_folders, leads, open_plain, says, size_of_plain_file, sync_folder};
 pub(crate) use self::layout::Arrangement;
@@ -85,7 +85,7 @@ impl Store {
         let lock = Lock::take(&own.join("lock"))?;
         let abilities = Abilities::probe(&own.join("probe"))?;
         tracing::debug!(?abilities, "probed the volume");
-        if !abilities.writes_anywhere {
+        if !abilities.writes_anywhere() {
             tracing::warn!(
                 path = %root.display(),
                 "the file system writes files from their beginning only: each file comes over one connection"

@@ -139,7 +139,7 @@ pub(super) fn complete(
         disk: partial.disk(),
         label: partial.label().to_owned(),
         block_bytes: run.settings.block_bytes,
-        in_sequence: !run.store.abilities().writes_anywhere,
+        in_sequence: !run.store.abilities().writes_anywhere(),
         offers,
         written,
         progress: under_way.file(),

@@ -25,7 +25,7 @@ use crate::digest::{ContentDigest, Hasher};
 use crate::error::{FetchError, StorageError};
 use crate::journal::{Checkpoint, Journal, Key, Recovered};
 use crate::source::RemoteFile;
-use crate::store::Store;
+use crate::store::{Store, Writes};
 use crate::verify::forget;
 
 /// The bytes of one content, gathering.
@@ -35,6 +35,8 @@ pub(super) struct Partial {
     path: PathBuf,
     label: String,
     disk: Arc<Disk>,
+    /// It is written from its beginning to its end: what is there has no hole, and ends with the file.
+    in_order: bool,
     /// Left out for a file of one block: there is nothing between none of it and all of it.
     durable: Option<Durable>,
     /// Blocks that are on disk, though perhaps not yet durable.
@@ -80,7 +82,13 @@ impl Partial {
         let abilities = store.abilities();
         let disk = Disk::open(&path, abilities.bypasses_cache).map_err(fault("open"))?;
         let file = disk.file();
-        let fits = file.metadata().map_err(fault("read"))?.len() == remote.size;
+        let length = file.metadata().map_err(fault("read"))?.len();
+        // Written in order, a file is as long as what came of it; any other has its length from the beginning.
+        let fits = match abilities.writes {
+            Writes::Anywhere => length == remote.size,
+            Writes::InOrder => length <= remote.size,
+            Writes::AtOnce => false,
+        };
 
         let journal_path = store.journal(&remote.digest);
         if !fits {
@@ -102,6 +110,7 @@ impl Partial {
         let mut partial = Self {
             key,
             path,
+            in_order: !abilities.writes_anywhere(),
             durable: None,
             label,
             disk,
@@ -116,7 +125,7 @@ impl Partial {
             kept: HashMap::new(),
             memory: Memory::new(usize::try_from(remote.size.min(block_bytes)).unwrap_or(usize::MAX)),
         };
-        let boot = partial.recover(&recovered, store.boot(), stop)?;
+        let boot = partial.recover(&recovered, length, store.boot(), stop)?;
         if let Some(mut journal) = journal {
             if boot != recovered.boot {
                 journal.begin(&boot).map_err(StorageError::at("write", &journal_path))?;
@@ -129,12 +138,28 @@ impl Partial {
     /// Takes up what the journal says. As long as the machine has not been started anew, what was hashed is as it was
     /// hashed, and only what is beyond the hash is read. Otherwise all of it is: it may have been torn by a power cut
     /// or damaged since, and the hash is taken up at its checkpoint only when everything it has seen is still there,
-    /// for it would never look there again. Answers the start of the machine that may be noted now.
-    fn recover(&mut self, recovered: &Recovered, now: &Boot, stop: &CancellationToken) -> Result<Boot, FetchError> {
+    /// for it would never look there again. What is not within the file's length is not there, whenever it was written.
+    /// Answers the start of the machine that may be noted now.
+    fn recover(
+        &mut self,
+        recovered: &Recovered,
+        length: u64,
+        now: &Boot,
+        stop: &CancellationToken,
+    ) -> Result<Boot, FetchError> {
         let hashed = recovered.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.blocks);
         let trusted = if recovered.boot.is_still(now) { hashed } else { 0 };
         let mut is_sound = true;
         for (block, checksum) in &recovered.blocks {
+            if *block * self.key.block_bytes + self.block_length(*block) > length {
+                is_sound = false;
+                tracing::warn!(
+                    file = self.label,
+                    block,
+                    "the file on disk ends before a block that was written; it is fetched again"
+                );
+                continue;
+            }
             if *block < trusted {
                 self.mark(*block, *checksum);
                 continue;
@@ -164,6 +189,7 @@ impl Partial {
                 self.block_length(*block),
             );
         }
+        is_sound &= self.forget_behind_holes(length)?.is_empty();
         if let Some(Checkpoint { blocks, state }) = &recovered.checkpoint
             && (0..*blocks).all(|block| self.is_written(block))
             && let Some(hasher) = Hasher::resume(&self.key.digest, state)
@@ -178,6 +204,39 @@ impl Partial {
         let Ok(place) = usize::try_from(block) else { return };
         if let (Some(written), Some(kept)) = (self.written.get_mut(place), self.checksums.get_mut(place)) {
             (*written, *kept) = (true, checksum);
+        }
+    }
+
+    /// Where a file of some length is written in order, cuts it at the first block that is missing, for nothing could be
+    /// put there any more. Answers which blocks behind it are lost.
+    fn forget_behind_holes(&mut self, length: u64) -> Result<Vec<u64>, StorageError> {
+        if !self.in_order {
+            return Ok(Vec::new());
+        }
+        let first_missing = (0..self.blocks()).find(|block| !self.is_written(*block));
+        let Some(first_missing) = first_missing else {
+            return Ok(Vec::new());
+        };
+        let lost: Vec<u64> = self.written().skip_while(|block| *block < first_missing).collect();
+        for block in &lost {
+            self.unmark(*block);
+        }
+        let end = first_missing * self.key.block_bytes;
+        if length != end {
+            self.disk
+                .file()
+                .set_len(end)
+                .map_err(StorageError::at("truncate", Path::new(&self.label)))?;
+        }
+        Ok(lost)
+    }
+
+    fn unmark(&mut self, block: u64) {
+        if let Some(written) = usize::try_from(block)
+            .ok()
+            .and_then(|block| self.written.get_mut(block))
+        {
+            *written = false;
         }
     }
 
@@ -292,12 +351,11 @@ impl Partial {
                 replaced.bytes += self.block_length(block);
             }
             replaced.brought.extend(self.brought.remove_entry(&block));
-            if let Some(written) = usize::try_from(block)
-                .ok()
-                .and_then(|block| self.written.get_mut(block))
-            {
-                *written = false;
-            }
+            self.unmark(block);
+        }
+        for block in self.forget_behind_holes(self.key.size)? {
+            replaced.bytes += self.block_length(block);
+            replaced.brought.extend(self.brought.remove_entry(&block));
         }
         self.kept.clear();
         self.hasher = Hasher::new(&self.key.digest, self.key.size);
@@ -398,7 +456,7 @@ fn remove(path: &Path) -> Result<(), StorageError> {
 /// systems that cannot (NFS before 4.2) get a sparse file, and those that write in order only get nothing.
 fn make_room(file: &File, size: u64, store: &Store) -> io::Result<()> {
     let abilities = store.abilities();
-    if size == 0 || !abilities.writes_anywhere {
+    if size == 0 || !abilities.writes_anywhere() {
         return Ok(());
     }
     if !abilities.reserves {

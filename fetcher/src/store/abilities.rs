@@ -18,14 +18,30 @@ const ALIGNMENT: usize = 4096;
 pub struct Abilities {
     /// It reserves room for bytes to come; others get a sparse file.
     pub reserves: bool,
-    /// It writes at any place of a file; on others (object stores behind FUSE) a file is written from its beginning to
-    /// its end.
-    pub writes_anywhere: bool,
+    /// Where it writes.
+    pub writes: Writes,
     /// It opens files past the page cache.
     pub bypasses_cache: bool,
 }
 
+/// Where in a file a file system writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// At any place.
+    Anywhere,
+    /// From its beginning to its end only (object stores behind FUSE). One that was closed is cut back, and written on
+    /// behind what is left.
+    InOrder,
+    /// The same, and one that was closed stays as it is.
+    AtOnce,
+}
+
 impl Abilities {
+    /// Whether it writes at any place of a file.
+    pub(crate) fn writes_anywhere(self) -> bool {
+        self.writes == Writes::Anywhere
+    }
+
     /// Tries everything on a file of its own, which is gone afterwards.
     pub(super) fn probe(path: &Path) -> Result<Self, StorageError> {
         let file = OpenOptions::new()
@@ -35,20 +51,29 @@ impl Abilities {
             .truncate(true)
             .open(path)
             .map_err(StorageError::at("open", path))?;
-        let found = Self::found(path, &file);
-        drop(file);
+        let found = Self::found(path, file);
         let removed = fs::remove_file(path).map_err(StorageError::at("remove", path));
         let found = found.map_err(StorageError::at("write", path))?;
         removed?;
         Ok(found)
     }
 
-    fn found(path: &Path, file: &File) -> io::Result<Self> {
+    fn found(path: &Path, file: File) -> io::Result<Self> {
         let direct = i32::try_from(OFlags::DIRECT.bits()).unwrap_or_default();
+        let is_anywhere = writes_anywhere(&file)?;
+        let reserves = fallocate(&file, FallocateFlags::empty(), 0, 4 * ALIGNMENT as u64).map_err(io::Error::from);
+        let reserves = able(reserves)?;
+        let bypasses_cache = able(OpenOptions::new().write(true).custom_flags(direct).open(path))?;
+        // Of a file that is written in order there is one writer.
+        drop(file);
         Ok(Self {
-            writes_anywhere: writes_anywhere(file)?,
-            reserves: able(fallocate(file, FallocateFlags::empty(), 0, 4 * ALIGNMENT as u64).map_err(io::Error::from))?,
-            bypasses_cache: able(OpenOptions::new().write(true).custom_flags(direct).open(path))?,
+            reserves,
+            writes: match is_anywhere {
+                true => Writes::Anywhere,
+                false if continues_files(path)? => Writes::InOrder,
+                false => Writes::AtOnce,
+            },
+            bypasses_cache,
         })
     }
 }
@@ -68,6 +93,29 @@ fn writes_anywhere(file: &File) -> io::Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// Writes a file and closes it, cuts it back, writes it on, and reads it back.
+fn continues_files(path: &Path) -> io::Result<bool> {
+    const PAGE: [u8; ALIGNMENT] = [1; ALIGNMENT];
+    const MORE: [u8; 8] = [2; 8];
+    let continued = || -> io::Result<Vec<u8>> {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        file.write_all_at(&PAGE, 0)?;
+        file.write_all_at(&PAGE, ALIGNMENT as u64)?;
+        file.sync_data()?;
+        drop(file);
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        file.set_len(ALIGNMENT as u64)?;
+        file.write_all_at(&MORE, ALIGNMENT as u64)?;
+        file.sync_data()?;
+        drop(file);
+        fs::read(path)
+    };
+    match continued() {
+        Ok(read) => Ok(read == [&PAGE[..], &MORE].concat()),
+        refused => able(refused),
+    }
 }
 
 /// Tells what a file system cannot do from what it failed at: a full or broken volume can do nothing, and that is
@@ -104,7 +152,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("probe");
         let abilities = Abilities::probe(&path).unwrap();
-        assert!(abilities.writes_anywhere);
+        assert!(abilities.writes_anywhere());
+        assert!(continues_files(&path).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert!(Abilities::probe(&path).is_ok());
         assert!(!path.exists());
     }
 

@@ -88,7 +88,9 @@ fn under_way(root: &Path, file: &RemoteFile, block_bytes: u64) -> (u64, u64) {
     let blocks = journal::peek(&super::journal(&path), key).unwrap_or_default();
     let durable = blocks
         .into_iter()
-        .map(|block| (file.size - block * block_bytes).min(block_bytes))
+        .map(|block| block * block_bytes..file.size.min((block + 1) * block_bytes))
+        .filter(|place| place.end <= metadata.len())
+        .map(|place| place.end - place.start)
         .sum();
     (durable, metadata.blocks() * 512)
 }
@@ -144,6 +146,8 @@ mod tests {
         fs::write(&staged, [0; 30]).unwrap();
         let partial = store.partial(&files[2].digest);
         fs::write(&partial, vec![0; 8192]).unwrap();
+        let sparse = fs::OpenOptions::new().write(true).open(&partial).unwrap();
+        sparse.set_len(8 * BLOCK).unwrap();
         let reserved = fs::metadata(&partial).unwrap().blocks() * 512;
         let key = Key {
             digest: files[2].digest,
@@ -151,7 +155,8 @@ mod tests {
             block_bytes: BLOCK,
         };
         let (mut journal, _) = Journal::open(&store.journal(&files[2].digest), key).unwrap();
-        journal.append(&[(0, 1), (7, 1)], None).unwrap();
+        // The last one is not there, whatever the journal says.
+        journal.append(&[(0, 1), (7, 1), (9, 1)], None).unwrap();
 
         let found = present(folder.path(), "new", &files, BLOCK).unwrap();
         let expected = Present {

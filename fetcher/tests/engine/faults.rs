@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::http::header::AUTHORIZATION;
 use modelcache_crds::report::FailureClass;
 use modelcache_fetcher::error::FetchError;
-use modelcache_fetcher::store::{Abilities, Store};
+use modelcache_fetcher::store::{Abilities, Store, Writes};
 use rstest::rstest;
 
 use crate::hub::{Answer, Asked, BLOCK, Fetch, Hub, HubSource, PIECE, check, fetch_and_check};
@@ -165,7 +165,7 @@ async fn a_disk_that_takes_files_in_order_only_gets_each_from_its_beginning() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap().with_abilities(Abilities {
         reserves: false,
-        writes_anywhere: false,
+        writes: Writes::InOrder,
         bypasses_cache: false,
     });
     let fetch = Fetch::from(&hub);

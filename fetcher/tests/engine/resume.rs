@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use modelcache_crds::report::FailureClass;
 use modelcache_fetcher::boot::Boot;
 use modelcache_fetcher::error::FetchError;
-use modelcache_fetcher::store::Store;
+use modelcache_fetcher::store::{Abilities, Store, Writes};
+use rstest::rstest;
 
 use crate::hub::{Answer, BLOCK, Fetch, Hub, HubSource, PIECE, bytes, check, remote, settings};
 
@@ -83,29 +84,49 @@ async fn fetch_to_be_killed() {
         .zip(FILES)
         .map(|(seed, (path, size))| remote(path, &bytes(seed, *size)))
         .collect();
-    let store = Store::open(Path::new(&root)).unwrap();
+    let in_order = std::env::var_os("MODELCACHE_TEST_IN_ORDER").is_some();
+    let store = open(Path::new(&root), in_order);
     let fetch = Fetch::through(HubSource::new(address.parse().unwrap()));
     fetch.run(&files, &store, "abc").await.unwrap();
 }
 
+/// Opens a folder, as if its disk took files from their beginning to their end only.
+fn open(root: &Path, in_order: bool) -> Store {
+    let store = Store::open(root).unwrap();
+    if !in_order {
+        return store;
+    }
+    store.with_abilities(Abilities {
+        reserves: false,
+        writes: Writes::InOrder,
+        bypasses_cache: false,
+    })
+}
+
+#[rstest]
+#[case::on_a_disk_that_writes_anywhere(false)]
+#[case::on_a_disk_that_takes_files_in_order_only(true)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_fetch_is_taken_up_where_it_was_durable() {
+async fn a_killed_fetch_is_taken_up_where_it_was_durable(#[case] in_order: bool) {
     let hub = Hub::serve(FILES, |_| slow()).await;
     let folder = tempfile::tempdir().unwrap();
-    let mut killed = Command::new(std::env::current_exe().unwrap())
+    let mut killed = Command::new(std::env::current_exe().unwrap());
+    killed
         .args(["--exact", "resume::fetch_to_be_killed"])
         .env("MODELCACHE_TEST_HUB", hub.address.to_string())
         .env("MODELCACHE_TEST_ROOT", folder.path())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+        .stdout(Stdio::null());
+    if in_order {
+        killed.env("MODELCACHE_TEST_IN_ORDER", "");
+    }
+    let mut killed = killed.spawn().unwrap();
     until_served(&hub, hub.size() / 2).await;
     killed.kill().unwrap();
     killed.wait().unwrap();
     let served = hub.served();
     assert!(served < hub.size(), "it ended before it was killed");
 
-    let store = Store::open(folder.path()).unwrap();
+    let store = open(folder.path(), in_order);
     let fetch = Fetch::from(&hub);
     let outcome = fetch.run(&hub.files, &store, "abc").await.unwrap();
     store.publish("abc", &hub.files, "hub").unwrap();

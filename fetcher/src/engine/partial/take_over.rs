@@ -34,6 +34,10 @@ impl Partial {
             let length = usize::try_from(self.block_length(block)).unwrap_or(usize::MAX);
             let bytes = self.memory.first(length);
             if file.read_exact_at(bytes, offset).is_err() || crc32c::crc32c(bytes) != *checksum {
+                // Nothing may be written before what must come first.
+                if self.in_order {
+                    break;
+                }
                 continue;
             }
             self.disk

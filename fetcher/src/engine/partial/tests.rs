@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::super::buffers::Buffers;
 use super::*;
 use crate::path::FilePath;
+use crate::store::{Abilities, Writes};
 
 const BLOCK: u64 = 4096;
 
@@ -34,6 +35,32 @@ impl Fixture {
             remote,
             content,
         }
+    }
+
+    /// The same on a volume that takes files from their beginning to their end.
+    fn in_order(writes: Writes) -> Self {
+        let fixture = Self::new();
+        let abilities = Abilities {
+            reserves: false,
+            writes,
+            bypasses_cache: false,
+        };
+        Self {
+            store: fixture.store.clone().with_abilities(abilities),
+            ..fixture
+        }
+    }
+
+    /// Bytes of the file on disk.
+    fn length(&self) -> u64 {
+        fs::metadata(self.store.partial(&self.remote.digest)).unwrap().len()
+    }
+
+    fn cut(&self, length: u64) {
+        let file = OpenOptions::new()
+            .write(true)
+            .open(self.store.partial(&self.remote.digest));
+        file.unwrap().set_len(length).unwrap();
     }
 
     fn open(&self) -> Partial {
@@ -187,6 +214,90 @@ fn bytes_of_another_length_are_not_believed_whatever_the_journal_says() {
     let partial = fixture.open();
     assert_eq!(partial.written_bytes(), 0);
     assert_eq!(partial.disk().file().metadata().unwrap().len(), fixture.remote.size);
+}
+
+fn written(partial: &Partial) -> Vec<u64> {
+    partial.written().collect()
+}
+
+#[test]
+fn a_file_that_is_written_in_order_is_taken_up_behind_what_is_durable() {
+    let fixture = Fixture::in_order(Writes::InOrder);
+    let mut partial = fixture.open();
+    fixture.write(&mut partial, &[0, 1, 2]);
+    hash_all(&mut partial);
+    partial.sync().unwrap();
+    partial.finish().unwrap();
+    // Never synced, and the last one only half there.
+    fixture.write(&mut partial, &[3, 4]);
+    drop(partial);
+    fixture.cut(4 * BLOCK + 7);
+
+    let mut partial = fixture.open();
+    assert_eq!((written(&partial), partial.hashed()), (vec![0, 1, 2], 3));
+    assert_eq!(fixture.length(), 3 * BLOCK, "what comes next is written at the end");
+    fixture.write(&mut partial, &[3, 4, 5, 6, 7, 8, 9]);
+    hash_all(&mut partial);
+    assert_eq!(partial.digest(), fixture.remote.digest);
+}
+
+#[test]
+fn what_a_file_that_is_written_in_order_has_lost_at_its_end_is_missing_whatever_the_journal_says() {
+    let fixture = Fixture::in_order(Writes::InOrder);
+    fixture.keep(&[0, 1, 2, 3, 4]);
+    fixture.cut(3 * BLOCK + 7);
+    for _ in 0..2 {
+        let partial = fixture.open();
+        assert_eq!((written(&partial), partial.hashed()), (vec![0, 1, 2], 0));
+        assert_eq!(fixture.length(), 3 * BLOCK);
+    }
+    // The journal still speaks of what is put there now, and may not be believed without looking.
+    fixture.cut(5 * BLOCK);
+    assert_eq!(written(&fixture.open()), [0, 1, 2]);
+}
+
+#[test]
+fn a_file_that_is_written_in_order_is_cut_at_the_first_damaged_block() {
+    let fixture = Fixture::in_order(Writes::InOrder);
+    fixture.keep(&[0, 1, 2, 3]);
+    fixture.damage(BLOCK + 7);
+    let mut partial = fixture.open_after_a_start();
+    assert_eq!((written(&partial), partial.hashed()), (vec![0], 0));
+    assert_eq!(fixture.length(), BLOCK);
+    fixture.write(&mut partial, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    hash_all(&mut partial);
+    assert_eq!(partial.digest(), fixture.remote.digest);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_on_or_is_too_long_is_begun_anew() {
+    for writes in [Writes::InOrder, Writes::AtOnce] {
+        let fixture = Fixture::in_order(writes);
+        fixture.keep(&[0, 1, 2]);
+        if writes == Writes::InOrder {
+            fixture.cut(fixture.remote.size + 1);
+        }
+        let partial = fixture.open();
+        assert_eq!((written(&partial), fixture.length()), (vec![], 0), "{writes:?}");
+    }
+}
+
+#[test]
+fn of_a_file_that_is_written_in_order_nothing_is_taken_over_or_kept_behind_what_is_missing() {
+    let fixture = Fixture::in_order(Writes::InOrder);
+    let other = fixture.store.root().join("damaged");
+    let mut bytes = fixture.content.clone();
+    bytes[usize::try_from(2 * BLOCK).unwrap()] ^= 1;
+    fs::write(&other, bytes).unwrap();
+    let checksums: Vec<_> = fixture.content.chunks(4096).map(crc32c::crc32c).collect();
+    let mut partial = fixture.open();
+    let taken = partial.take_over(&File::open(other).unwrap(), &checksums, &CancellationToken::new());
+    assert_eq!((taken.unwrap(), written(&partial)), (2, vec![0, 1]));
+
+    fixture.write(&mut partial, &[2, 3, 4, 5, 6, 7, 8, 9]);
+    let replaced = partial.distrust(0).unwrap();
+    assert_eq!((written(&partial), fixture.length()), (vec![], 0));
+    assert_eq!((replaced.bytes, replaced.brought.len()), (fixture.remote.size, 8));
 }
 
 #[test]
