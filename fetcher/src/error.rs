@@ -117,15 +117,32 @@ pub enum FetchError {
     },
     /// Published files are not what was proven when they were published.
     #[error(
-        "{damaged} of {files} published files are damaged, the first is {first}; mend them with `repair`, which fetches only what is damaged, or fetch the model again"
+        "{damaged} of {files} published files are damaged, the first is {first}{}; mend them with `repair`, which fetches only what is damaged, or fetch the model again",
+        match unreadable { 0 => String::new(), unreadable => format!(", and {unreadable} cannot be read") }
     )]
     Damaged {
         /// Number of damaged files.
         damaged: usize,
+        /// Number of files that could not be read.
+        unreadable: usize,
         /// Number of files verified, and of what stands beside them.
         files: usize,
         /// One of the damaged.
         first: FilePath,
+    },
+    /// Of published files nobody can say whether they are damaged, and all that can be read is sound.
+    #[error(
+        "{unreadable} of {files} published files cannot be read, the first is {first}: {source}; look after the volume, and `repair` what stays unreadable"
+    )]
+    Unreadable {
+        /// Number of files that could not be read.
+        unreadable: usize,
+        /// Number of files verified, and of what stands beside them.
+        files: usize,
+        /// One that could not be read.
+        first: FilePath,
+        /// Why.
+        source: StorageError,
     },
     /// Weights are what the source lists, and are no weights all the same.
     #[error(
@@ -162,6 +179,8 @@ impl FetchError {
             Self::Source { source, .. } => source.class,
             Self::Storage(error) => error.class(),
             Self::DigestMismatch { .. } | Self::Damaged { .. } => FailureClass::DigestMismatch,
+            // Whatever keeps it from being read: nothing was to be written.
+            Self::Unreadable { .. } => FailureClass::StorageError,
             Self::InvalidFormat { .. } => FailureClass::InvalidFormat,
             Self::NothingPublished { .. } | Self::Listen { .. } => FailureClass::Usage,
             Self::SourceChanged { .. } => FailureClass::SourceChanged,
@@ -176,7 +195,9 @@ impl FetchError {
     pub fn to_report(&self) -> Failed {
         let (file, offset, retry_after) = match self {
             Self::Source { file, offset, source } => (file.as_ref(), *offset, source.retry_after),
-            Self::DigestMismatch { file, .. } | Self::Damaged { first: file, .. } => (Some(file), None, None),
+            Self::DigestMismatch { file, .. }
+            | Self::Damaged { first: file, .. }
+            | Self::Unreadable { first: file, .. } => (Some(file), None, None),
             Self::InvalidFormat { first, .. } => (Some(&first.file), first.offset, None),
             Self::Storage(_)
             | Self::SourceChanged { .. }

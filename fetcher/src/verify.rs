@@ -1,7 +1,7 @@
 //! Proves again what is on disk, by hashing it. Reads only, and needs no lock.
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -58,21 +58,49 @@ pub enum DamageKind {
     },
 }
 
-/// Hashes every file of a published revision again, looks at what stands beside them, and says what is damaged.
-/// Changes nothing.
+/// A published file of which nobody can say whether it is damaged.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// The file of the model.
+    pub file: FilePath,
+    /// Where it is, below the revision's folder.
+    pub place: FilePath,
+    /// Why.
+    pub error: StorageError,
+}
+
+/// What was found in a published revision.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// What is not as it should be.
+    pub damages: Vec<Damage>,
+    /// What could not be read.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl Findings {
+    /// Whether everything is as it should be.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.damages.is_empty() && self.unreadable.is_empty()
+    }
+}
+
+/// Hashes every file of a published revision again, looks at what stands beside them, and says what is damaged and what
+/// cannot be read. Changes nothing.
 pub async fn verify(
     root: &Path,
     manifest: &StoredManifest,
     progress: &Progress,
     stop: CancellationToken,
-) -> Result<Vec<Damage>, FetchError> {
+) -> Result<Findings, FetchError> {
     let bytes = manifest.files.iter().map(|file| file.size).sum();
     progress.set_total(manifest.files.len() as u64, bytes);
     let folder = root.join(manifest.folder());
     let manifest = manifest.clone();
     let progress = progress.clone();
     blocking(move || {
-        let mut damages = Vec::new();
+        let mut findings = Findings::default();
         let mut hashed = HashSet::new();
         for file in &manifest.files {
             // Files may share their bytes, which are hashed and told of once.
@@ -81,17 +109,25 @@ pub async fn verify(
                 progress.file_done();
                 continue;
             }
-            match check(&folder, file, &progress, &stop)? {
-                Some(kind) => damages.push(Damage {
-                    file: file.path.clone(),
-                    place: file.place().clone(),
+            let (path, place) = (file.path.clone(), file.place().clone());
+            match check(&folder, file, &progress, &stop) {
+                Ok(None) => progress.file_done(),
+                Ok(Some(kind)) => findings.damages.push(Damage {
+                    file: path,
+                    place,
                     kind,
                 }),
-                None => progress.file_done(),
+                // One bad place on a disk says nothing of the other files.
+                Err(FetchError::Storage(error)) => findings.unreadable.push(Unreadable {
+                    file: path,
+                    place,
+                    error,
+                }),
+                Err(error) => return Err(error),
             }
         }
-        damages.extend(damages_beside(&folder, &manifest));
-        Ok(damages)
+        findings.damages.extend(damages_beside(&folder, &manifest));
+        Ok(findings)
     })
     .await
 }
@@ -123,8 +159,13 @@ fn check(
     stop: &CancellationToken,
 ) -> Result<Option<DamageKind>, FetchError> {
     let path: PathBuf = folder.join(file.place().as_str());
-    let Some(actual) = crate::store::size_of_plain_file(&path) else {
-        return Ok(Some(DamageKind::Missing));
+    let actual = match fs::symlink_metadata(&path) {
+        Ok(metadata) if metadata.is_file() => metadata.len(),
+        Ok(_) => return Ok(Some(DamageKind::Missing)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Some(DamageKind::Missing));
+        }
+        Err(error) => return Err(StorageError::at("read", &path)(error).into()),
     };
     if actual != file.size {
         return Ok(Some(DamageKind::WrongSize {
@@ -175,7 +216,6 @@ pub(crate) fn forget(file: &File, offset: u64, length: u64) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -217,9 +257,9 @@ mod tests {
         let names = ["sound", "short", "flipped", "link", "missing"];
         let manifest = manifest(names.iter().map(|name| stored(name, b"1234")).collect());
         let progress = Progress::default();
-        let damages = verify(root.path(), &manifest, &progress, CancellationToken::new())
-            .await
-            .unwrap();
+        let found = verify(root.path(), &manifest, &progress, CancellationToken::new()).await;
+        let Findings { damages, unreadable } = found.unwrap();
+        assert!(unreadable.is_empty(), "{unreadable:?}");
 
         let kinds: Vec<_> = damages
             .iter()
@@ -270,13 +310,36 @@ mod tests {
             ..manifest(vec![at_blob("a"), at_blob("b")])
         };
         let progress = Progress::default();
-        let damages = verify(root.path(), &manifest, &progress, CancellationToken::new())
-            .await
-            .unwrap();
+        let found = verify(root.path(), &manifest, &progress, CancellationToken::new()).await;
+        let Findings { damages, unreadable } = found.unwrap();
+        assert!(unreadable.is_empty(), "{unreadable:?}");
         let names: Vec<_> = damages.iter().map(|damage| damage.place.as_str()).collect();
         assert_eq!(names, ["astray", "copy", "no-link", "ref-with-newline", "no-ref"]);
         let counted = progress.snapshot();
         assert_eq!((counted.files_done, counted.bytes_verified), (2, 8));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_named_and_the_others_are_hashed() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("revisions/abc");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("sound"), b"1234").unwrap();
+        fs::write(folder.join("flipped"), b"1235").unwrap();
+        // Whoever goes through it gets no answer, whatever their rights.
+        symlink("loop", folder.join("loop")).unwrap();
+        let names = ["loop/a", "flipped", "loop/b", "sound"];
+        let manifest = manifest(names.iter().map(|name| stored(name, b"1234")).collect());
+        let progress = Progress::default();
+        let found = verify(root.path(), &manifest, &progress, CancellationToken::new())
+            .await
+            .unwrap();
+        assert!(!found.is_sound());
+        let unreadable: Vec<_> = found.unreadable.iter().map(|one| one.file.as_str()).collect();
+        assert_eq!(unreadable, ["loop/a", "loop/b"]);
+        let damaged: Vec<_> = found.damages.iter().map(|damage| damage.file.as_str()).collect();
+        assert_eq!(damaged, ["flipped"]);
+        assert_eq!(progress.snapshot().files_done, 1);
     }
 
     #[tokio::test]

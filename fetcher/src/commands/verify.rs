@@ -12,8 +12,9 @@ use super::{Run, signed};
 use crate::args::{FormatCheck, RevisionArgs};
 use crate::bar::bytes;
 use crate::error::FetchError;
+use crate::path::FilePath;
 use crate::store::{self, StoredManifest};
-use crate::verify::{Damage, DamageKind};
+use crate::verify::{DamageKind, Findings};
 
 pub(super) async fn verify(
     run: &Run,
@@ -22,7 +23,7 @@ pub(super) async fn verify(
     how: FormatCheck,
 ) -> Result<Report, FetchError> {
     let start = Instant::now();
-    let (mut damages, mut invalid) = (Vec::new(), None);
+    let (mut all, mut invalid) = (Findings::default(), None);
     let mut files = 0;
     let mut last = None;
     for manifest in chosen(root, revisions)? {
@@ -32,7 +33,7 @@ pub(super) async fn verify(
         }
         files += manifest.files.len() + manifest.links.len() + manifest.notes.len();
         // What is damaged is no model anyway, and its headers say nothing new.
-        if found.is_empty()
+        if found.is_sound()
             && let Err(error) = check_published(run, how, root, &manifest).await
         {
             if !matches!(error, FetchError::InvalidFormat { .. }) {
@@ -40,16 +41,11 @@ pub(super) async fn verify(
             }
             invalid.get_or_insert(error);
         }
-        damages.extend(found);
+        all.damages.extend(found.damages);
+        all.unreadable.extend(found.unreadable);
         last = Some(manifest);
     }
-    if let Some(first) = damages.first() {
-        return Err(FetchError::Damaged {
-            damaged: damages.len(),
-            files,
-            first: first.file.clone(),
-        });
-    }
+    require_sound(all, files)?;
     if let Some(error) = invalid {
         return Err(error);
     }
@@ -78,6 +74,28 @@ pub(super) async fn verify(
     Ok(report)
 }
 
+/// Ends a run that found something. Damage can be mended, so it is told before what could not be read.
+fn require_sound(found: Findings, files: usize) -> Result<(), FetchError> {
+    let unreadable = found.unreadable.len();
+    if let Some(first) = found.damages.first() {
+        return Err(FetchError::Damaged {
+            damaged: found.damages.len(),
+            unreadable,
+            files,
+            first: first.file.clone(),
+        });
+    }
+    match found.unreadable.into_iter().next() {
+        None => Ok(()),
+        Some(first) => Err(FetchError::Unreadable {
+            unreadable,
+            files,
+            first: first.file,
+            source: first.error,
+        }),
+    }
+}
+
 /// The manifests of the revisions that are meant.
 pub(super) fn chosen(root: &Path, revisions: &RevisionArgs) -> Result<Vec<StoredManifest>, FetchError> {
     let id = revisions.revision_dir.as_deref();
@@ -103,11 +121,20 @@ fn nothing(root: &Path) -> FetchError {
     }
 }
 
-/// What was found in one revision, a line for each damage.
-fn told(manifest: &StoredManifest, damages: &[Damage]) -> String {
+/// What was found in one revision, a line for each damage and for each file that cannot be read.
+fn told(manifest: &StoredManifest, found: &Findings) -> String {
     let total = manifest.files.iter().map(|file| file.size).sum();
+    let folder = manifest.folder();
+    let at = |place: &FilePath, file: &FilePath| {
+        let known_as = if file == place {
+            String::new()
+        } else {
+            format!(" ({file})")
+        };
+        format!("{}/{place}{known_as}", folder.display())
+    };
     let mut text = String::new();
-    for damage in damages {
+    for damage in &found.damages {
         let what = match &damage.kind {
             DamageKind::Missing => "missing".to_owned(),
             DamageKind::WrongSize { expected, actual } => format!("has {actual} bytes, should have {expected}"),
@@ -115,19 +142,16 @@ fn told(manifest: &StoredManifest, damages: &[Damage]) -> String {
             DamageKind::WrongLink { expected } => format!("is no link to {expected}"),
             DamageKind::WrongText { expected } => format!("does not hold {expected}"),
         };
-        let folder = manifest.folder();
-        let known_as = if damage.file == damage.place {
-            String::new()
-        } else {
-            format!(" ({})", damage.file)
-        };
-        let _ = writeln!(text, "damaged  {}/{}{known_as}: {what}", folder.display(), damage.place);
+        let _ = writeln!(text, "damaged  {}: {what}", at(&damage.place, &damage.file));
     }
-    if damages.is_empty() {
+    for one in &found.unreadable {
+        let _ = writeln!(text, "unread   {}: {}", at(&one.place, &one.file), one.error.source);
+    }
+    if found.is_sound() {
         let _ = writeln!(
             text,
             "sound    {}: {} files, {}",
-            manifest.folder().display(),
+            folder.display(),
             manifest.files.len(),
             bytes(total)
         );

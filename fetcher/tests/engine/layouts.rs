@@ -73,6 +73,7 @@ impl Room {
         verify(self.folder.path(), &manifest, &Progress::default(), stop)
             .await
             .unwrap()
+            .damages
     }
 }
 

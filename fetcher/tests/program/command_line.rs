@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -339,6 +340,89 @@ async fn verify_names_damaged_files_and_a_fetch_repairs_them() {
 
     assert_eq!(room.fetch(&[]).await.status.code(), Some(0));
     assert_eq!(room.run(&["verify", &models, "--all"]).await.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn verify_names_every_file_that_is_damaged_or_cannot_be_read() {
+    let room = Room::new().await;
+    let models = room.path("models");
+    room.fetch(&[]).await;
+    let current = Path::new(&models).join("current");
+    fs::remove_dir_all(current.join("sub")).unwrap();
+    // Nobody gets through it, whatever their rights.
+    symlink("sub", current.join("sub")).unwrap();
+
+    let output = room.run(&["verify", &models]).await;
+    assert_eq!(output.status.code(), Some(32), "{}", text(&output.stderr));
+    let failed = room.failure();
+    assert_eq!(failed.class, FailureClass::StorageError);
+    assert_eq!(failed.file.as_deref(), Some("sub/config.json"));
+    assert!(
+        failed.message.contains("1 of 3 published files cannot be read"),
+        "{}",
+        failed.message
+    );
+    let told = text(&output.stdout);
+    assert!(
+        told.starts_with("unread   revisions/") && told.contains("sub/config.json: "),
+        "{told}"
+    );
+
+    fs::remove_file(current.join("empty")).unwrap();
+    let damaged = current.join("model.safetensors");
+    fs::remove_file(&damaged).unwrap();
+    fs::write(&damaged, "xyz").unwrap();
+    let output = room.run(&["verify", &models]).await;
+    assert_eq!(output.status.code(), Some(40), "{}", text(&output.stderr));
+    let failed = room.failure();
+    assert_eq!(failed.file.as_deref(), Some("empty"));
+    assert!(
+        failed
+            .message
+            .contains("2 of 3 published files are damaged, the first is empty, and 1 cannot be read"),
+        "{}",
+        failed.message
+    );
+    let told = text(&output.stdout);
+    for line in ["empty: missing", "model.safetensors: hashes to", "sub/config.json: "] {
+        assert!(told.contains(line), "{told}");
+    }
+    assert_eq!(told.lines().count(), 3, "{told}");
+}
+
+#[tokio::test]
+async fn verify_and_repair_print_their_report_as_json_and_nothing_else() {
+    let room = Room::new().await;
+    let models = room.path("models");
+    room.fetch(&[]).await;
+    let hub = ["GET /api/models/org/name/revision/", COMMIT].concat();
+    room.hub.on(&hub, [json(&format!(r#"{{"sha":"{COMMIT}"}}"#))]);
+    let printed = async |command: &str| -> Report {
+        let output = room.run(&[command, &models, "--json"]).await;
+        let report = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report, room.report(), "{command}");
+        report
+    };
+    let published = |report: Report| match report {
+        Report::Published(published) => (
+            published.files,
+            published.bytes_fetched,
+            published.bytes_reused,
+            published.path,
+        ),
+        report => panic!("{report:?}"),
+    };
+    assert_eq!(published(printed("verify").await), (3, 0, 16, "current".to_owned()));
+
+    let damaged = Path::new(&models).join("current/model.safetensors");
+    fs::remove_file(&damaged).unwrap();
+    fs::write(&damaged, "xyz").unwrap();
+    match printed("verify").await {
+        Report::Failed(failed) => assert_eq!(failed.class, FailureClass::DigestMismatch),
+        report => panic!("{report:?}"),
+    }
+    assert_eq!(published(printed("repair").await), (3, 3, 13, "current".to_owned()));
+    assert_eq!(published(printed("verify").await), (3, 0, 16, "current".to_owned()));
 }
 
 /// Starts a run against a hub that never answers, and waits until it serves its progress.
