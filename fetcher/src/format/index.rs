@@ -7,7 +7,8 @@ use std::io::Read;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{Malformed, Refusal, json, tensors, wrong};
+use super::json::Json;
+use super::{Refusal, at, tensors, wrong};
 
 /// What an index says of all shards.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -23,14 +24,16 @@ pub(crate) fn read(file: impl Read, each: &mut dyn FnMut(&str, &str) -> Result<(
         count: 0,
         refused: None,
     };
-    let mut deserializer = serde_json::Deserializer::from_reader(json::stream(file));
+    let mut json = Json::new(file, 0);
+    let mut deserializer = serde_json::Deserializer::from_reader(&mut json);
     let read = Whole(&mut entries)
         .deserialize(&mut deserializer)
         .and_then(|index| deserializer.end().map(|()| index));
     if let Some(cause) = entries.refused {
-        return Err(Refusal::Malformed(Malformed { offset: None, cause }));
+        // Nothing was read after the name of the shard.
+        return Err(at(json.last_string(), cause));
     }
-    let (index, has_map) = read.map_err(|error| json::refusal(error, 0, "it"))?;
+    let (index, has_map) = read.map_err(|error| json.refusal(error, "it"))?;
     if !has_map {
         return Err(wrong("it has no weight_map; it is no index of shards"));
     }

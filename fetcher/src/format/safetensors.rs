@@ -3,14 +3,15 @@
 //! whole.
 
 use std::fmt;
-use std::io::{BufRead, Read};
+use std::io::Read;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::json::Json;
 use super::spans::{Spans, Taken};
 use super::tensors::{self, NameHash, bits};
-use super::{Malformed, Refusal, at, json, shown};
+use super::{Malformed, Refusal, at, shown};
 
 /// Bytes of the longest header, as the format's own library has it.
 const LONGEST_HEADER: u64 = 100_000_000;
@@ -53,8 +54,8 @@ pub(crate) fn read(mut file: impl Read, size: u64) -> Result<Header, Refusal> {
             format!("its header ends at byte {start}, but it has only {size} bytes; it is cut short"),
         ));
     }
-    let mut json = json::stream(file.take(header));
-    if json.fill_buf()?.first() != Some(&b'{') {
+    let mut json = Json::new(file.take(header), LENGTH);
+    if json.peek()? != Some(b'{') {
         return Err(at(
             LENGTH,
             "its header does not begin with {; it is no safetensors file",
@@ -66,14 +67,14 @@ pub(crate) fn read(mut file: impl Read, size: u64) -> Result<Header, Refusal> {
         spans: Spans::default(),
         malformed: None,
     };
-    let mut deserializer = serde_json::Deserializer::from_reader(json);
+    let mut deserializer = serde_json::Deserializer::from_reader(&mut json);
     let read = (&mut tensors)
         .deserialize(&mut deserializer)
         .and_then(|()| deserializer.end());
     if let Some(malformed) = tensors.malformed {
         return Err(Refusal::Malformed(malformed));
     }
-    read.map_err(|error| json::refusal(error, LENGTH, "its header"))?;
+    read.map_err(|error| json.refusal(error, "its header"))?;
     tensors.finish(size)
 }
 

@@ -40,3 +40,56 @@ fn what_is_no_index_is_told(#[case] text: &str, #[case] cause: &str) {
     let error = entries(text).unwrap_err();
     assert!(error.cause.contains(cause), "{error:?}");
 }
+
+/// As writers of indexes lay them out.
+const PRETTY: &str = r#"{
+  "metadata": {
+    "total_size": 7
+  },
+  "weight_map": {
+    "a": "x",
+    "b": "y"
+  }
+}
+"#;
+
+// What is said of a number is said when it has ended.
+#[rstest]
+#[case::a_number_for_a_shard("\"y\"", "7", "\n  }\n}\n")]
+#[case::a_comma_too_much("\"y\"", "\"y\",", "}\n}\n")]
+#[case::no_colon("\"b\": ", "\"b\" ", "\"y\"\n")]
+#[case::a_break_in_a_name("\"b\"", "\"b\n\"", "\n\": \"y\"")]
+fn a_fault_beyond_the_first_line_is_told_with_its_byte(#[case] sound: &str, #[case] wrong: &str, #[case] rest: &str) {
+    let text = PRETTY.replace(sound, wrong);
+    let error = entries(&text).unwrap_err();
+    assert!(error.cause.contains("cannot be read"), "{error:?}");
+    let offset = usize::try_from(error.offset.unwrap()).unwrap();
+    assert!(text[offset..].starts_with(rest), "{error:?}: {:?}", &text[offset..]);
+}
+
+#[test]
+fn an_index_that_ends_early_is_told_with_its_last_byte() {
+    let end = PRETTY.trim_end().len() - 1;
+    for length in 1..end {
+        let error = entries(&PRETTY[..length]).unwrap_err();
+        assert_eq!(error.offset, Some(length as u64 - 1), "{error:?}");
+    }
+}
+
+#[test]
+fn what_is_refused_of_an_index_is_told_with_the_byte_of_its_shard() {
+    let refused = read(PRETTY.as_bytes(), &mut |_, shard| match shard {
+        "y" => Err("no".to_owned()),
+        _ => Ok(()),
+    });
+    let error = malformed(refused).unwrap_err();
+    assert_eq!(error.offset, Some(PRETTY.find("\"y\"").unwrap() as u64));
+}
+
+#[test]
+fn a_string_that_would_fill_the_memory_is_told_with_its_place() {
+    let text = PRETTY.replace("\"y\"", &format!("\"{}\"", "y".repeat(9 << 20)));
+    let error = entries(&text).unwrap_err();
+    assert!(error.cause.contains("longer than 8 MiB"), "{error:?}");
+    assert_eq!(error.offset, Some(PRETTY.find("\"y\"").unwrap() as u64));
+}

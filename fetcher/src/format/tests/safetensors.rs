@@ -144,6 +144,7 @@ fn a_string_that_would_fill_the_memory_is_refused() {
     let header = format!("{{\"{}\":1}}", "x".repeat(9 << 20));
     let error = read_safetensors(&with_header(&header, 0)).unwrap_err();
     assert!(error.cause.contains("longer than 8 MiB"), "{error:?}");
+    assert_eq!(error.offset, Some(9));
 }
 
 #[test]
