@@ -45,12 +45,32 @@ pub struct StorageError {
     pub action: &'static str,
     /// On what.
     pub path: String,
+    /// The file of the model concerned, where it is one.
+    pub file: Option<FilePath>,
+    /// First byte of the place in it.
+    pub offset: Option<u64>,
     /// The system's answer.
     #[source]
     pub source: std::io::Error,
 }
 
 impl StorageError {
+    /// The same, of a file of the model; its path on the volume need not tell.
+    #[must_use]
+    pub(crate) fn of(mut self, file: &FilePath) -> Self {
+        self.file.get_or_insert_with(|| file.clone());
+        self
+    }
+
+    /// The same, at a place in its file.
+    #[must_use]
+    pub(crate) fn at_byte(self, offset: u64) -> Self {
+        Self {
+            offset: Some(offset),
+            ..self
+        }
+    }
+
     /// What kind of failure.
     #[must_use]
     pub fn class(&self) -> FailureClass {
@@ -142,7 +162,7 @@ pub enum FetchError {
         /// One that could not be read.
         first: FilePath,
         /// Why.
-        source: StorageError,
+        source: Box<StorageError>,
     },
     /// Weights are what the source lists, and are no weights all the same.
     #[error(
@@ -190,17 +210,31 @@ impl FetchError {
         }
     }
 
+    /// The same; a failure of the volume is told with the file that was worked on.
+    #[must_use]
+    pub(crate) fn of(self, file: &FilePath) -> Self {
+        match self {
+            Self::Storage(error) => Self::Storage(error.of(file)),
+            other => other,
+        }
+    }
+
     /// The error as the operator is told.
     #[must_use]
     pub fn to_report(&self) -> Failed {
+        let named = |file: &FilePath| Some(file.to_string());
         let (file, offset, retry_after) = match self {
-            Self::Source { file, offset, source } => (file.as_ref(), *offset, source.retry_after),
-            Self::DigestMismatch { file, .. }
-            | Self::Damaged { first: file, .. }
-            | Self::Unreadable { first: file, .. } => (Some(file), None, None),
-            Self::InvalidFormat { first, .. } => (Some(&first.file), first.offset, None),
-            Self::Storage(_)
-            | Self::SourceChanged { .. }
+            Self::Source { file, offset, source } => (file.as_ref().and_then(named), *offset, source.retry_after),
+            // What is no file of the model is told by its path.
+            Self::Storage(error) => (
+                error.file.as_ref().map_or_else(|| Some(error.path.clone()), named),
+                error.offset,
+                None,
+            ),
+            Self::DigestMismatch { file, .. } | Self::Damaged { first: file, .. } => (named(file), None, None),
+            Self::Unreadable { first, source, .. } => (named(first), source.offset, None),
+            Self::InvalidFormat { first, .. } => (named(&first.file), first.offset, None),
+            Self::SourceChanged { .. }
             | Self::NoFilesMatch { .. }
             | Self::NothingPublished { .. }
             | Self::Listen { .. }
@@ -210,7 +244,7 @@ impl FetchError {
         Failed {
             class: self.class(),
             message: self.to_string(),
-            file: file.map(ToString::to_string),
+            file,
             offset: offset.and_then(|offset| i64::try_from(offset).ok()),
             retry_after_seconds: retry_after.and_then(|pause| i64::try_from(pause.as_secs()).ok()),
             origins: Vec::new(),
@@ -225,5 +259,26 @@ impl From<SourceError> for FetchError {
             offset: None,
             source,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_of_the_volume_is_reported_with_its_file_and_place() {
+        let failed = || StorageError::at("read", Path::new("/models/.modelcache/lock"))(io::Error::other("broken"));
+        let report = FetchError::from(failed()).to_report();
+        assert_eq!(report.file.as_deref(), Some("/models/.modelcache/lock"));
+        assert_eq!(report.offset, None);
+
+        let file = |name| FilePath::parse(name).unwrap();
+        let error = FetchError::from(failed().at_byte(7).of(&file("weights")));
+        let report = error.of(&file("of somebody who knows less")).to_report();
+        assert_eq!((report.file.as_deref(), report.offset), (Some("weights"), Some(7)));
     }
 }

@@ -339,7 +339,13 @@ impl StorageError {
     /// Says what was tried on which path, for `map_err`.
     pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.display().to_string();
-        move |source| Self { action, path, source }
+        move |source| Self {
+            action,
+            path,
+            file: None,
+            offset: None,
+            source,
+        }
     }
 }
 

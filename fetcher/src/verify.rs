@@ -119,9 +119,9 @@ pub async fn verify(
                 }),
                 // One bad place on a disk says nothing of the other files.
                 Err(FetchError::Storage(error)) => findings.unreadable.push(Unreadable {
+                    error: error.of(&path),
                     file: path,
                     place,
-                    error,
                 }),
                 Err(error) => return Err(error),
             }
@@ -200,7 +200,7 @@ pub(crate) fn hash_file(
             Ok(0) => return Ok(hasher.finish()),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(StorageError::at("read", path)(error).into()),
+            Err(error) => return Err(StorageError::at("read", path)(error).at_byte(offset).into()),
         };
         hasher.update(&buffer[..read]);
         progress.verified(read as u64);

@@ -91,7 +91,7 @@ fn require_sound(found: Findings, files: usize) -> Result<(), FetchError> {
             unreadable,
             files,
             first: first.file,
-            source: first.error,
+            source: Box::new(first.error),
         }),
     }
 }

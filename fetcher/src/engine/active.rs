@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
@@ -64,7 +65,7 @@ impl ActiveFile {
 
     /// Says what was tried on the file, for `map_err`.
     pub(super) fn storage(&self, action: &'static str) -> impl FnOnce(std::io::Error) -> StorageError + use<> {
-        let path = self.label.clone();
-        move |source| StorageError { action, path, source }
+        let (path, file) = (self.label.clone(), self.remote.path.clone());
+        move |source| StorageError::at(action, Path::new(&path))(source).of(&file)
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn run(run: &Run) {
             return;
         }
         if let Err(error) = obtain(run, &content) {
-            run.fail(error);
+            run.fail(error.of(&content.remote.path));
             return;
         }
     }

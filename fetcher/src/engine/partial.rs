@@ -254,9 +254,10 @@ impl Partial {
     /// Reads a block into memory, and says how long it is.
     fn load(&mut self, block: u64) -> Result<usize, StorageError> {
         let length = usize::try_from(self.block_length(block)).unwrap_or(usize::MAX);
+        let offset = block * self.key.block_bytes;
         self.disk
-            .read(self.memory.first(length), block * self.key.block_bytes)
-            .map_err(StorageError::at("read", Path::new(&self.label)))?;
+            .read(self.memory.first(length), offset)
+            .map_err(|error| StorageError::at("read", Path::new(&self.label))(error).at_byte(offset))?;
         Ok(length)
     }
 

@@ -70,7 +70,8 @@ pub(crate) fn check(contents: &Contents<'_>, stop: &CancellationToken) -> Result
             Some(Format::Index) => checking.index(file),
             Some(format) => checking.weights(number, format),
         };
-        result.map_err(StorageError::at("read", &contents.folder.join(file.place.as_str())))?;
+        let path = contents.folder.join(file.place.as_str());
+        result.map_err(|error| StorageError::at("read", &path)(error).of(file.path))?;
     }
     checking.splits.check(&mut checking.findings);
     Ok(checking.findings)

@@ -294,6 +294,25 @@ async fn a_file_whose_bytes_are_wrong_is_never_published() {
 }
 
 #[tokio::test]
+async fn a_failure_of_the_volume_is_reported_with_the_file_it_concerns() {
+    let room = Room::new().await;
+    let models = room.path("models");
+    let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    // No file can be written where a folder is.
+    let folder = Path::new(&models).join(format!(".modelcache/partial/sha256-{digest}"));
+    fs::create_dir_all(folder).unwrap();
+    let output = room.fetch(&[]).await;
+    assert_eq!(output.status.code(), Some(32), "{}", text(&output.stderr));
+    assert_eq!(room.failure().file.as_deref(), Some("model.safetensors"));
+
+    fs::remove_dir_all(&models).unwrap();
+    fs::write(&models, "").unwrap();
+    assert!(!room.fetch(&[]).await.status.success());
+    let file = room.failure().file.unwrap();
+    assert!(file.starts_with(&models), "{file}");
+}
+
+#[tokio::test]
 async fn a_wrong_command_line_is_reported_too() {
     let room = Room::new().await;
     let output = room.run(&["fetch", "gs://bucket/x", "/models"]).await;

@@ -42,7 +42,7 @@ impl Partial {
             }
             self.disk
                 .write(bytes, offset)
-                .map_err(StorageError::at("write", Path::new(&self.label)))?;
+                .map_err(|error| StorageError::at("write", Path::new(&self.label))(error).at_byte(offset))?;
             forget(file, offset, length as u64);
             self.mark(block, *checksum);
             taken += 1;
