@@ -443,7 +443,7 @@ impl Gathering<'_> {
             let checksum = crc32c::crc32c(buffer.bytes());
             let start = file.bytes(&(block..block + 1)).start;
             if let Err(error) = file.disk.write(buffer.bytes(), start).map_err(file.storage("write")) {
-                run.fail(error.into());
+                run.fail(error.at_byte(start).into());
                 return;
             }
             // The lane is gone only when the file was given up: then nobody waits for its blocks.

@@ -9,9 +9,8 @@ const WATCH: Duration = Duration::from_secs(2);
 /// How long a change takes to show.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Before the first try the number is watched longer: most fetches are over by then, and a try costs them more than it can
-/// gain.
-const FIRST_WATCH: Duration = Duration::from_secs(15);
+/// For how long the first number is left alone: many fetches are over by then, and a try costs them more than it can gain.
+const UNTRIED: Duration = Duration::from_secs(13);
 
 /// A try that brings less than this share is ended after a glance.
 const CLEARLY_LESS: f64 = 0.9;
@@ -55,9 +54,8 @@ impl Climb {
     pub(super) fn step(&mut self, now: Duration, bytes: u64, is_bound: bool, limit: usize, cap: usize) -> usize {
         match &mut self.phase {
             None => {
-                // The first moments, when connections are being made, are not watched.
                 self.phase = Some(Phase::Watching {
-                    since: now + FIRST_WATCH - WATCH,
+                    since: now + UNTRIED,
                     bytes: 0,
                 });
                 limit
