@@ -93,20 +93,22 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     })
 }
 
-/// `RateLimit: "resolvers";r=0;t=55`: nothing remains, and the window resets in 55 s. One second more, since
-/// the server rounds down.
+/// `RateLimit: "api";r=10;t=5, "resolvers";r=0;t=55`: of the second policy nothing remains, and its window resets in 55 s.
+/// Where several are spent the last to reset counts. One second more, since the server rounds down.
 fn rate_limit(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("ratelimit")?.to_str().ok()?;
-    let parameter = |name: &str| {
-        text.split([';', ','])
-            .filter_map(|part| part.trim().split_once('='))
-            .find(|(key, _)| *key == name)
-            .and_then(|(_, value)| value.trim().parse::<u64>().ok())
-    };
-    match (parameter("r"), parameter("t")) {
-        (Some(0), Some(seconds)) => Some(Duration::from_secs(seconds.saturating_add(1))),
-        _ => None,
-    }
+    let lines = headers
+        .get_all("ratelimit")
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    let spent = lines.flat_map(|line| line.split(',')).filter_map(|policy| {
+        let parameter = |name: &str| {
+            let mut parts = policy.split(';').filter_map(|part| part.trim().split_once('='));
+            let (_, value) = parts.find(|(key, _)| *key == name)?;
+            value.trim().parse::<u64>().ok()
+        };
+        (parameter("r")? == 0).then(|| parameter("t"))?
+    });
+    Some(Duration::from_secs(spent.max()?.saturating_add(1)))
 }
 
 #[cfg(test)]
@@ -177,6 +179,11 @@ mod tests {
     #[case("ratelimit", "\"resolvers\";r=0;t=55", Some(56))]
     #[case("ratelimit", "\"resolvers\";r=12;t=55", None)]
     #[case("ratelimit", "r=0", None)]
+    #[case::the_second_policy_is_spent("ratelimit", "\"api\";r=10;t=5, \"resolvers\";r=0;t=55", Some(56))]
+    #[case::the_first_policy_is_spent("ratelimit", "\"api\";r=0;t=5, \"resolvers\";r=7;t=55", Some(6))]
+    #[case::the_last_to_reset_of_two_that_are_spent("ratelimit", "\"a\";r=0;t=55,\"b\";r=0;t=5", Some(56))]
+    #[case::none_of_two_is_spent("ratelimit", "\"a\";r=1;t=55, \"b\";r=2;t=5", None)]
+    #[case::spent_without_a_time_beside_one_that_is_not("ratelimit", "\"a\";r=0, \"b\";r=2;t=5", None)]
     #[case("date", "Thu, 01 Jan 2026 00:01:00 GMT", None)]
     fn headers_that_ask_for_a_pause(
         #[case] name: &'static str,
