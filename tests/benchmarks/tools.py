@@ -216,5 +216,8 @@ def versions(programs, cache):
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
         told[name] = (done.stdout or done.stderr).splitlines()[0]
     for environment in ("huggingface_hub", "hf_transfer", "modelscope"):
-        told |= dict(text.split("==") for text in (cache / environment / "wanted").read_text().split())
+        for text in (cache / environment / "wanted").read_text().split():
+            package, version = text.split("==")
+            # Another environment may hold another version of what one is named for.
+            told[package if package == environment else f"{package} (with {environment})"] = version
     return told
