@@ -19,12 +19,27 @@ pub struct SourceError {
     pub retry_after: Option<Duration>,
 }
 
+/// Characters of the longest message.
+const LONGEST_MESSAGE: usize = 4000;
+
+/// One line that is not long. What a message repeats of a server's words can be anything: breaks of lines, after which
+/// would stand what looks like a line of ours in a log, or a document of some megabytes.
+fn one_line(message: String) -> String {
+    let end = message.char_indices().nth(LONGEST_MESSAGE);
+    if end.is_none() && !message.contains(char::is_control) {
+        return message;
+    }
+    let kept = end.map_or(message.as_str(), |(end, _)| &message[..end]);
+    let mark = if end.is_some() { " … (cut)" } else { "" };
+    kept.replace(char::is_control, " ") + mark
+}
+
 impl SourceError {
     /// An error of a class.
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
         Self {
             class,
-            message: message.into(),
+            message: one_line(message.into()),
             retry_after: None,
         }
     }
@@ -280,5 +295,14 @@ mod tests {
         let error = FetchError::from(failed().at_byte(7).of(&file("weights")));
         let report = error.of(&file("of somebody who knows less")).to_report();
         assert_eq!((report.file.as_deref(), report.offset), (Some("weights"), Some(7)));
+    }
+
+    #[test]
+    fn what_a_server_wrote_makes_one_line_that_is_not_long() {
+        let told = |message: &str| SourceError::new(FailureClass::SourceError, message).message;
+        assert_eq!(told("it says: a\nb\u{1b}[31mc"), "it says: a b [31mc");
+        let long = "é".repeat(LONGEST_MESSAGE);
+        assert_eq!(told(&long), long);
+        assert_eq!(told(&format!("{long}x")), format!("{long} … (cut)"));
     }
 }

@@ -29,6 +29,9 @@ use crate::retry::{Policy, retry_after};
 /// A listing of this many entries was cut off without a word; its folders are listed one by one then.
 const CUT_OFF_AT: usize = 3000;
 
+/// How much of a server's own words is repeated.
+const MAX_QUOTE: usize = 200;
+
 /// As ModelScope's own client: more requests for one listing than this do not end.
 const MAX_REQUESTS: usize = 5000;
 
@@ -119,6 +122,8 @@ impl ModelScope {
             429 => (FailureClass::RateLimited, "trying again later helps"),
             _ => (FailureClass::SourceError, "trying again may help"),
         };
+        // The advice comes after it, and is not to be cut.
+        let message = message.map(|message| message.chars().take(MAX_QUOTE).collect::<String>());
         let message = message.map(|message| format!(" ({message})")).unwrap_or_default();
         SourceError::new(
             class,

@@ -12,6 +12,9 @@ pub(super) const KITFILE: &str = "application/vnd.kitops.modelkit.config.";
 /// Media type of the layer that is a kit's model.
 const MODEL: &str = "application/vnd.kitops.modelkit.model.";
 
+/// How much of a name is repeated; registries take no longer one.
+const MAX_QUOTE: usize = 255;
+
 #[derive(Deserialize)]
 struct Kitfile {
     #[serde(default)]
@@ -34,6 +37,8 @@ pub(super) fn holds_its_model(kitfile: &[u8], layers: &[Descriptor], name: &str)
     if path.is_empty() || layers.iter().any(|layer| layer.media_type.starts_with(MODEL)) {
         return Ok(());
     }
+    // The advice comes after it, and is not to be cut.
+    let path: String = path.chars().take(MAX_QUOTE).collect();
     Err(invalid(format!(
         "{name} takes its model from another kit, {path:?}: fetch that one, it holds the weights"
     )))

@@ -11,6 +11,9 @@ use crate::digest::ContentDigest;
 use crate::error::SourceError;
 use crate::retry::retry_after;
 
+/// Characters of the longest code that is repeated; that of an error of S3 is a word.
+const MAX_CODE: usize = 64;
+
 /// The text of the first element of a name. For answers whose shape is known and flat.
 pub(super) fn element(text: &str, name: &str) -> Option<String> {
     let (_, after) = text.split_once(&format!("<{name}>"))?;
@@ -92,6 +95,7 @@ pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, body: &str, what:
     };
     let region = headers.get("x-amz-bucket-region").and_then(|value| value.to_str().ok());
     let region = region.map(|region| format!(", which is {region}")).unwrap_or_default();
+    let code: String = code.chars().take(MAX_CODE).collect();
     let code = if code.is_empty() { code } else { format!(" {code}") };
     SourceError::new(
         class,
@@ -146,6 +150,14 @@ mod tests {
     fn an_error_has_its_class(#[case] status: u16, #[case] body: &str, #[case] class: FailureClass) {
         let status = StatusCode::from_u16(status).unwrap();
         assert_eq!(refusal(status, &HeaderMap::new(), body, "x", true).class, class);
+    }
+
+    #[test]
+    fn a_code_that_is_none_does_not_hide_the_advice() {
+        let body = format!("<Code>{}</Code>", "x\n".repeat(1000));
+        let error = refusal(StatusCode::FORBIDDEN, &HeaderMap::new(), &body, "x", true);
+        assert!(error.message.ends_with("(s3:ListBucket, s3:GetObject)"), "{error}");
+        assert!(error.message.len() < 200, "{error}");
     }
 
     #[rstest]
