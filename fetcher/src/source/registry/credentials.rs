@@ -34,6 +34,14 @@ struct Entry {
     password: Option<SecretString>,
 }
 
+/// Where a text stops being what `docker login` writes. The parser's own words may quote it, and with it a password.
+#[derive(Debug, thiserror::Error)]
+#[error("line {line}, column {column} is not what docker login writes")]
+struct Unreadable {
+    line: usize,
+    column: usize,
+}
+
 impl RegistryCredentials {
     /// Those at hand: the text of `DOCKER_AUTH_CONFIG`, else the file that `REGISTRY_AUTH_FILE` names, else `config.json`
     /// in `DOCKER_CONFIG` or `~/.docker`.
@@ -56,8 +64,11 @@ impl RegistryCredentials {
         }
     }
 
-    fn parse(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
+    fn parse(text: &str) -> Result<Self, Unreadable> {
+        serde_json::from_str(text).map_err(|error| Unreadable {
+            line: error.line(),
+            column: error.column(),
+        })
     }
 
     /// The header for a registry.
@@ -117,12 +128,24 @@ mod tests {
         assert_eq!(header.as_ref().map(|header| header.to_str().unwrap()), expected);
     }
 
-    #[test]
-    fn what_cannot_be_read_is_told_without_its_text() {
-        let variable = |name: &str| (name == "DOCKER_AUTH_CONFIG").then(|| "secret".to_owned());
+    #[rstest]
+    #[case::no_json("s3cret")]
+    #[case::a_text("\"s3cret\"")]
+    #[case::a_text_where_an_entry_belongs(r#"{"auths":{"ghcr.io":"s3cret"}}"#)]
+    #[case::a_number_where_a_password_belongs(r#"{"auths":{"ghcr.io":{"username":"u","password":5373}}}"#)]
+    fn what_cannot_be_read_is_told_without_its_text(#[case] text: &str) {
+        let variable = |name: &str| (name == "DOCKER_AUTH_CONFIG").then(|| text.to_owned());
         let error = RegistryCredentials::find(&variable).unwrap_err();
         assert_eq!(error.class, FailureClass::AuthenticationFailed);
-        assert!(!error.message.contains("secret"), "{error}");
+        assert!(error.message.contains("DOCKER_AUTH_CONFIG: line 1"), "{error}");
+        assert!(
+            !error.message.contains("s3cret") && !error.message.contains("5373"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn without_a_file_there_are_none() {
         let nothing = RegistryCredentials::find(&|_| None).unwrap();
         assert!(nothing.auths.is_empty());
     }
