@@ -320,10 +320,44 @@ fn stage(store: &Store, id: &str, folder: &Path, unpacked: &Unpacked) -> Result<
 /// Reads bytes as an archive, whatever they are; what it finds goes nowhere but below one folder.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_anything(bytes: &[u8]) {
+    read_entries(bytes, bytes.len() as u64);
+}
+
+/// Reads bytes as a packed archive: what it unpacks to is bounded, and what was packed here comes out as it went in.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn unpack_anything(bytes: &[u8]) {
+    use std::io::{Read, Write};
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+
+    use self::decode::tar_in;
+
+    const LIMIT: u64 = 1 << 20;
+    if let Ok(tar) = tar_in(bytes) {
+        let read = read_entries(tar, LIMIT);
+        // One read more than is allowed, by which it is known.
+        assert!(read <= LIMIT + 4096);
+    }
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    let gzip = gzip.write_all(bytes).and_then(|()| gzip.finish());
+    let zstd = compress_to_vec(bytes, CompressionLevel::Fastest);
+    for packed in gzip.into_iter().chain([zstd]) {
+        let mut text = Vec::new();
+        let read = tar_in(&packed).and_then(|mut tar| tar.read_to_end(&mut text));
+        assert!(read.is_ok_and(|_| text == bytes));
+    }
+}
+
+/// Reads all entries of a tar; how many bytes that took.
+#[cfg(any(test, feature = "fuzzing"))]
+fn read_entries(reader: impl std::io::Read, limit: u64) -> u64 {
+    use self::error::Fault;
     use self::names::{destination, target};
     use self::tar::{Kind, Tar};
 
-    let mut tar = Tar::new(bytes, bytes.len() as u64);
+    let mut tar = Tar::new(reader, limit);
     let mut names = Names::default();
     let mut buffer = [0; 512];
     while let Ok(Some(entry)) = tar.next() {
@@ -339,6 +373,7 @@ pub(crate) fn read_anything(bytes: &[u8]) {
             Kind::Folder | Kind::HardLink(_) => {}
         }
     }
+    tar.fault(Fault::Cut, None).offset
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use self::open::{Opened, open};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::recorded::read_anything as read_any_record;
 use crate::args::{Args, Command, LogFormat, Output, SourceArgs, termination_log};
 use crate::bar::Display;
 use crate::error::FetchError;

@@ -8,10 +8,11 @@ use std::path::{Component, Path};
 use jiff::Timestamp;
 use modelcache_crds::report::{MAX_REPORT_BYTES, Report};
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 use url::Url;
 
 use crate::archive;
+use crate::commands;
 use crate::digest::ContentDigest;
 use crate::format;
 use crate::journal;
@@ -19,8 +20,10 @@ use crate::path::FilePath;
 use crate::pattern::{Pattern, select};
 use crate::range::{Asked, Decision, decide};
 use crate::redact::SecretUrl;
+use crate::redirect;
 use crate::retry::{Backoff, Policy, retry_after};
 use crate::source::{self, MirrorAddress, RemoteFile, SourceAddress, check_listing};
+use crate::store;
 
 /// A target: its name, and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
@@ -30,22 +33,32 @@ pub const TARGETS: &[Target] = &[
     ("address", address),
     ("archive", archive),
     ("challenge", challenge),
+    ("docker_config", docker_config),
     ("expiry", expiry),
+    ("folder", folder),
     ("gguf", gguf),
+    ("hub_answer", hub_answer),
+    ("hub_file", hub_file),
     ("hub_listing", hub_listing),
     ("index", index),
     ("journal", journal),
+    ("kit", kit),
     ("manifest", manifest),
     ("model_scope", model_scope),
     ("names", names),
+    ("packed", packed),
     ("path", path),
     ("pattern", pattern),
     ("pauses", pauses),
     ("range", range),
+    ("redirect", redirect),
     ("report", report),
     ("s3", s3),
+    ("s3_keys", s3_keys),
     ("safetensors", safetensors),
+    ("store", store),
     ("sums", sums),
+    ("token", token),
 ];
 
 /// The first line, and what follows it.
@@ -64,6 +77,21 @@ fn headers(bytes: &[u8]) -> HeaderMap {
         Some((name, HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?))
     };
     bytes.split(|byte| *byte == b'\n').filter_map(header).collect()
+}
+
+/// What stands before the first empty line, and what follows it: headers and a body.
+fn parts(bytes: &[u8]) -> (&[u8], &[u8]) {
+    match bytes.windows(2).position(|pair| pair == b"\n\n") {
+        None => (bytes, &[]),
+        Some(end) => (&bytes[..end], &bytes[end + 2..]),
+    }
+}
+
+/// A path that is let through leads below the folder it is joined to.
+pub(crate) fn require_below(path: &FilePath) {
+    let mut components = Path::new(path.as_str()).components();
+    assert!(components.all(|component| matches!(component, Component::Normal(_))));
+    assert!(!path.as_str().starts_with(".modelcache/"));
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -97,6 +125,11 @@ pub fn archive(bytes: &[u8]) {
     archive::read_anything(bytes);
 }
 
+/// A registry in the first line, and what `docker login` wrote.
+pub fn docker_config(bytes: &[u8]) {
+    source::read_any_credentials(bytes);
+}
+
 /// When a signed address stops working.
 pub fn expiry(bytes: &[u8]) {
     if let Ok(url) = Url::parse(text(bytes)) {
@@ -105,9 +138,49 @@ pub fn expiry(bytes: &[u8]) {
     }
 }
 
+/// Files, each after a line with its length and path; one that gives no length was left out. Whether the weights among
+/// them are whole, by themselves and together.
+pub fn folder(bytes: &[u8]) {
+    let (mut files, mut left_out) = (Vec::<(FilePath, &[u8])>::new(), Vec::new());
+    let mut rest = bytes;
+    while !rest.is_empty() && files.len() < 20 {
+        let (head, after) = line(rest);
+        let (length, path) = text(head).split_once(' ').unwrap_or_default();
+        let length = length.parse::<usize>().ok();
+        let (content, after) = after.split_at(length.unwrap_or_default().min(after.len()));
+        rest = after;
+        let Ok(path) = FilePath::parse(path) else {
+            continue;
+        };
+        if files.iter().any(|(other, _)| *other == path) {
+            continue;
+        }
+        match length {
+            Some(_) => files.push((path, content)),
+            None => left_out.push(path),
+        }
+    }
+    format::check_anything(&files, Some(&left_out));
+    format::check_anything(&files, None);
+}
+
 /// The header of a GGUF file.
 pub fn gguf(bytes: &[u8]) {
     let _ = format::read_gguf(Cursor::new(bytes), bytes.len() as u64);
+}
+
+/// An answer of the hub: its status in the first line, headers up to an empty line, and a body.
+pub fn hub_answer(bytes: &[u8]) {
+    let (status, rest) = line(bytes);
+    let status = text(status).parse().ok();
+    let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+    let (above, body) = parts(rest);
+    source::hugging_face::read_any_answer(status.unwrap_or(StatusCode::BAD_REQUEST), &headers(above), body);
+}
+
+/// Headers of the hub's answer about a file.
+pub fn hub_file(bytes: &[u8]) {
+    source::hugging_face::read_any_location(&headers(bytes));
 }
 
 /// What the hub says of a model.
@@ -126,6 +199,11 @@ pub fn index(bytes: &[u8]) {
 /// What is on disk of a journal.
 pub fn journal(bytes: &[u8]) {
     journal::replay_anything(bytes);
+}
+
+/// A Kitfile.
+pub fn kit(bytes: &[u8]) {
+    source::oci::read_any_kitfile(bytes);
 }
 
 /// A manifest of a registry.
@@ -158,12 +236,15 @@ pub fn names(bytes: &[u8]) {
     let _ = format::require_whole_sets(&selection.selected, &left_out);
 }
 
-/// A listed path: what is let through leads below the folder it is joined to.
+/// An archive, compressed or not.
+pub fn packed(bytes: &[u8]) {
+    archive::unpack_anything(bytes);
+}
+
+/// A listed path.
 pub fn path(bytes: &[u8]) {
     if let Ok(path) = FilePath::parse(text(bytes)) {
-        let mut components = Path::new(path.as_str()).components();
-        assert!(components.all(|component| matches!(component, Component::Normal(_))));
-        assert!(!path.as_str().starts_with(".modelcache/"));
+        require_below(&path);
     }
 }
 
@@ -212,6 +293,18 @@ pub fn range(bytes: &[u8]) {
     }
 }
 
+/// An address in the first line, and what it redirects to in the rest.
+pub fn redirect(bytes: &[u8]) {
+    let (from, target) = line(bytes);
+    let Ok(from) = Url::parse(text(from)) else {
+        return;
+    };
+    let target = HeaderValue::from_bytes(target).map(|target| (LOCATION, target));
+    if matches!(from.scheme(), "https" | "http") {
+        redirect::follow_anything(&from, &target.into_iter().collect());
+    }
+}
+
 /// A termination message.
 pub fn report(bytes: &[u8]) {
     if let Some(report) = Report::from_termination_message(text(bytes)) {
@@ -226,14 +319,33 @@ pub fn s3(bytes: &[u8]) {
     source::s3::read_anything(bytes);
 }
 
+/// Answers of those who give keys of S3.
+pub fn s3_keys(bytes: &[u8]) {
+    source::s3::read_any_keys(bytes);
+}
+
 /// The header of a safetensors file.
 pub fn safetensors(bytes: &[u8]) {
     let _ = format::read_safetensors(bytes, bytes.len() as u64);
 }
 
+/// What a store wrote of its own, which may be another's; the first line says what: `manifest`, `source`, `unpacked` or
+/// `blocks`.
+pub fn store(bytes: &[u8]) {
+    store::read_anything(bytes);
+    if let (b"source", record) = line(bytes) {
+        commands::read_any_record(record);
+    }
+}
+
 /// A list of digests.
 pub fn sums(bytes: &[u8]) {
     let _ = source::read_sums(bytes, &"list");
+}
+
+/// A challenge of a registry in the first line, and its answer to whoever asks for a token.
+pub fn token(bytes: &[u8]) {
+    source::read_any_token(bytes);
 }
 
 #[cfg(test)]
@@ -263,10 +375,8 @@ mod tests {
     }
 
     #[test]
-    fn every_target_has_a_program_and_seeds_and_passes_them() {
-        let names: BTreeSet<_> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
-        assert_eq!(names_in(folder("fuzz_targets")), names);
-        assert_eq!(names_in(folder("seeds")), names);
+    fn every_target_has_seeds_and_passes_them() {
+        assert_eq!(names_in(folder("seeds")), names());
         for (name, target) in TARGETS {
             let seeds = seeds(name);
             assert!(!seeds.is_empty(), "{name}");

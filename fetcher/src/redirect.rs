@@ -36,6 +36,35 @@ pub(crate) fn follow(from: &Url, answer: &HeaderMap, sent: HeaderMap) -> Result<
     Ok((next, headers))
 }
 
+/// Follows an answer's redirect from an address; for the fuzz targets. It leads to a server, encrypted where it was
+/// before, and what was sent goes to the same server only.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn follow_anything(from: &Url, answer: &HeaderMap) {
+    use reqwest::header::{AUTHORIZATION, HeaderValue};
+
+    let sent = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("Bearer s3cret"))]);
+    match follow(from, answer, sent) {
+        Ok((next, headers)) => {
+            assert!(next.scheme() == "https" || (from.scheme(), next.scheme()) == ("http", "http"));
+            assert!(next.has_host());
+            let same = (next.scheme(), next.host(), next.port_or_known_default())
+                == (from.scheme(), from.host(), from.port_or_known_default());
+            assert_eq!(!headers.is_empty(), same);
+        }
+        Err(error) => {
+            let target = answer.get(LOCATION).and_then(|value| value.to_str().ok());
+            let refused = target.and_then(|target| from.join(target).ok());
+            if let Some(query) = refused.as_ref().and_then(Url::query) {
+                // No path has a question mark that is not escaped.
+                assert!(
+                    query.is_empty() || !error.message.contains(&format!("?{query}")),
+                    "{error}"
+                );
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use reqwest::header::{AUTHORIZATION, HeaderValue};

@@ -32,6 +32,7 @@ pub use self::registry::{InvalidImageName, RegistryCredentials};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::{
     expiry::expiry, plain_http::read_sums, registry::challenge::Challenge, registry::challenge::parse_challenges,
+    registry::read_any_credentials, registry::read_anything as read_any_token,
 };
 
 /// A place that holds a model.

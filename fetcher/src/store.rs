@@ -349,5 +349,32 @@ impl StorageError {
     }
 }
 
+/// Reads what a store holds of its own, in the shape the first line names; for the fuzz targets.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_anything(bytes: &[u8]) {
+    let (shape, text) = crate::fuzz::line(bytes);
+    match shape {
+        b"blocks" => blocks::read_anything(text),
+        b"source" => {
+            let Ok(record) = serde_json::from_slice::<SourceRecord>(text) else {
+                return;
+            };
+            let again = serde_json::to_vec_pretty(&record).and_then(|text| serde_json::from_slice(&text));
+            assert!(again.is_ok_and(|again: SourceRecord| again == record));
+        }
+        b"unpacked" => {
+            let Ok(note) = serde_json::from_slice::<UnpackedNote>(text) else {
+                return;
+            };
+            for file in &note.unpacked.files {
+                crate::fuzz::require_below(&file.path);
+            }
+            let again = serde_json::to_vec(&note).and_then(|text| serde_json::from_slice(&text));
+            assert!(again.is_ok_and(|again: UnpackedNote| (again.id, again.unpacked) == (note.id, note.unpacked)));
+        }
+        _ => manifest::read_anything(text),
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -23,14 +23,18 @@ const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
 /// A tar, decompressed as it is read.
 pub(super) fn tar_of(archive: File) -> io::Result<Box<dyn Read>> {
-    let mut reader = BufReader::with_capacity(
+    decoded(BufReader::with_capacity(
         BUFFER,
         Uncached {
             file: archive,
             read: 0,
             cached: 0,
         },
-    );
+    ))
+}
+
+/// What was packed, whatever it was packed with.
+fn decoded<'a>(mut reader: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let begin = reader.fill_buf()?;
     Ok(if begin.starts_with(GZIP) {
         Box::new(MultiGzDecoder::new(reader))
@@ -112,6 +116,12 @@ impl<R: BufRead> Read for Zstd<R> {
             self.is_in_frame = false;
         }
     }
+}
+
+/// Some bytes, decompressed as they are read; for the fuzz targets.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn tar_in(bytes: &[u8]) -> io::Result<Box<dyn Read + '_>> {
+    decoded(bytes)
 }
 
 #[cfg(test)]

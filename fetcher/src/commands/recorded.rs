@@ -80,6 +80,17 @@ fn endpoint(record: &SourceRecord) -> Result<Option<Endpoint>, SourceError> {
     })
 }
 
+/// Reads where a record says that a revision came from; for the fuzz targets.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_anything(record: &[u8]) {
+    let Ok(record) = serde_json::from_slice(record) else {
+        return;
+    };
+    for error in address(&record).err().into_iter().chain(endpoint(&record).err()) {
+        assert_eq!(error.class, FailureClass::Usage);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;

@@ -4,8 +4,7 @@ mod indexed;
 mod splits;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
@@ -50,8 +49,19 @@ enum Format {
 
 /// Reads the headers of all weights, and the indexes of those in shards.
 pub(crate) fn check(contents: &Contents<'_>, stop: &CancellationToken) -> Result<Findings, FetchError> {
+    let open = |place: &FilePath| open_plain(&contents.folder.join(place.as_str()));
+    check_opened(contents, open, stop)
+}
+
+/// The same, of files that `open` opens by their place.
+fn check_opened<F: Read + Seek>(
+    contents: &Contents<'_>,
+    open: impl Fn(&FilePath) -> io::Result<F>,
+    stop: &CancellationToken,
+) -> Result<Findings, FetchError> {
     let mut checking = Checking {
         contents,
+        open,
         numbers: contents.files.iter().map(|file| file.path.as_str()).zip(0..).collect(),
         done: HashSet::new(),
         splits: Splits::default(),
@@ -78,8 +88,10 @@ pub(crate) fn check(contents: &Contents<'_>, stop: &CancellationToken) -> Result
 }
 
 /// A check under way.
-struct Checking<'a> {
+struct Checking<'a, O> {
     contents: &'a Contents<'a>,
+    /// Opens what stands at a place.
+    open: O,
     /// Places in the list of files.
     numbers: HashMap<&'a str, usize>,
     /// Files whose header was read for their index.
@@ -88,7 +100,7 @@ struct Checking<'a> {
     findings: Findings,
 }
 
-impl Checking<'_> {
+impl<F: Read + Seek, O: Fn(&FilePath) -> io::Result<F>> Checking<'_, O> {
     fn weights(&mut self, number: usize, format: Format) -> io::Result<()> {
         if self.done.contains(&number) {
             return Ok(());
@@ -127,12 +139,12 @@ impl Checking<'_> {
         Ok(header)
     }
 
-    fn open(&self, file: Held<'_>) -> io::Result<File> {
-        open_plain(&self.contents.folder.join(file.place.as_str()))
+    fn open(&self, file: Held<'_>) -> io::Result<F> {
+        (self.open)(file.place)
     }
 }
 
-fn begins_with_magic(file: File) -> io::Result<bool> {
+fn begins_with_magic(file: impl Read) -> io::Result<bool> {
     let mut magic = Vec::new();
     file.take(4).read_to_end(&mut magic)?;
     Ok(magic == b"GGUF")
@@ -162,4 +174,57 @@ fn index_of(name: &str) -> Option<&str> {
 
 fn is_weights(extension: &str) -> bool {
     matches!(extension, "safetensors" | "bin" | "pth" | "pt" | "h5" | "msgpack")
+}
+
+/// Checks a folder of these files, as it is and with the files in another order; for the fuzz targets. A file that is
+/// none of its format is found, and what is found does not depend on the order of the listing.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_anything(files: &[(FilePath, &[u8])], left_out: Option<&[FilePath]>) {
+    let held = files.iter().map(|(path, bytes)| Held {
+        path,
+        place: path,
+        size: bytes.len() as u64,
+    });
+    let mut contents = Contents {
+        folder: Path::new(""),
+        files: held.collect(),
+        left_out: left_out.map(|paths| paths.iter().collect()),
+    };
+    let bytes: HashMap<_, _> = files.iter().map(|(path, bytes)| (path, *bytes)).collect();
+    let open = |place: &FilePath| {
+        bytes
+            .get(place)
+            .map(io::Cursor::new)
+            .ok_or(io::ErrorKind::NotFound.into())
+    };
+    let mut found = || {
+        let found = check_opened(&contents, open, &CancellationToken::new());
+        contents.files.reverse();
+        let Findings { faults, remarks } = found.unwrap_or_default();
+        let sorted = |list: Vec<super::Fault>| {
+            let mut lines: Vec<_> = list.iter().map(ToString::to_string).collect();
+            lines.sort();
+            lines
+        };
+        (
+            faults.iter().map(|fault| fault.file.clone()).collect::<HashSet<_>>(),
+            sorted(faults),
+            sorted(remarks),
+        )
+    };
+    let (at_fault, faults, remarks) = found();
+    assert!(faults.len() <= super::MOST && remarks.len() <= super::MOST);
+    if faults.len() == super::MOST || remarks.len() == super::MOST {
+        return;
+    }
+    for (path, bytes) in files {
+        let size = bytes.len() as u64;
+        let is_malformed = match format(path) {
+            Some(Format::Safetensors) => safetensors::read(*bytes, size).is_err(),
+            Some(Format::Gguf) => gguf::read(io::Cursor::new(bytes), size).is_err(),
+            Some(Format::Blob | Format::Index) | None => false,
+        };
+        assert!(!is_malformed || at_fault.contains(path), "{path}");
+    }
+    assert_eq!(found(), (at_fault, faults, remarks));
 }

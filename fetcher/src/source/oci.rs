@@ -150,6 +150,12 @@ pub(crate) fn read_anything(bytes: &[u8]) {
     }
 }
 
+/// Reads a Kitfile; for the fuzz targets.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_any_kitfile(bytes: &[u8]) {
+    kit::read_anything(bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;

@@ -20,6 +20,8 @@ use url::Url;
 
 use self::challenge::{Challenge, parse_challenges};
 pub use self::credentials::RegistryCredentials;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::credentials::read_anything as read_any_credentials;
 use self::manifest::MANIFEST_TYPES;
 pub use self::name::InvalidImageName;
 pub(super) use self::name::{ImageName, Reference};
@@ -231,20 +233,7 @@ impl Repository {
             let registry = self.name.registry();
             SourceError::new(FailureClass::SourceError, format!("{registry} asks for a token {what}"))
         };
-        let mut url: Url = realm
-            .parse()
-            .map_err(|_| broken(format!("at {realm:?}, which is no address")))?;
-        let is_safe = url.scheme() == "https" || (url.scheme() == "http" && self.name.is_plain_http());
-        if !is_safe {
-            return Err(broken(format!(
-                "at {}, which is not encrypted; refused",
-                SecretUrl::new(url)
-            )));
-        }
-        if let Some(service) = service {
-            url.query_pairs_mut().append_pair("service", service);
-        }
-        url.query_pairs_mut().append_pair("scope", scope);
+        let url = token_address(realm, service, scope, self.name.is_plain_http()).map_err(broken)?;
         let headers = basic.iter().map(|value| (AUTHORIZATION, (*value).clone())).collect();
         let asked = Timestamp::now();
         let mut response = api::ask(&self.client, &Method::GET, &url, headers, None)
@@ -256,23 +245,7 @@ impl Repository {
         if !status.is_success() {
             return Err(self.refusal(status, &headers, "token"));
         }
-        let Answer {
-            token,
-            access_token,
-            expires_in,
-        } = serde_json::from_slice(&body).map_err(|_| broken(format!("at {shown}, which answers none")))?;
-        let Some(token) = token.or(access_token) else {
-            return Err(broken(format!("at {shown}, which answers none")));
-        };
-        let mut header = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
-            .map_err(|_| broken(format!("at {shown}, which answers what no header can hold")))?;
-        header.set_sensitive(true);
-        let seconds = Duration::from_secs(expires_in.unwrap_or(TOKEN_SECONDS).max(TOKEN_SECONDS));
-        let until = SignedDuration::try_from(seconds)
-            .ok()
-            .and_then(|seconds| asked.checked_add(seconds).ok())
-            .unwrap_or(Timestamp::MAX);
-        Ok(Granted { header, until })
+        granted(&body, asked).map_err(|what| broken(format!("at {shown}, which {what}")))
     }
 
     fn refusal(&self, status: StatusCode, headers: &HeaderMap, what: &str) -> SourceError {
@@ -295,6 +268,66 @@ impl Repository {
             format!("{name} ({what}): the registry answered {status}: {advice}"),
         )
         .with_retry_after(retry_after(headers, Timestamp::now()))
+    }
+}
+
+/// Where a token is asked for; why not, where a password would go there that should not.
+fn token_address(realm: &str, service: Option<&str>, scope: &str, plain_http: bool) -> Result<Url, String> {
+    let mut url: Url = realm
+        .parse()
+        .map_err(|_| format!("at {realm:?}, which is no address"))?;
+    let is_safe = url.scheme() == "https" || (url.scheme() == "http" && plain_http);
+    if !is_safe {
+        let shown = SecretUrl::new(url);
+        return Err(format!("at {shown}, which is not encrypted; refused"));
+    }
+    if let Some(service) = service {
+        url.query_pairs_mut().append_pair("service", service);
+    }
+    url.query_pairs_mut().append_pair("scope", scope);
+    Ok(url)
+}
+
+/// The token in an answer, asked for at a time.
+fn granted(body: &[u8], asked: Timestamp) -> Result<Granted, &'static str> {
+    let Answer {
+        token,
+        access_token,
+        expires_in,
+    } = serde_json::from_slice(body).map_err(|_| "answers none")?;
+    let token = token.or(access_token).ok_or("answers none")?;
+    let mut header = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
+        .map_err(|_| "answers what no header can hold")?;
+    header.set_sensitive(true);
+    let seconds = Duration::from_secs(expires_in.unwrap_or(TOKEN_SECONDS).max(TOKEN_SECONDS));
+    let until = SignedDuration::try_from(seconds)
+        .ok()
+        .and_then(|seconds| asked.checked_add(seconds).ok())
+        .unwrap_or(Timestamp::MAX);
+    Ok(Granted { header, until })
+}
+
+/// Reads a challenge in the first line and the answer to a request for a token in the rest; for the fuzz targets. A
+/// token is asked for where nobody listens, is good for a while, and is never printed.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_anything(bytes: &[u8]) {
+    let (challenge, body) = crate::fuzz::line(bytes);
+    for challenge in parse_challenges(&String::from_utf8_lossy(challenge)) {
+        let Challenge::Bearer { realm, service, scope } = challenge else {
+            continue;
+        };
+        let scope = scope.unwrap_or_default();
+        for plain_http in [false, true] {
+            if let Ok(url) = token_address(&realm, service.as_deref(), &scope, plain_http) {
+                assert!(url.scheme() == "https" || plain_http && url.scheme() == "http");
+                assert!(url.query_pairs().any(|(name, value)| name == "scope" && value == scope));
+            }
+        }
+    }
+    let asked = Timestamp::UNIX_EPOCH;
+    if let Ok(granted) = granted(body, asked) {
+        assert!(granted.header.is_sensitive() && granted.header.as_bytes().starts_with(b"Bearer "));
+        assert!(granted.until.duration_since(asked) >= SignedDuration::from_mins(1));
     }
 }
 

@@ -362,7 +362,17 @@ pub(crate) fn read_anything(bytes: &[u8]) {
         headers.insert(HeaderName::from_static("x-amz-checksum-sha256"), value);
     }
     let _ = answers::digest(&headers);
-    let _ = answers::refusal(reqwest::StatusCode::BAD_REQUEST, &headers, &body, "m", true);
+    let error = answers::refusal(reqwest::StatusCode::BAD_REQUEST, &headers, &body, "m", true);
+    assert!(
+        !error.message.chars().any(char::is_control) && error.message.chars().count() < 300,
+        "{error}"
+    );
+}
+
+/// Reads an answer of whoever gives keys; for the fuzz targets.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_any_keys(bytes: &[u8]) {
+    credentials::read_anything(bytes);
 }
 
 #[cfg(test)]

@@ -242,12 +242,61 @@ fn read(root: &Path, id: &str) -> Result<Option<StoredManifest>, StorageError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.map_err(StorageError::at("read", &path))?,
     };
-    match serde_json::from_slice::<StoredManifest>(&text) {
-        Ok(manifest) if manifest.id == id => Ok(Some(manifest)),
-        Ok(_) => Ok(None),
+    match parse(&text, id) {
+        Ok(manifest) => Ok(manifest),
         Err(error) => {
             tracing::warn!(path = %path.display(), error = %error, "cannot read a manifest, so its revision is not reused");
             Ok(None)
         }
     }
+}
+
+/// A manifest; `None` when it is not this revision's.
+fn parse(text: &[u8], id: &str) -> Result<Option<StoredManifest>, serde_json::Error> {
+    let manifest: StoredManifest = serde_json::from_slice(text)?;
+    Ok(Some(manifest).filter(|manifest| manifest.id == id))
+}
+
+/// Reads a manifest; for the fuzz targets. Whatever it says of files leads below the folder of its revision, what came
+/// of an archive is among its files, and it is written as it was read.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn read_anything(bytes: &[u8]) {
+    let Ok(manifest) = serde_json::from_slice::<StoredManifest>(bytes) else {
+        return;
+    };
+    let id = "b45ef6fe-0123456789ab";
+    if let Ok(Some(manifest)) = parse(bytes, id) {
+        assert_eq!(manifest.folder(), Path::new(REVISIONS).join(id));
+    }
+    let files = manifest.files.iter().flat_map(|file| [&file.path, file.place()]);
+    let beside = manifest.links.iter().map(|link| &link.path);
+    let beside = beside.chain(manifest.notes.iter().map(|note| &note.path));
+    let archives = manifest
+        .archives
+        .iter()
+        .flat_map(|archive| archive.files.iter().chain([&archive.path]));
+    for path in files.chain(beside).chain(archives) {
+        crate::fuzz::require_below(path);
+    }
+    for archive in &manifest.archives {
+        let listed = RemoteFile {
+            path: archive.path.clone(),
+            size: archive.size,
+            digest: archive.digest,
+        };
+        for file in manifest
+            .unpacked(&listed)
+            .into_iter()
+            .flat_map(|unpacked| unpacked.files)
+        {
+            assert!(
+                manifest
+                    .files
+                    .iter()
+                    .any(|stored| stored.path == file.path && stored.digest == file.digest)
+            );
+        }
+    }
+    let again = serde_json::to_vec_pretty(&manifest).and_then(|text| serde_json::from_slice(&text));
+    assert!(again.is_ok_and(|again: StoredManifest| again == manifest));
 }

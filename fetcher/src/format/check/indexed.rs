@@ -1,6 +1,6 @@
 //! An index against the shards it names: all there, each with the tensors that it is said to have.
 
-use std::io;
+use std::io::{self, Read, Seek};
 
 use super::super::shards::folder_and_name;
 use super::super::tensors::NameHash;
@@ -17,7 +17,7 @@ struct Named {
     not_listed: Option<FilePath>,
 }
 
-impl Checking<'_> {
+impl<F: Read + Seek, O: Fn(&FilePath) -> io::Result<F>> Checking<'_, O> {
     /// Checks an index and the headers of its shards.
     pub(super) fn index(&mut self, file: Held<'_>) -> io::Result<()> {
         let path = file.path;

@@ -168,6 +168,39 @@ fn quoted(said: &str) -> String {
     }
 }
 
+/// Reads an answer that is no success; for the fuzz targets. What is told of it is a line that is not long, whatever
+/// the server wrote, and shows no signature.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn read_anything(status: StatusCode, headers: &HeaderMap, body: &[u8]) {
+    let (Ok(endpoint), Ok(address), Ok(path), Ok(url)) = (
+        "https://hub".parse(),
+        "org/name@v9".parse::<super::address::ModelAddress>(),
+        FilePath::parse("config.json"),
+        "https://hub/api?signature=s3cret".parse(),
+    ) else {
+        return;
+    };
+    let url = SecretUrl::new(url);
+    for (file, with_token) in [(None, false), (Some(&path), true)] {
+        let asked = Asked {
+            endpoint: &endpoint,
+            repo: &address.repo,
+            revision: address.revision.as_str(),
+            file,
+            with_token,
+            url: &url,
+        };
+        let error = refusal(status, headers, body, &asked, Timestamp::UNIX_EPOCH);
+        assert!(!error.message.chars().any(char::is_control), "{error}");
+        assert!(error.message.chars().count() < 400 + MAX_QUOTE, "{error}");
+        let said = headers
+            .get("x-error-message")
+            .map(reqwest::header::HeaderValue::as_bytes);
+        let is_told = |text: &[u8]| text.windows(6).any(|part| part == b"s3cret");
+        assert!(is_told(body) || said.is_some_and(is_told) || !is_told(error.message.as_bytes()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -134,6 +134,51 @@ fn short(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
+/// Reads what a hub says of a file; for the fuzz targets. No other size or digest than the listed one is taken, nothing
+/// that was encrypted goes on in the open, and only the same host is taken for it.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_anything(headers: &HeaderMap) {
+    let Ok(path) = crate::path::FilePath::parse("config.json") else {
+        return;
+    };
+    let sha256 = ContentDigest::Sha256([0xab; 32]);
+    for digest in [sha256, ContentDigest::GitSha1([0xab; 20])] {
+        let file = RemoteFile {
+            path: path.clone(),
+            size: 3,
+            digest,
+        };
+        for is_redirect in [false, true] {
+            if check(headers, is_redirect, "b45ef6fec89518d314f546fd6c3025367b721684", &file).is_err() {
+                continue;
+            }
+            let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+            let size = header("x-linked-size").and_then(|size| size.parse::<u64>().ok());
+            assert!(size.is_none_or(|size| size == file.size));
+            let linked = header("x-linked-etag").map(|etag| etag.trim_matches('"'));
+            let linked = linked.and_then(|hex| ContentDigest::sha256_from_hex(hex).ok());
+            assert!(linked.is_none_or(|linked| linked == digest || digest != sha256));
+        }
+    }
+    for (from, below) in [
+        ("https://hub/hf/a", "/hf"),
+        ("https://hub:8443/a", "/"),
+        ("http://hub/a", ""),
+    ] {
+        let Ok(from) = from.parse::<Url>() else {
+            continue;
+        };
+        match hop(&from, below, headers) {
+            Ok(Hop::Same(next)) => assert_eq!(next.origin(), from.origin()),
+            Ok(Hop::Other(next)) => {
+                assert!(next.origin() != from.origin());
+                assert!(next.scheme() == "https" || (from.scheme(), next.scheme()) == ("http", "http"));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use pretty_assertions::assert_eq;

@@ -44,6 +44,26 @@ pub(super) fn holds_its_model(kitfile: &[u8], layers: &[Descriptor], name: &str)
     )))
 }
 
+/// Reads a Kitfile: with its model beside it a kit is as good as any, and without it is refused at most for that.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn read_anything(kitfile: &[u8]) {
+    let layer = |kind: &str| Descriptor {
+        media_type: kind.to_owned(),
+        digest: String::new(),
+        size: 0,
+        annotations: std::collections::BTreeMap::new(),
+    };
+    let is_kitfile = serde_json::from_slice::<Kitfile>(kitfile).is_ok();
+    let whole = holds_its_model(kitfile, &[layer(&format!("{MODEL}v1.tar"))], "name");
+    assert_eq!(whole.is_ok(), is_kitfile);
+    for layers in [vec![], vec![layer(KITFILE)]] {
+        if let Err(error) = holds_its_model(kitfile, &layers, "name") {
+            assert_eq!(error.class, modelcache_crds::report::FailureClass::InvalidListing);
+            assert_eq!(error.message.contains("another kit"), is_kitfile);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;

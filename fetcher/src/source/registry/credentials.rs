@@ -101,6 +101,34 @@ fn refused(what: &str) -> SourceError {
     )
 }
 
+/// Reads a file of credentials for the registry in its first line; for the fuzz targets. What is sent is never printed,
+/// and what is sent for a user and a password is these and nothing else.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_anything(bytes: &[u8]) {
+    let (registry, text) = crate::fuzz::line(bytes);
+    let (registry, text) = (String::from_utf8_lossy(registry), String::from_utf8_lossy(text));
+    let Ok(credentials) = RegistryCredentials::parse(&text) else {
+        return;
+    };
+    for registry in [&*registry, DOCKER_HUB] {
+        let Some(header) = credentials.basic(registry) else {
+            continue;
+        };
+        assert!(header.is_sensitive());
+        let sent = header.as_bytes().strip_prefix(b"Basic ");
+        let entry = credentials.entry(registry);
+        if let Some(Entry {
+            auth: None,
+            username: Some(user),
+            password: Some(password),
+        }) = entry
+        {
+            let expected = format!("{user}:{}", password.expose_secret());
+            assert!(sent.and_then(|sent| STANDARD.decode(sent).ok()) == Some(expected.into_bytes()));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 use modelcache_crds::report::FailureClass;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, Method, Response};
+use reqwest::{Client, Method, Response, StatusCode};
 use rusty_s3::Credentials;
 use serde::Deserialize;
 use tokio::sync::Mutex;
@@ -149,15 +149,7 @@ impl Keys {
         let shown = SecretUrl::new(sts.clone());
         let response = asked.send().await.map_err(|error| describe(&error, &shown))?;
         let text = text(response, &shown).await?;
-        let part = |name: &str| {
-            element(&text, name)
-                .ok_or_else(|| refused(format!("{sts} answered no {name}: check the role's trust policy")))
-        };
-        let keys = Credentials::new_with_token(part("AccessKeyId")?, part("SecretAccessKey")?, part("SessionToken")?);
-        let until = part("Expiration")?
-            .parse()
-            .map_err(|_| refused(format!("{sts} answered no time")))?;
-        Ok((keys, until))
+        of_service(&text).map_err(|what| refused(format!("{sts} answered no {what}")))
     }
 
     async fn ask_agent(&self, agent: &Url, token: Option<&str>) -> Result<(Credentials, Timestamp), SourceError> {
@@ -170,20 +162,31 @@ impl Keys {
         }
         let answered = api::ask(&self.client, &Method::GET, agent, headers, None).await?;
         let text = text(answered.response, &SecretUrl::new(agent.clone())).await?;
-        let answer: AgentAnswer =
-            serde_json::from_str(&text).map_err(|_| refused(format!("{agent} answered no credentials")))?;
-        let AgentAnswer {
-            access_key_id: key,
-            secret_access_key: secret,
-            token,
-            expiration,
-        } = answer;
-        let keys = match token {
-            Some(token) => Credentials::new_with_token(key, secret, token),
-            None => Credentials::new(key, secret),
-        };
-        Ok((keys, expiration.unwrap_or(Timestamp::MAX)))
+        of_agent(&text).ok_or_else(|| refused(format!("{agent} answered no credentials")))
     }
+}
+
+/// The keys in an answer of the security token service; what is missing, where it holds none.
+fn of_service(text: &str) -> Result<(Credentials, Timestamp), String> {
+    let part = |name: &str| element(text, name).ok_or_else(|| format!("{name}: check the role's trust policy"));
+    let keys = Credentials::new_with_token(part("AccessKeyId")?, part("SecretAccessKey")?, part("SessionToken")?);
+    let until = part("Expiration")?.parse().map_err(|_| "time".to_owned())?;
+    Ok((keys, until))
+}
+
+/// The keys in an answer of an agent.
+fn of_agent(text: &str) -> Option<(Credentials, Timestamp)> {
+    let AgentAnswer {
+        access_key_id: key,
+        secret_access_key: secret,
+        token,
+        expiration,
+    } = serde_json::from_str(text).ok()?;
+    let keys = match token {
+        Some(token) => Credentials::new_with_token(key, secret, token),
+        None => Credentials::new(key, secret),
+    };
+    Some((keys, expiration.unwrap_or(Timestamp::MAX)))
 }
 
 async fn text(mut response: Response, shown: &SecretUrl) -> Result<String, SourceError> {
@@ -193,14 +196,15 @@ async fn text(mut response: Response, shown: &SecretUrl) -> Result<String, Sourc
     if status.is_success() {
         return Ok(text);
     }
-    let why = element(&text, "Message").unwrap_or_default();
+    Err(refusal(status, &text, shown))
+}
+
+fn refusal(status: StatusCode, text: &str, shown: &SecretUrl) -> SourceError {
+    let why = element(text, "Message").unwrap_or_default();
     if status.is_server_error() {
-        return Err(SourceError::new(
-            FailureClass::SourceError,
-            format!("{shown} answered {status} {why}"),
-        ));
+        return SourceError::new(FailureClass::SourceError, format!("{shown} answered {status} {why}"));
     }
-    Err(refused(format!("{shown} gave no keys ({status}): {why}")))
+    refused(format!("{shown} gave no keys ({status}): {why}"))
 }
 
 fn read_token(file: &std::path::Path) -> Result<String, SourceError> {
@@ -211,6 +215,34 @@ fn read_token(file: &std::path::Path) -> Result<String, SourceError> {
 
 fn refused(message: String) -> SourceError {
     SourceError::new(FailureClass::AuthenticationFailed, message)
+}
+
+/// Reads an answer of whoever gives keys; for the fuzz targets. Keys come out as they were written, and are never
+/// printed.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn read_anything(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for (keys, _) in of_service(&text).into_iter().chain(of_agent(&text)) {
+        // What is shown of them does not depend on the secret.
+        assert_eq!(format!("{keys:?}"), format!("{:?}", Credentials::new(keys.key(), "")));
+    }
+    let agent = serde_json::json!({"AccessKeyId": "key", "SecretAccessKey": text, "Token": text});
+    let given = of_agent(&agent.to_string()).map(|(keys, _)| keys);
+    assert!(given.is_some_and(|keys| keys.secret() == text && keys.token() == Some(&text)));
+    let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let service = format!(
+        "<AccessKeyId>key</AccessKeyId><SecretAccessKey>{escaped}</SecretAccessKey><SessionToken>t</SessionToken>\
+         <Expiration>2026-01-01T00:00:00Z</Expiration>"
+    );
+    let given = of_service(&service).ok().map(|(keys, _)| keys);
+    assert!(given.is_some_and(|keys| keys.secret() == text.trim()));
+    let Ok(url) = "https://sts".parse().map(SecretUrl::new) else {
+        return;
+    };
+    for status in [StatusCode::FORBIDDEN, StatusCode::BAD_GATEWAY] {
+        let error = refusal(status, &text, &url);
+        assert!(!error.message.chars().any(char::is_control) && error.message.len() < 20_000);
+    }
 }
 
 #[cfg(test)]
