@@ -374,6 +374,32 @@ mod tests {
         entries.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
     }
 
+    fn names() -> BTreeSet<String> {
+        TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect()
+    }
+
+    /// Nothing that is checked builds the programs, for what they need is slow to build; so each is to be the one line
+    /// that is known to build, and to be named where it is built.
+    #[test]
+    fn every_target_has_a_program_that_calls_it_and_is_built() {
+        assert_eq!(names_in(folder("fuzz_targets")), names());
+        for name in names() {
+            let program = fs::read_to_string(folder("fuzz_targets").join(format!("{name}.rs"))).unwrap();
+            let call = format!("|bytes: &[u8]| modelcache_fetcher::fuzz::{name}(bytes)");
+            assert_eq!(
+                program,
+                format!("#![no_main]\n\nlibfuzzer_sys::fuzz_target!({call});\n")
+            );
+        }
+        let manifest = fs::read_to_string(folder("Cargo.toml")).unwrap();
+        let (_, programs) = manifest.split_once("[[bin]]\n").unwrap();
+        let program = |name| {
+            format!("name = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"\ntest = false\ndoc = false\nbench = false\n")
+        };
+        let expected: Vec<_> = names().into_iter().map(program).collect();
+        assert_eq!(programs, expected.join("\n[[bin]]\n"));
+    }
+
     #[test]
     fn every_target_has_seeds_and_passes_them() {
         assert_eq!(names_in(folder("seeds")), names());
