@@ -378,8 +378,7 @@ mod tests {
         TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect()
     }
 
-    /// Nothing that is checked builds the programs, for what they need is slow to build; so each is to be the one line
-    /// that is known to build, and to be named where it is built.
+    /// The compiler sees neither a program that `Cargo.toml` does not name, nor one that calls another target.
     #[test]
     fn every_target_has_a_program_that_calls_it_and_is_built() {
         assert_eq!(names_in(folder("fuzz_targets")), names());
