@@ -27,7 +27,7 @@ const FILES: &str = r#"[
     {"type":"file","oid":"e69de29bb2d1d6434b8b29ae775ad8c2e48c5391","size":0,"path":"empty"},
     {"type":"file","oid":"e69de29bb2d1d6434b8b29ae775ad8c2e48c5391","size":134,"path":"model.safetensors",
      "lfs":{"oid":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad","size":3,"pointerSize":134}},
-    {"type":"file","oid":"e69de29bb2d1d6434b8b29ae775ad8c2e48c5391","size":5,"path":"pytorch_model.bin"}
+    {"type":"file","oid":"e69de29bb2d1d6434b8b29ae775ad8c2e48c5392","size":5,"path":"pytorch_model.bin"}
 ]"#;
 
 /// A hub, a CDN, a folder.
@@ -155,7 +155,7 @@ async fn plan_prints_the_full_list_as_json() {
           "size": 3
         },
         {
-          "digest": "git-sha1:e69de29bb2d1d6434b8b29ae775ad8c2e48c5391",
+          "digest": "git-sha1:e69de29bb2d1d6434b8b29ae775ad8c2e48c5392",
           "path": "pytorch_model.bin",
           "size": 5
         }
