@@ -189,6 +189,13 @@ impl Hub {
         self.state.faults.clear();
     }
 
+    /// How many requests each fault has struck, in the order they were added. One that was to strike a request counts
+    /// only when it did: when its bit was flipped, or its connection cut.
+    #[must_use]
+    pub fn struck(&self) -> Vec<u64> {
+        self.state.faults.struck()
+    }
+
     /// Caps, or uncaps, body bytes a second of all connections together.
     pub fn throttle(&self, bytes_per_second: Option<u64>) {
         self.state.pacer.set(bytes_per_second);

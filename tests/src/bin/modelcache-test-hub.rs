@@ -22,7 +22,7 @@ const ADMIN_API: &str = r#"Admin API, JSON on the hub's address:
   POST       /_admin/tokens       {"token": "hf_x", "models": ["org/name"]}
 
 Kinds of fault: status, html, refuse, latency, redirect_loop, cut, stall, slow, flip, shift_range, ignore_range, gzip, expired,
-other_etag, resolve_cache, drop_page, drop_next, extra_path, hidden_hashes, move_branch.
+expired_after, other_etag, resolve_cache, drop_page, drop_next, extra_path, hidden_hashes, move_branch.
 Stages: info, tree, resolve, cdn, other."#;
 
 /// A hub for tests: speaks the Hugging Face Hub's protocol over plain HTTP, misbehaves on demand, counts every byte.

@@ -146,17 +146,21 @@ impl Sending {
         let mut stall = Duration::ZERO;
         let mut pause = Duration::ZERO;
         let mut flipped = None;
-        for fault in self.effects.all() {
-            match fault {
+        for strike in self.effects.all() {
+            match strike.fault() {
                 Fault::Cut { after_bytes } => {
                     let left = after_bytes.saturating_sub(self.sent);
-                    cut |= left == 0;
+                    if left == 0 {
+                        cut = true;
+                        strike.struck();
+                    }
                     chunk = up_to(chunk, left);
                 }
                 Fault::Stall { after_bytes, seconds } if !self.stalled => {
                     let left = after_bytes.saturating_sub(self.sent);
                     if left == 0 {
                         stall = Duration::from_secs(*seconds);
+                        strike.struck();
                     }
                     chunk = up_to(chunk, left);
                 }
@@ -164,8 +168,9 @@ impl Sending {
                     // Ten times a second, so that slow is not mistaken for stalled.
                     chunk = up_to(chunk, (bytes_per_second / 10).max(1));
                     pause = Duration::from_secs_f64(chunk as f64 / (*bytes_per_second).max(1) as f64);
+                    strike.struck();
                 }
-                Fault::Flip { offset } => flipped = Some(*offset),
+                Fault::Flip { offset } => flipped = offset.checked_sub(self.position).map(|at| (at, strike)),
                 _ => {}
             }
         }
@@ -181,11 +186,12 @@ impl Sending {
             } => {}
         }
         let mut bytes = self.reader.read(self.position, chunk).await?;
-        if let Some(at) = flipped.and_then(|offset| offset.checked_sub(self.position)) {
+        if let Some((at, strike)) = flipped {
             let mut spoiled = bytes.to_vec();
             if let Some(byte) = usize::try_from(at).ok().and_then(|at| spoiled.get_mut(at)) {
                 *byte ^= 1;
                 bytes = spoiled.into();
+                strike.struck();
             }
         }
         self.position += chunk as u64;

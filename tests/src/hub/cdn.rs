@@ -1,6 +1,8 @@
 //! The CDN: signed URLs that expire, and the strictness of an object store behind them.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::header::{AUTHORIZATION, ETAG};
@@ -37,6 +39,10 @@ pub(crate) struct Signer {
     signing: Signing,
     lifetime_seconds: i64,
     port: u16,
+    /// URLs signed. Each has its number, so that none is like another.
+    signed: AtomicU64,
+    /// How often each was asked, by its signature.
+    asked: Mutex<HashMap<String, u64>>,
 }
 
 impl Signer {
@@ -45,6 +51,8 @@ impl Signer {
             signing,
             lifetime_seconds,
             port,
+            signed: AtomicU64::new(0),
+            asked: Mutex::default(),
         }
     }
 
@@ -63,12 +71,21 @@ impl Signer {
                 self.lifetime_seconds
             ),
         };
-        let query = format!("X-Xet-Cas-Uid=public&response-content-disposition={disposition}&{time}");
+        let number = self.signed.fetch_add(1, Ordering::Relaxed);
+        let query = format!("X-Xet-Cas-Uid=public&number={number}&response-content-disposition={disposition}&{time}");
         format!(
             "http://{host}:{}{path}?{query}&Signature={}",
             self.port,
             signature(&path, &query)
         )
+    }
+
+    /// Counts a request for a URL, and says how many it has had by now.
+    fn count(&self, signature: &str) -> u64 {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = asked.entry(signature.to_owned()).or_default();
+        *count += 1;
+        *count
     }
 }
 
@@ -98,15 +115,21 @@ pub(crate) async fn answer(
     let query = parts.uri.query().unwrap_or_default();
     let signed = query
         .rsplit_once("&Signature=")
-        .is_some_and(|(rest, given)| parts.method == Method::GET && given == signature(parts.uri.path(), rest));
-    if !signed {
+        .filter(|(rest, given)| parts.method == Method::GET && *given == signature(parts.uri.path(), rest));
+    let Some((_, signature)) = signed else {
         return xml_refusal(
             StatusCode::FORBIDDEN,
             "SignatureDoesNotMatch",
             "The request signature we calculated does not match the signature you provided.",
         );
-    }
-    if effects.has(&Fault::Expired) || expiry(query).is_none_or(|expiry| expiry <= unix_seconds()) {
+    };
+    let count = state.signer.count(signature);
+    let is_spent = effects.find(|fault| match fault {
+        Fault::ExpiredAfter { requests } => (count > *requests).then_some(()),
+        _ => None,
+    });
+    if effects.has(&Fault::Expired) || is_spent.is_some() || expiry(query).is_none_or(|expiry| expiry <= unix_seconds())
+    {
         return xml_refusal(StatusCode::FORBIDDEN, "AccessDenied", "Request has expired");
     }
     let Some(file) = file else {

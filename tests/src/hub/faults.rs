@@ -1,10 +1,13 @@
 //! Faults on demand: rules say which requests they strike, how often, and what goes wrong.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::Method;
 use serde::{Deserialize, Serialize};
+
+use super::range::{self, Wanted};
 
 /// Part of the hub that a request asks.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +38,7 @@ pub struct Rule {
     /// Method; left out: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// Requests that match and are spared before the first is struck.
+    /// Requests that match and could be struck, but are spared before the first is.
     #[serde(default)]
     pub skip: u64,
     /// Requests to strike; left out: every one.
@@ -141,6 +144,11 @@ pub enum Fault {
     Gzip,
     /// The signed URL has expired: 403 from the CDN.
     Expired,
+    /// A signed URL expires when it has been asked this often, whatever it says of itself: 403 from the CDN.
+    ExpiredAfter {
+        /// Requests that each URL is good for.
+        requests: u64,
+    },
     /// Digest headers name another digest.
     OtherEtag,
     /// A small file is not sent but redirected to, by a relative URL whose query matters.
@@ -167,31 +175,93 @@ pub enum Fault {
     },
 }
 
-/// The faults that strike one request.
+impl Fault {
+    /// Whether an answer to such a request has what goes wrong. Others do not use up a rule.
+    fn concerns(&self, method: &Method, range: Option<&str>) -> bool {
+        match self {
+            Self::Flip { offset } => {
+                // Of a suffix, without the file's size, nobody knows where it begins.
+                let covers = range.is_some_and(|range| range.starts_with("bytes=-"))
+                    || match range::parse(range, u64::MAX) {
+                        Wanted::Part { start, end } => (start..end).contains(offset),
+                        Wanted::Whole => true,
+                        Wanted::Unsatisfiable => false,
+                    };
+                covers && method != Method::HEAD
+            }
+            Self::IgnoreRange | Self::ShiftRange { .. } => range.is_some() && method != Method::HEAD,
+            Self::Cut { .. } | Self::Stall { .. } | Self::Slow { .. } | Self::Gzip => method != Method::HEAD,
+            _ => true,
+        }
+    }
+}
+
+/// A fault that is to strike one request.
+#[derive(Debug)]
+pub(crate) struct Strike {
+    fault: Fault,
+    has_struck: AtomicBool,
+    struck: Arc<AtomicU64>,
+}
+
+impl Strike {
+    pub(crate) fn fault(&self) -> &Fault {
+        &self.fault
+    }
+
+    /// The fault has done to the answer what it does.
+    pub(crate) fn struck(&self) {
+        if !self.has_struck.swap(true, Ordering::Relaxed) {
+            self.struck.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The faults that are to strike one request.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Effects(Vec<Fault>);
+pub(crate) struct Effects(Arc<[Strike]>);
 
 impl Effects {
-    pub(crate) fn find<T>(&self, pick: impl FnMut(&Fault) -> Option<T>) -> Option<T> {
-        self.0.iter().find_map(pick)
+    /// What is picked of the first fault that something is picked of, which strikes.
+    pub(crate) fn find<T>(&self, mut pick: impl FnMut(&Fault) -> Option<T>) -> Option<T> {
+        self.0.iter().find_map(|strike| {
+            let picked = pick(&strike.fault)?;
+            strike.struck();
+            Some(picked)
+        })
     }
 
+    /// Whether there is this fault, which strikes.
     pub(crate) fn has(&self, fault: &Fault) -> bool {
-        self.0.contains(fault)
+        self.find(|there| (there == fault).then_some(())).is_some()
     }
 
-    pub(crate) fn all(&self) -> &[Fault] {
+    pub(crate) fn all(&self) -> &[Strike] {
         &self.0
     }
 }
 
-/// Rules in force, with how many requests each has met.
+/// A rule in force.
+#[derive(Debug)]
+struct InForce {
+    rule: Rule,
+    /// Requests that it could strike.
+    met: u64,
+    /// Requests that it did strike.
+    struck: Arc<AtomicU64>,
+}
+
+/// Rules in force.
 #[derive(Debug, Default)]
-pub(crate) struct Rules(Mutex<Vec<(Rule, u64)>>);
+pub(crate) struct Rules(Mutex<Vec<InForce>>);
 
 impl Rules {
     pub(crate) fn add(&self, rule: Rule) {
-        self.lock().push((rule, 0));
+        self.lock().push(InForce {
+            rule,
+            met: 0,
+            struck: Arc::default(),
+        });
     }
 
     pub(crate) fn clear(&self) {
@@ -199,29 +269,41 @@ impl Rules {
     }
 
     pub(crate) fn list(&self) -> Vec<Rule> {
-        self.lock().iter().map(|(rule, _)| rule.clone()).collect()
+        self.lock().iter().map(|in_force| in_force.rule.clone()).collect()
     }
 
-    /// The faults for a request; each is counted as struck.
-    pub(crate) fn strike(&self, stage: Stage, method: &Method, subject: &str) -> Effects {
-        let mut struck = Vec::new();
-        for (rule, met) in self.lock().iter_mut() {
+    /// How many requests each rule has struck.
+    pub(crate) fn struck(&self) -> Vec<u64> {
+        let rules = self.lock();
+        let struck = rules.iter().map(|in_force| in_force.struck.load(Ordering::Relaxed));
+        struck.collect()
+    }
+
+    /// The faults for a request. Whether one strikes is seen when it is answered.
+    pub(crate) fn strike(&self, stage: Stage, method: &Method, subject: &str, range: Option<&str>) -> Effects {
+        let mut strikes = Vec::new();
+        for InForce { rule, met, struck } in self.lock().iter_mut() {
             let matches = rule.stage.is_none_or(|wanted| wanted == stage)
                 && rule.method.as_deref().is_none_or(|wanted| wanted == method.as_str())
-                && glob(&rule.path, subject);
+                && glob(&rule.path, subject)
+                && rule.fault.concerns(method, range);
             if !matches {
                 continue;
             }
             *met += 1;
             let turn = met.saturating_sub(rule.skip);
             if turn > 0 && rule.count.is_none_or(|count| turn <= count) {
-                struck.push(rule.fault.clone());
+                strikes.push(Strike {
+                    fault: rule.fault.clone(),
+                    has_struck: AtomicBool::new(false),
+                    struck: Arc::clone(struck),
+                });
             }
         }
-        Effects(struck)
+        Effects(strikes.into())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Rule, u64)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<InForce>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -247,11 +329,27 @@ mod tests {
     fn a_rule_strikes_its_stage_and_paths_after_the_spared_ones_and_so_often() {
         let rules = Rules::default();
         rules.add(Rule::on(Stage::Cdn, "*.safetensors", Fault::Refuse).after(1).times(2));
-        let struck = |stage, path: &str| !rules.strike(stage, &Method::GET, path).all().is_empty();
+        let struck = |stage, path: &str| !rules.strike(stage, &Method::GET, path, None).all().is_empty();
         assert!(!struck(Stage::Resolve, "a.safetensors"));
         assert!(!struck(Stage::Cdn, "a.json"));
         let met: Vec<bool> = (0..4).map(|_| struck(Stage::Cdn, "sub/a.safetensors")).collect();
         assert_eq!(met, [false, true, true, false]);
+    }
+
+    #[test]
+    fn a_rule_is_not_used_up_by_a_request_that_has_nothing_to_go_wrong() {
+        let rules = Rules::default();
+        rules.add(Rule::on(Stage::Cdn, "*", Fault::Flip { offset: 5 }).times(1));
+        let strikes = |method, range| rules.strike(Stage::Cdn, &method, "a", range);
+        assert!(strikes(Method::HEAD, None).all().is_empty());
+        assert!(strikes(Method::GET, Some("bytes=0-4")).all().is_empty());
+        let effects = strikes(Method::GET, Some("bytes=5-9"));
+        assert_eq!((effects.all().len(), rules.struck()), (1, vec![0]), "not answered yet");
+        for _ in 0..2 {
+            assert!(effects.has(&Fault::Flip { offset: 5 }));
+        }
+        assert_eq!(rules.struck(), [1]);
+        assert!(strikes(Method::GET, None).all().is_empty(), "it is used up");
     }
 
     #[test]

@@ -92,8 +92,9 @@ pub(crate) fn tree(
         )
         .into_response();
     }
-    for fault in effects.all() {
-        if let Fault::ExtraPath { path } = fault {
+    for strike in effects.all() {
+        if let Fault::ExtraPath { path } = strike.fault() {
+            strike.struck();
             entries.push(json!({ "type": "file", "path": path, "size": 1, "oid": git_object_sha1("blob", b"x") }));
         }
     }

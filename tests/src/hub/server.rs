@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State as Shared};
-use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::header::{CONTENT_TYPE, LOCATION, RANGE};
+use axum::http::request::Parts;
 use axum::http::{HeaderName, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
@@ -54,7 +55,7 @@ async fn answer_hub(
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let (part, subject) = (route.stage(), route.subject(&path));
-    let effects = state.faults.strike(part, &parts.method, subject);
+    let effects = state.faults.strike(part, &parts.method, subject, range(&parts));
     let record = state.stats.begin(part, &parts.method, subject, &parts.headers);
     let response = match struck(&state, &severer, &parts.uri, &effects).await {
         Some(response) => response,
@@ -99,7 +100,7 @@ async fn answer_cdn(
     let (parts, _) = request.into_parts();
     let file = cdn::digest_in(parts.uri.path()).and_then(|sha256| state.large_file(sha256));
     let subject = file.as_ref().map_or(parts.uri.path(), |file| &file.path).to_owned();
-    let effects = state.faults.strike(Stage::Cdn, &parts.method, &subject);
+    let effects = state.faults.strike(Stage::Cdn, &parts.method, &subject, range(&parts));
     let record = state.stats.begin(Stage::Cdn, &parts.method, &subject, &parts.headers);
     let response = match struck(&state, &severer, &parts.uri, &effects).await {
         Some(response) => response,
@@ -109,12 +110,20 @@ async fn answer_cdn(
     response
 }
 
+fn range(parts: &Parts) -> Option<&str> {
+    parts.headers.get(RANGE).and_then(|range| range.to_str().ok())
+}
+
 /// What faults do to any request alike.
 async fn struck(state: &State, severer: &Severer, uri: &Uri, effects: &Effects) -> Option<Response> {
-    for fault in effects.all() {
-        match fault {
-            Fault::Latency { milliseconds } => tokio::time::sleep(Duration::from_millis(*milliseconds)).await,
+    for strike in effects.all() {
+        match strike.fault() {
+            Fault::Latency { milliseconds } => {
+                strike.struck();
+                tokio::time::sleep(Duration::from_millis(*milliseconds)).await;
+            }
             Fault::MoveBranch { model, branch, commit } => {
+                strike.struck();
                 if let Err(error) = state.move_branch(model, branch, commit) {
                     return Some(
                         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, None, error.to_string()).into_response(),
@@ -122,10 +131,12 @@ async fn struck(state: &State, severer: &Severer, uri: &Uri, effects: &Effects) 
                 }
             }
             Fault::Refuse => {
+                strike.struck();
                 severer.sever();
                 return Some(answer::empty(StatusCode::SERVICE_UNAVAILABLE));
             }
             Fault::Status { status, headers, body } => {
+                strike.struck();
                 let mut response = Response::new(Body::from(body.clone()));
                 *response.status_mut() = status_code(*status);
                 for (name, value) in headers {
@@ -136,12 +147,14 @@ async fn struck(state: &State, severer: &Severer, uri: &Uri, effects: &Effects) 
                 return Some(response);
             }
             Fault::Html { status } => {
+                strike.struck();
                 let page = "<!DOCTYPE html>\n<html><body><h1>Please sign in to this network</h1></body></html>\n";
                 return Some(
                     (status_code(*status), [(CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response(),
                 );
             }
             Fault::RedirectLoop => {
+                strike.struck();
                 let mut response = answer::empty(StatusCode::FOUND);
                 answer::set(
                     &mut response,

@@ -8,7 +8,7 @@ use modelcache_crds::report::FailureClass;
 use modelcache_tests::hub::{Fault, HubConfig, Rule, Signing, Stage};
 use pretty_assertions::assert_eq;
 
-use crate::trial::{MEBIBYTE, MODEL, SIZE, Trial, WEIGHTS};
+use crate::trial::{MEBIBYTE, MODEL, SIZE, Trial, WEIGHTS, files};
 
 fn status(status: u16, headers: &[(&str, &str)]) -> Fault {
     Fault::Status {
@@ -24,10 +24,25 @@ fn status(status: u16, headers: &[(&str, &str)]) -> Fault {
 async fn survives(rule: Rule) {
     let trial = Trial::new().await;
     let after = format!("{rule:?}");
-    trial.hub.fault(rule);
+    trial.hub.fault(rule.clone());
     let output = trial.fetch().await;
     trial.assert_published(&output, &after);
-    assert_eq!(trial.hub.stats().credentials_at_cdn, 0, "{after}");
+    let stats = trial.hub.stats();
+    assert_eq!(stats.credentials_at_cdn, 0, "{after}");
+    assert_has_struck(&trial, &rule);
+    if let Fault::Flip { .. } = rule.fault {
+        let (sent, size) = (stats.files[&rule.path].bytes_sent, files(SIZE)[&rule.path].len() as u64);
+        assert!(sent >= 2 * size, "{after}: {sent} bytes were sent of a file of {size}");
+    }
+}
+
+/// Checks that the one rule of a trial has struck as often as it was to, or at all.
+fn assert_has_struck(trial: &Trial, rule: &Rule) {
+    let struck = trial.hub.struck();
+    match rule.count {
+        Some(count) => assert_eq!(struck, [count], "{rule:?}"),
+        None => assert!(struck[0] > 0, "{rule:?} struck nothing"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,7 +111,44 @@ async fn small_files_that_go_wrong_are_fetched_again_and_published_right() {
 }
 
 #[tokio::test]
-async fn urls_that_expire_in_the_middle_are_asked_for_anew() {
+async fn urls_that_expire_before_they_say_are_asked_for_anew() {
+    let (requests, connections) = (3, 2);
+    let trial = Trial::new().await;
+    let fault = Fault::ExpiredAfter { requests };
+    trial.hub.fault(Rule::on(Stage::Cdn, WEIGHTS, fault));
+    let output = trial.fetch().await;
+    trial.assert_published(&output, "expiry");
+    let stats = trial.hub.stats();
+    let asked = |stage, status| {
+        let log = stats.log.iter();
+        let asked =
+            log.filter(|request| (request.stage, request.status, &*request.subject) == (stage, status, WEIGHTS));
+        asked.count() as u64
+    };
+    let (served, refused, located) = (
+        asked(Stage::Cdn, 206),
+        asked(Stage::Cdn, 403),
+        asked(Stage::Resolve, 302),
+    );
+    assert_eq!(trial.hub.struck(), [refused]);
+    assert!(
+        served > 2 * requests,
+        "{served} requests were served: too few to expire in the middle"
+    );
+    // One for the listing perhaps, and for each of them every connection may find it expired, but asks for one anew.
+    let least = served.div_ceil(requests);
+    assert!(
+        (least..=least + 1).contains(&located),
+        "{located} URLs for {served} requests"
+    );
+    assert!(
+        (least - 1..=(least - 1) * connections).contains(&refused),
+        "{refused} requests were refused, {served} served"
+    );
+}
+
+#[tokio::test]
+async fn urls_that_expire_soon_are_used_once_and_asked_for_anew() {
     for signing in [Signing::CloudFront, Signing::Aws4] {
         let trial = Trial::with(HubConfig {
             signing,
@@ -126,9 +178,11 @@ async fn a_branch_that_moves_in_the_middle_changes_nothing() {
         let commit = trial.hub.commit_bytes(MODEL, "next", other).await.unwrap();
         let (model, branch) = (MODEL.to_owned(), "main".to_owned());
         let moving = Fault::MoveBranch { model, branch, commit };
-        trial.hub.fault(Rule::on(stage, "*", moving).times(1));
+        let rule = Rule::on(stage, "*", moving).times(1);
+        trial.hub.fault(rule.clone());
         let output = trial.fetch().await;
         trial.assert_published(&output, &format!("{stage:?}"));
+        assert_has_struck(&trial, &rule);
     }
 }
 
@@ -172,9 +226,11 @@ async fn what_does_not_pass_is_told_and_nothing_is_published() {
     for chunk in cases.chunks(4) {
         join_all(chunk.iter().map(async |(stage, fault, class)| {
             let trial = Trial::new().await;
-            trial.hub.fault(Rule::on(*stage, "*", fault.clone()));
+            let rule = Rule::on(*stage, "*", fault.clone());
+            trial.hub.fault(rule.clone());
             let output = trial.fetch().await;
             trial.assert_failed(&output, *class, &format!("{fault:?}"));
+            assert_has_struck(&trial, &rule);
         }))
         .await;
     }
