@@ -37,6 +37,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::bandwidth::Bandwidth;
 use self::board::Board;
@@ -157,6 +158,8 @@ struct Run {
     unsynced_bytes: u64,
     /// One permit for each of these blocks.
     unsynced: Arc<Semaphore>,
+    /// Blocks that are being written, also for connections that have ended.
+    writes: TaskTracker,
     pauses: Pauses,
     readers: Readers,
     bandwidth: Option<Bandwidth>,
@@ -307,6 +310,7 @@ pub(crate) async fn fetch_beside(
         settings,
         client: client.0,
         progress: progress.clone(),
+        writes: TaskTracker::new(),
         pauses: Pauses::default(),
         readers: Readers::default(),
         store: store.clone(),
@@ -389,6 +393,9 @@ async fn run_to_the_end(run: &Arc<Run>) {
         }
     }
     steering.abort();
+    // A connection that is told to end leaves its write to itself.
+    run.writes.close();
+    run.writes.wait().await;
     run.drained.store(true, Ordering::Release);
     if complete {
         // Nothing is left to stop: do not make a success look halted.

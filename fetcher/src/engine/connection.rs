@@ -439,7 +439,7 @@ impl Gathering<'_> {
     fn write(&self, block: u64, buffer: Buffer, unsynced: Option<OwnedSemaphorePermit>) -> JoinHandle<()> {
         let (run, file) = (Arc::clone(self.run), Arc::clone(self.file));
         let (number, origin) = (self.piece.file, self.origin);
-        tokio::task::spawn_blocking(move || {
+        self.run.writes.spawn_blocking(move || {
             let checksum = crc32c::crc32c(buffer.bytes());
             let start = file.bytes(&(block..block + 1)).start;
             if let Err(error) = file.disk.write(buffer.bytes(), start).map_err(file.storage("write")) {
