@@ -1,6 +1,7 @@
 //! A disk that fails on demand, or tells what it was asked: `faulty_disk.c` put between the program and the system.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::process::Command;
 
@@ -16,7 +17,7 @@ pub(crate) enum Errno {
 /// What fails, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failing {
-    /// `write`, `read` or `sync`.
+    /// `write`, `read`, `sync` or `rename`.
     pub(crate) call: &'static str,
     pub(crate) errno: Errno,
     /// Calls that succeed before.
@@ -52,7 +53,7 @@ impl FaultyDisk {
         }
     }
 
-    /// Has calls on files below a folder fail.
+    /// Has calls on a file or folder, and on what is below it, fail.
     pub(crate) fn fail(&self, command: &mut Command, below: &Path, failing: Failing) {
         self.put_before(command, below);
         command
@@ -64,10 +65,16 @@ impl FaultyDisk {
         }
     }
 
-    /// Has writes and syncs of files below a folder told in a file.
+    /// Has writes, syncs and renames of files below a folder told in a file.
     pub(crate) fn log(&self, command: &mut Command, below: &Path, log: &Path) {
         self.put_before(command, below);
         command.env("FAULTY_DISK_LOG", log);
+    }
+
+    /// Has each write below a folder take so much longer, and told in a file with syncs and renames.
+    pub(crate) fn log_slowly(&self, command: &mut Command, below: &Path, log: &Path, delay: Duration) {
+        self.log(command, below, log);
+        command.env("FAULTY_DISK_DELAY", delay.as_millis().to_string());
     }
 
     fn put_before(&self, command: &mut Command, below: &Path) {

@@ -8,6 +8,7 @@
 )]
 
 mod disk_faults;
+mod disk_log;
 mod faulty_disk;
 mod hub_faults;
 mod memory;

@@ -1,10 +1,9 @@
 //! The power goes while bytes are on their way to the disk: of what was written and not yet synced, anything may be
 //! there afterwards, or half of it, or nothing.
 
-use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -12,52 +11,26 @@ use modelcache_tests::hub::HubConfig;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::disk_log::{Write, unsynced};
 use crate::faulty_disk::FaultyDisk;
-use crate::trial::{MEBIBYTE, Trial, after_a_restart, files};
+use crate::trial::{MEBIBYTE, Trial, WEIGHTS, after_a_restart, files};
 
 /// Bytes of the model, and how many come a second: a sync begins after a second or two.
 const WEIGHTS_BYTES: usize = 48 * MEBIBYTE;
 const RATE: u64 = 16 << 20;
 
-/// A write that no sync has made durable.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Unsynced {
-    path: PathBuf,
-    offset: u64,
-    length: u64,
-}
-
-/// What a log tells of writes that were not durable when it ended.
-fn unsynced(log: &str) -> Vec<Unsynced> {
-    let mut pending: Vec<(usize, Unsynced)> = Vec::new();
-    let mut begun = HashMap::new();
-    for (line, text) in log.lines().enumerate() {
-        match text.split(' ').collect::<Vec<_>>()[..] {
-            ["write", offset, length, path] => pending.push((
-                line,
-                Unsynced {
-                    path: path.into(),
-                    offset: offset.parse().unwrap(),
-                    length: length.parse().unwrap(),
-                },
-            )),
-            ["begin", path] => {
-                begun.insert(path.to_owned(), line);
-            }
-            // What was written while it was under way may have been too late for it.
-            ["sync", path] => {
-                pending.retain(|(written, write)| write.path != Path::new(path) || *written > begun[path]);
-            }
-            _ => panic!("{text}"),
-        }
+/// The file that was written to, unless it is gone.
+fn open(write: &Write) -> Option<fs::File> {
+    match OpenOptions::new().write(true).open(&write.path) {
+        Ok(file) => Some(file),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => panic!("{}: {error}", write.path.display()),
     }
-    pending.into_iter().map(|(_, write)| write).collect()
 }
 
 /// Leaves of a write what a power cut may leave of it.
-fn cut(random: &mut SmallRng, write: &Unsynced) {
-    // It may have been renamed or removed since, which is told nowhere; then it was synced before.
-    let Ok(file) = OpenOptions::new().write(true).open(&write.path) else {
+fn cut(random: &mut SmallRng, write: &Write) {
+    let Some(file) = open(write) else {
         return;
     };
     let sectors = write.length.div_ceil(512);
@@ -76,23 +49,6 @@ fn cut(random: &mut SmallRng, write: &Unsynced) {
         .unwrap();
 }
 
-#[test]
-fn a_log_tells_what_a_power_cut_may_take() {
-    let log = "write 0 10 /a\nbegin /a\nwrite 10 5 /a\nsync /a\nwrite 0 7 /b\nbegin /b\nwrite 15 5 /a\n";
-    let told: Vec<_> = unsynced(log)
-        .into_iter()
-        .map(|write| (write.path.display().to_string(), write.offset, write.length))
-        .collect();
-    assert_eq!(
-        told,
-        [
-            ("/a".to_owned(), 10, 5),
-            ("/b".to_owned(), 0, 7),
-            ("/a".to_owned(), 15, 5)
-        ]
-    );
-}
-
 #[tokio::test]
 async fn after_a_power_cut_only_what_was_not_synced_is_fetched_again() {
     let seed: u64 = rand::random();
@@ -104,6 +60,7 @@ async fn after_a_power_cut_only_what_was_not_synced_is_fetched_again() {
     let boot = trial.folder.path().join("boot");
     let mut lost = 0;
     let mut cuts = 0;
+    let logged = || fs::read_to_string(&log).unwrap_or_default();
     trial.hub.throttle(Some(RATE));
     while cuts < 6 {
         let _ = fs::remove_file(&log);
@@ -117,7 +74,7 @@ async fn after_a_power_cut_only_what_was_not_synced_is_fetched_again() {
         }
         running.kill().await.unwrap();
         cuts += 1;
-        let taken = unsynced(&fs::read_to_string(&log).unwrap_or_default());
+        let taken = unsynced(&logged());
         for write in &taken {
             cut(&mut random, write);
         }
@@ -126,12 +83,37 @@ async fn after_a_power_cut_only_what_was_not_synced_is_fetched_again() {
         trial.assert_nothing_wrong_is_published(&format!("seed {seed}, power cut {cuts}"));
     }
     trial.hub.throttle(None);
+    let after = format!("seed {seed}, {cuts} power cuts");
     let output = after_a_restart(&trial.command(), &boot).output().await.unwrap();
-    trial.assert_published(&output, &format!("seed {seed}, {cuts} power cuts"));
+    trial.assert_published(&output, &after);
     let again = trial.hub.stats().bytes_sent - WEIGHTS_BYTES as u64;
     eprintln!("{again} bytes were fetched again after {cuts} power cuts that took at most {lost}");
     assert!(
         again <= lost,
         "seed {seed}: {again} bytes were fetched again, though at most {lost} were lost"
     );
+}
+
+#[tokio::test]
+async fn a_power_cut_right_after_a_fetch_takes_nothing_that_is_published() {
+    // The weights have a journal, the small files have none.
+    let trial = Trial::of(HubConfig::default(), files(WEIGHTS_BYTES)).await;
+    let log = trial.folder.path().join("log");
+    let faulty = FaultyDisk::compile();
+    let mut command = trial.command();
+    faulty.log(&mut command, &trial.model(), &log);
+    trial.assert_published(&command.output().await.unwrap(), "a fetch");
+    let log = fs::read_to_string(&log).unwrap();
+    for name in ["config.json", WEIGHTS] {
+        assert!(log.contains(&format!("/{name}\n")), "nothing is told of {name}: {log}");
+    }
+    for write in unsynced(&log) {
+        if let Some(file) = open(&write) {
+            let nothing = vec![0; usize::try_from(write.length).unwrap()];
+            file.write_all_at(&nothing, write.offset).unwrap();
+        }
+    }
+    trial.assert_nothing_wrong_is_published("a power cut");
+    let again = trial.assert_published(&trial.fetch().await, "a power cut");
+    assert_eq!(again.bytes_fetched, 0, "something of what was published was lost");
 }
