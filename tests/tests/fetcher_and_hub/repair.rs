@@ -1,39 +1,15 @@
 //! Damage to what is published: only the damaged blocks are fetched again, from where the model came from.
 
-use std::fs::{self, OpenOptions, Permissions};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::fs;
 use std::process::Output;
 
 use modelcache_crds::report::{FailureClass, Report};
-use modelcache_tests::program::fetcher;
 use pretty_assertions::assert_eq;
-use tokio::process::Command;
 
-use crate::trial::{MEBIBYTE, MODEL, SIZE, Trial, WEIGHTS, files};
+use crate::trial::{MEBIBYTE, MODEL, Trial, WEIGHTS};
 
-/// The program on the folder of a trial, and what it said of its end.
 async fn run(trial: &Trial, words: &[&str]) -> Output {
-    let mut command = Command::new(fetcher().unwrap());
-    command
-        .args([words[0], trial.model().to_str().unwrap()])
-        .args(&words[1..])
-        .args(["--quiet", "--json", "--termination-log"])
-        .arg(trial.folder.path().join("report"))
-        .env_remove("HF_TOKEN")
-        // The weights here have no header.
-        .env("MODELCACHE_FORMAT_CHECK", "warn")
-        .env("HF_ENDPOINT", "https://elsewhere.invalid")
-        .kill_on_drop(true);
-    command.output().await.unwrap()
-}
-
-/// Turns one byte of the published weights over, in place.
-fn damage(trial: &Trial, offset: usize) {
-    let path = trial.model().join("current").join(WEIGHTS);
-    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-    let file = OpenOptions::new().write(true).open(path).unwrap();
-    file.write_all_at(&[!files(SIZE)[WEIGHTS][offset]], offset as u64)
-        .unwrap();
+    trial.on_the_folder(words).output().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,7 +23,7 @@ async fn repair_fetches_the_damaged_blocks_and_asks_nobody_for_what_is_sound() {
     assert_eq!(trial.hub.stats().requests, 0);
 
     for offset in [10 * MEBIBYTE + 5, 10 * MEBIBYTE + 900, 17 * MEBIBYTE] {
-        damage(&trial, offset);
+        trial.damage(offset);
     }
     let output = run(&trial, &["verify"]).await;
     assert_eq!(output.status.code(), Some(40));
@@ -74,7 +50,7 @@ async fn a_source_that_cannot_repair_is_told_and_leaves_what_is_there() {
         .commit_bytes("org/other", "main", [("other.txt", b"other".to_vec())])
         .await
         .unwrap();
-    damage(&trial, 5 * MEBIBYTE);
+    trial.damage(5 * MEBIBYTE);
     let endpoint = trial.hub.endpoint();
     for (source, class) in [
         ("org/other", FailureClass::SourceChanged),

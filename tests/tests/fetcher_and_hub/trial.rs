@@ -1,6 +1,8 @@
 //! One model, one hub, one folder, and the program between them.
 
 use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -83,6 +85,31 @@ impl Trial {
             .args(["--format-check", "warn"])
             .kill_on_drop(true);
         command
+    }
+
+    /// The program on what is in the folder: `verify` or `repair`, and what else it is told.
+    pub(crate) fn on_the_folder(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(fetcher().unwrap());
+        command
+            .args([words[0], self.model().to_str().unwrap()])
+            .args(&words[1..])
+            .args(["--quiet", "--json", "--termination-log"])
+            .arg(self.folder.path().join("report"))
+            .env_remove("HF_TOKEN")
+            // The weights here have no header.
+            .env("MODELCACHE_FORMAT_CHECK", "warn")
+            .env("HF_ENDPOINT", "https://elsewhere.invalid")
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Turns one byte of the published weights over, in place.
+    pub(crate) fn damage(&self, offset: usize) {
+        let path = self.model().join("current").join(WEIGHTS);
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all_at(&[!self.files[WEIGHTS][offset]], offset as u64)
+            .unwrap();
     }
 
     pub(crate) fn model(&self) -> PathBuf {
@@ -187,7 +214,8 @@ pub(crate) fn contents_below(folder: &Path) -> BTreeMap<String, Bytes> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if path.exists() {
+                // A link that leads nowhere yet has no contents.
                 let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
                 contents.insert(name, std::fs::read(path).unwrap().into());
             }
