@@ -102,3 +102,31 @@ async fn a_file_of_authorities_that_cannot_be_used_is_told_before_anything_is_as
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("missing.pem cannot be read"), "{told}");
 }
+
+#[tokio::test]
+async fn an_encrypted_address_is_not_left_for_an_open_one_by_the_listing_or_by_the_bytes() {
+    // The listing asks for the size with HEAD, the fetch for the bytes with GET.
+    tokio::join!(
+        assert_is_not_left_for_an_open_one("HEAD"),
+        assert_is_not_left_for_an_open_one("GET")
+    );
+}
+
+/// Checks that the program does not follow an encrypted server which redirects one kind of request to an open one.
+async fn assert_is_not_left_for_an_open_one(redirected: &str) {
+    let room = Room::new("localhost").await;
+    let open = Scripted::start().await;
+    for method in ["HEAD", "GET"] {
+        open.on(&format!("{method} /m.gguf"), [answer(200).body(b"abc")]);
+    }
+    let elsewhere = answer(302).header("location", &format!("{}/m.gguf", open.url));
+    room.hub.on(&format!("{redirected} /m.gguf"), [elsewhere]);
+    let output = room.fetch(&["--ca-certificate", "ca.pem"], &[]).await;
+    let told = String::from_utf8_lossy(&output.stderr);
+    let code = FailureClass::SourceError.exit_code();
+    assert_eq!(output.status.code(), Some(code.into()), "{redirected}: {told}");
+    let refusal = format!("redirects to {}/m.gguf, which is not encrypted; refused", open.url);
+    assert!(told.contains(&refusal), "{redirected}: {told}");
+    assert!(open.asked().is_empty(), "{redirected}: it was followed");
+    assert!(!room.folder.path().join("models/current").exists());
+}

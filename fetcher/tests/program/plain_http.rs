@@ -93,7 +93,7 @@ async fn a_web_page_in_place_of_a_list_is_refused_with_its_line() {
 }
 
 #[tokio::test]
-async fn an_encrypted_address_is_not_left_for_an_open_one_and_a_loop_ends() {
+async fn a_redirect_to_a_file_is_refused_and_a_loop_ends() {
     let server = Scripted::start().await;
     server.on("HEAD /m", [answer(302).header("location", "file:///etc/passwd")]);
     let error = list(&format!("{}/m#sha256={ABC}", server.url)).await.unwrap_err();
