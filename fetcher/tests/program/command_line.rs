@@ -142,7 +142,7 @@ async fn plan_prints_the_full_list_as_json() {
     insta::assert_json_snapshot!(list, @r#"
     {
       "bytes": 8,
-      "digest": "sha256:6f82bf77832b2964426b4ba0a751703c8549b3f707cc05c6d76ce84b0b1e4569",
+      "digest": "sha256:95ffb903afe49f80303e8ace54393341fe012a3d0f21fed2b96dc92e8486e0db",
       "files": [
         {
           "digest": "git-sha1:e69de29bb2d1d6434b8b29ae775ad8c2e48c5391",
