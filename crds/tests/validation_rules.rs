@@ -151,9 +151,33 @@ fn refused_sources() -> Refused {
     ]
 }
 
+fn refused_mirrors() -> Refused {
+    vec![
+        (
+            "mirrors.endpoint must be left out unless",
+            with(&json!({"mirrors": [{"url": "https://a", "endpoint": "https://b"}]})),
+            None,
+        ),
+        (
+            "mirrors.endpoint must be left out where the source",
+            with(&json!({"mirrors": [{"url": "hf://org/a", "endpoint": "https://b"}]})),
+            None,
+        ),
+        (
+            "mirrors.endpoint must be left out where the source",
+            with(&json!({"mirrors": [
+                {"url": "modelscope://org/a", "endpoint": "https://b"},
+                {"url": "modelscope://org/a", "endpoint": "https://c"},
+            ]})),
+            None,
+        ),
+    ]
+}
+
 fn refused() -> Refused {
     let claim = |name: &str| storage(&json!({"existingClaim": {"claimName": name}}));
     let mut refused = refused_sources();
+    refused.extend(refused_mirrors());
     refused.extend([
         (
             "storage.size must be a positive quantity",
@@ -221,24 +245,6 @@ fn refused() -> Refused {
         (
             "storage.layout must be Ollama, or left out, for source.ollama",
             storage(&json!({"layout": "Ollama"})),
-            None,
-        ),
-        (
-            "mirrors.endpoint must be left out unless",
-            with(&json!({"mirrors": [{"url": "https://a", "endpoint": "https://b"}]})),
-            None,
-        ),
-        (
-            "mirrors.endpoint must be left out where the source",
-            with(&json!({"mirrors": [{"url": "hf://org/a", "endpoint": "https://b"}]})),
-            None,
-        ),
-        (
-            "mirrors.endpoint must be left out where the source",
-            with(&json!({"mirrors": [
-                {"url": "modelscope://org/a", "endpoint": "https://b"},
-                {"url": "modelscope://org/a", "endpoint": "https://c"},
-            ]})),
             None,
         ),
         (
