@@ -113,6 +113,8 @@ struct Entry {
     blocks: Vec<Block>,
     /// Who offers it.
     origins: Vec<OriginNumber>,
+    /// Who offers it in one stream only, for when nobody else is left.
+    streams: Vec<OriginNumber>,
     /// Blocks hashed, from the first on.
     hashed: u64,
     /// Blocks that nobody has under way.
@@ -185,6 +187,7 @@ impl Schedule {
         let mut entry = Entry {
             blocks: vec![Block::Missing; length],
             origins,
+            streams: Vec::new(),
             hashed,
             missing: blocks,
             pieces_under_way: 0,
@@ -207,6 +210,13 @@ impl Schedule {
     pub(crate) fn withdraw(&mut self, file: FileNumber, origin: OriginNumber) -> bool {
         self.files.get_mut(&file).is_none_or(|entry| {
             entry.origins.retain(|offering| *offering != origin);
+            entry.streams.retain(|offering| *offering != origin);
+            if entry.origins.is_empty()
+                && let Some(stream) = entry.streams.pop()
+            {
+                entry.origins.push(stream);
+                entry.sequential = true;
+            }
             !entry.origins.is_empty()
         })
     }
@@ -491,8 +501,8 @@ impl Schedule {
         }
     }
 
-    /// An origin of a file ignores ranges. Others do without it; where it is the only one, from now on one request at a
-    /// time reads on to the next block that is there. Answers whether that is so.
+    /// An origin of a file ignores ranges. As long as there are others it is done without; where it is the only one, from
+    /// now on one request at a time reads on to the next block that is there. Answers whether that is so.
     pub(crate) fn ignores_ranges(&mut self, file: FileNumber, origin: OriginNumber) -> bool {
         self.files.get_mut(&file).is_some_and(|entry| {
             let is_only = entry.origins == [origin];
@@ -500,6 +510,7 @@ impl Schedule {
                 entry.sequential = true;
             } else {
                 entry.origins.retain(|offering| *offering != origin);
+                entry.streams.push(origin);
             }
             is_only
         })

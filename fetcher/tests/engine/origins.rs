@@ -127,6 +127,23 @@ async fn an_origin_that_ignores_ranges_is_done_without() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_ignores_ranges_is_read_when_the_others_are_gone() {
+    let hub = Hub::serve(FILES, |asked| {
+        if asked.number < 8 {
+            unhurried(asked)
+        } else {
+            Answer::Status(404, vec![])
+        }
+    })
+    .await;
+    let twin = Hub::serve(FILES, |_| Answer::Whole).await;
+    let mut fetch = from(&hub, vec![mirror("twin", &twin)]);
+    // The hub is given up soon.
+    fetch.settings.retry.attempts = 2;
+    fetch_and_check(&hub, &fetch).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_of_another_digest_or_size_is_not_asked_for() {
     let hub = Hub::serve(FILES, unhurried).await;
     let other = [("weights", bytes(99, 40 * PIECE + 17)), ("config", bytes(2, 101))];

@@ -133,6 +133,20 @@ fn a_file_read_in_sequence_has_one_request_that_runs_to_the_next_block_there() {
 }
 
 #[test]
+fn an_origin_that_ignores_ranges_is_read_in_one_stream_when_nobody_else_is_left() {
+    let mut schedule = Schedule::new(LIMITS);
+    schedule.add(1, vec![0, 1, 2], 40, [], 0);
+    assert!(!schedule.ignores_ranges(1, 1), "there are others");
+    assert!(!schedule.ignores_ranges(1, 2));
+    assert_eq!(schedule.next(1, NOW), None);
+    assert!(schedule.withdraw(1, 2), "it is not asked any more, for another reason");
+    assert!(schedule.withdraw(1, 0));
+    assert_eq!(blocks(schedule.next(1, NOW)), Some((1, 0..40)));
+    assert_eq!(schedule.next(1, NOW), None, "one request at a time");
+    assert!(!schedule.withdraw(1, 1), "now nobody is left");
+}
+
+#[test]
 fn what_arrives_for_a_file_given_up_is_nobodys() {
     let mut schedule = Schedule::new(LIMITS);
     schedule.add(1, vec![0], 4, [], 0);
