@@ -182,6 +182,25 @@ async fn a_disk_that_takes_files_in_order_only_gets_each_from_its_beginning() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_reserves_no_room_is_written_to_at_many_places_all_the_same() {
+    let hub = Hub::serve(&[("one", 12 * PIECE + 5), ("two", 3 * PIECE), ("small", 700)], |_| {
+        Answer::Right
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap().with_abilities(Abilities {
+        reserves: false,
+        writes: Writes::Anywhere,
+        bypasses_cache: false,
+    });
+    let fetch = Fetch::from(&hub);
+    fetch.run(&hub.files, &store, "abc").await.unwrap();
+    store.publish("abc", &hub.files, "hub").unwrap();
+    check(&hub, folder.path());
+    assert!(hub.asked().len() >= 17, "{:?}", hub.asked());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expired_address_is_located_anew_and_once() {
     let hub = Hub::serve(&[("weights", 20 * PIECE)], |asked| {
         if asked.number == 5 {

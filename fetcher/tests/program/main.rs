@@ -17,6 +17,7 @@ mod plain_http;
 mod port;
 mod proxy;
 mod registry;
+mod registry_tokens;
 mod s3;
 mod s3_gateway;
 mod s3_trouble;

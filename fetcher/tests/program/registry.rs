@@ -1,6 +1,6 @@
 //! Artifacts of a real registry, Debian's docker-registry, and token flows against a scripted one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -19,13 +19,14 @@ const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+j
 
 /// `reader`, whose password is `secret`.
 const HTPASSWD: &str = "reader:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
-const READER: &str = "cmVhZGVyOnNlY3JldA==";
+pub(crate) const READER: &str = "cmVhZGVyOnNlY3JldA==";
 
 /// A registry that ends with the test.
 pub(crate) struct Registry {
     pub(crate) host: String,
     is_closed: bool,
     client: reqwest::Client,
+    data: PathBuf,
     _process: Child,
     _folder: TempDir,
 }
@@ -33,18 +34,34 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) async fn start(is_closed: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let host = format!("127.0.0.1:{port}");
+        let data = folder.path().join("data");
         let password_file = folder.path().join("htpasswd");
         std::fs::write(&password_file, HTPASSWD).unwrap();
+        let password = || json!({"htpasswd": {"realm": "models", "path": password_file}});
+        let auth = is_closed.then(password);
+        Self::serve(folder, data, is_closed, auth).await
+    }
+
+    /// Another one of the same artifacts, which asks for a token that a server of tokens signed.
+    pub(crate) async fn with_tokens(&self, realm: &str, service: &str, issuer: &str, certificate: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tokens.pem");
+        std::fs::write(&file, certificate).unwrap();
+        let auth = json!({"token": {"realm": realm, "service": service, "issuer": issuer, "rootcertbundle": file}});
+        Self::serve(folder, self.data.clone(), true, Some(auth)).await
+    }
+
+    async fn serve(folder: TempDir, data: PathBuf, is_closed: bool, auth: Option<Value>) -> Self {
+        let port = free_port();
+        let host = format!("127.0.0.1:{port}");
         let mut config = json!({
             "version": 0.1,
             "log": {"level": "error"},
-            "storage": {"filesystem": {"rootdirectory": folder.path().join("data")}},
+            "storage": {"filesystem": {"rootdirectory": data}},
             "http": {"addr": host},
         });
-        if is_closed {
-            config["auth"] = json!({"htpasswd": {"realm": "models", "path": password_file}});
+        if let Some(auth) = auth {
+            config["auth"] = auth;
         }
         let file = folder.path().join("config.yml");
         std::fs::write(&file, config.to_string()).unwrap();
@@ -66,6 +83,7 @@ impl Registry {
             host,
             is_closed,
             client,
+            data,
             _process: process,
             _folder: folder,
         }
@@ -126,7 +144,7 @@ pub(crate) async fn run(arguments: &[&str], folder: &Path, credentials: &str) ->
 }
 
 /// A model of two files, as ModelPack writes it.
-async fn model_pack(registry: &Registry, weights: &[u8]) -> Value {
+pub(crate) async fn model_pack(registry: &Registry, weights: &[u8]) -> Value {
     let name = "org/model";
     let path = |path: &str| json!({"org.cncf.model.filepath": path});
     let config = registry

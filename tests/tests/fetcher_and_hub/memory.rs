@@ -132,7 +132,8 @@ async fn a_file_ten_times_as_large_as_the_memory_is_fetched_within_it() {
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{:?}, {killed} killed: {told}", output.status);
     assert_eq!(killed, "0");
-    assert!(peak <= LIMIT, "{peak} bytes were charged");
+    // At the limit, nobody could tell whether the page cache is bounded by the fetcher or by the kernel.
+    assert!(peak < LIMIT, "{peak} bytes were charged");
     eprintln!("at most {peak} bytes were charged for a file of {SIZE}");
     let published = fs::metadata(trial.model().join("current").join(WEIGHTS)).unwrap();
     assert_eq!(published.len(), SIZE);
