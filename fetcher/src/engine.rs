@@ -268,9 +268,10 @@ pub(crate) async fn fetch_beside(
     room::require(store, &contents, &reuse, beside.bytes)?;
     let settings = sound(settings);
     // What connections hold of blocks that are not whole is lost with a kill, too.
-    let unsynced_blocks = (settings.unsynced_bytes / settings.block_bytes)
+    let losable_blocks = settings.unsynced_bytes / settings.block_bytes;
+    let unsynced_blocks = losable_blocks
         .saturating_sub(settings.connections as u64)
-        .max(settings.unsynced_bytes / settings.block_bytes / 4)
+        .max(losable_blocks / 4)
         .max(4);
     let buffers = Buffers::new(
         settings.block_bytes,

@@ -34,6 +34,13 @@ impl Default for Policy {
     }
 }
 
+impl Policy {
+    /// Whether a server asked for a longer pause than is kept.
+    pub(crate) fn is_too_long(&self, asked: Option<Duration>) -> bool {
+        asked.is_some_and(|pause| pause > self.retry_after_cap)
+    }
+}
+
 /// Counts failures since the last progress and says how long to wait.
 #[derive(Debug)]
 pub struct Backoff {

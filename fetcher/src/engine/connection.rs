@@ -210,10 +210,7 @@ async fn gather(gathering: &mut Gathering<'_>) -> Result<Done, FetchError> {
             }
             // The operator waits that long, and nobody pays for an idle pod meanwhile.
             Err(Trouble::Refused(error) | Trouble::Again(error))
-                if run.origins.is_single()
-                    && error
-                        .retry_after
-                        .is_some_and(|pause| pause > run.settings.retry.retry_after_cap) =>
+                if run.origins.is_single() && run.settings.retry.is_too_long(error.retry_after) =>
             {
                 return Err(failed(error));
             }

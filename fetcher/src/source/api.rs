@@ -36,7 +36,7 @@ where
             Err(error) => error,
         };
         let is_hopeless = error.class.is_permanent() || error.class == FailureClass::Internal;
-        let is_too_long = error.retry_after.is_some_and(|pause| pause > policy.retry_after_cap);
+        let is_too_long = policy.is_too_long(error.retry_after);
         if is_hopeless || is_too_long {
             return Err(error);
         }

@@ -156,8 +156,8 @@ async fn a_server_that_ignores_ranges_is_read_in_one_stream() {
     assert_eq!(last.range, 0..20 * PIECE + 123);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_takes_files_in_order_only_gets_each_from_its_beginning() {
+/// What is asked for files of several sizes on a disk that can do no more than write so.
+async fn asked_on_a_disk_that_writes(writes: Writes) -> Vec<Asked> {
     let hub = Hub::serve(&[("one", 12 * PIECE + 5), ("two", 3 * PIECE), ("small", 700)], |_| {
         Answer::Right
     })
@@ -165,14 +165,19 @@ async fn a_disk_that_takes_files_in_order_only_gets_each_from_its_beginning() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap().with_abilities(Abilities {
         reserves: false,
-        writes: Writes::InOrder,
+        writes,
         bypasses_cache: false,
     });
     let fetch = Fetch::from(&hub);
     fetch.run(&hub.files, &store, "abc").await.unwrap();
     store.publish("abc", &hub.files, "hub").unwrap();
     check(&hub, folder.path());
-    let asked = hub.asked();
+    hub.asked()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_takes_files_in_order_only_gets_each_from_its_beginning() {
+    let asked = asked_on_a_disk_that_writes(Writes::InOrder).await;
     assert_eq!(
         asked.len(),
         3,
@@ -183,21 +188,8 @@ async fn a_disk_that_takes_files_in_order_only_gets_each_from_its_beginning() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_reserves_no_room_is_written_to_at_many_places_all_the_same() {
-    let hub = Hub::serve(&[("one", 12 * PIECE + 5), ("two", 3 * PIECE), ("small", 700)], |_| {
-        Answer::Right
-    })
-    .await;
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap().with_abilities(Abilities {
-        reserves: false,
-        writes: Writes::Anywhere,
-        bypasses_cache: false,
-    });
-    let fetch = Fetch::from(&hub);
-    fetch.run(&hub.files, &store, "abc").await.unwrap();
-    store.publish("abc", &hub.files, "hub").unwrap();
-    check(&hub, folder.path());
-    assert!(hub.asked().len() >= 17, "{:?}", hub.asked());
+    let asked = asked_on_a_disk_that_writes(Writes::Anywhere).await;
+    assert!(asked.len() >= 17, "{asked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
