@@ -22,6 +22,7 @@ mod origins;
 mod partial;
 mod pauses;
 mod piece_length;
+mod read_ahead;
 mod request;
 mod reuse;
 mod room;
@@ -47,7 +48,7 @@ use self::local::Readers;
 pub use self::origins::Origin;
 use self::origins::Origins;
 use self::pauses::Pauses;
-use self::piece_length::PieceLength;
+use self::piece_length::{Bounds, PieceLength};
 use self::reuse::Reuse;
 pub(crate) use self::room::free as free_room;
 use self::schedule::Limits;
@@ -89,8 +90,10 @@ pub struct Settings {
     pub piece_bytes: u64,
     /// Bytes written, checked and journalled as one; a piece is a whole number of them.
     pub block_bytes: u64,
-    /// How far requests may run ahead of the hash, in the longest pieces of one file.
-    pub window_pieces: u64,
+    /// Bytes of one file that requests may run ahead of the hash.
+    pub window_bytes: u64,
+    /// The same of sources that are far away, whose pieces are long and come side by side.
+    pub far_window_bytes: u64,
     /// Bytes of all files that may be received and not yet durable.
     pub unsynced_bytes: u64,
     /// The longest time for which received bytes may stay not durable.
@@ -110,9 +113,10 @@ impl Default for Settings {
             parallel_files: 4,
             stall_timeout: Duration::from_secs(15),
             retry: retry::Policy::default(),
-            piece_bytes: 32 << 20,
+            piece_bytes: 64 << 20,
             block_bytes: 1 << 20,
-            window_pieces: 8,
+            window_bytes: 256 << 20,
+            far_window_bytes: 2 << 30,
             unsynced_bytes: 64 << 20,
             sync_interval: Duration::from_secs(2),
             refetches: 2,
@@ -279,14 +283,16 @@ pub(crate) async fn fetch_beside(
         KEPT.saturating_sub(settings.connections.saturating_sub(USUAL))
             .max(WRITES),
     );
-    let window_bytes = settings.window_pieces * settings.piece_bytes;
-    let piece_length = PieceLength::new(
-        SHORTEST_PIECE.max(settings.block_bytes),
-        settings
+    let connections = settings.connections as u64;
+    let bounds = Bounds {
+        shortest: SHORTEST_PIECE.max(settings.block_bytes),
+        longest: settings
             .piece_bytes
-            .min(window_bytes / settings.connections as u64)
+            .min(settings.window_bytes / connections)
             .max(settings.block_bytes),
-    );
+        longest_far: settings.piece_bytes.min(settings.far_window_bytes / connections),
+    };
+    let piece_length = PieceLength::new(bounds, settings.connections);
     let run = Arc::new(Run {
         piece_length: Mutex::new(piece_length),
         unsynced_bytes: unsynced_blocks * settings.block_bytes,
@@ -297,8 +303,9 @@ pub(crate) async fn fetch_beside(
             Limits {
                 piece: piece_length.bytes() / settings.block_bytes,
                 shortest: piece_length.bytes() / settings.block_bytes,
-                connections: settings.connections as u64,
-                window: window_bytes / settings.block_bytes,
+                connections,
+                window: settings.window_bytes / settings.block_bytes,
+                far_window: settings.far_window_bytes / settings.block_bytes,
                 memory: buffers.most() as u64,
                 is_capped: settings.max_bytes_per_second.is_some(),
             },
@@ -348,7 +355,8 @@ fn sound(settings: &Settings) -> Settings {
         parallel_files: settings.parallel_files.max(1),
         block_bytes,
         piece_bytes: settings.piece_bytes.max(block_bytes),
-        window_pieces: settings.window_pieces.max(1),
+        window_bytes: settings.window_bytes.max(block_bytes),
+        far_window_bytes: settings.far_window_bytes.max(settings.window_bytes).max(block_bytes),
         ..settings.clone()
     }
 }
@@ -469,8 +477,9 @@ impl Run {
     fn learn_piece_length(&self, first_byte: Duration, bytes: u64, body: Duration) {
         let mut length = lock(&self.piece_length);
         length.observe(first_byte, bytes, body);
+        let blocks = |bytes| bytes / self.settings.block_bytes;
         self.board
-            .set_pieces(length.bytes() / self.settings.block_bytes, length.is_near());
+            .set_pieces(blocks(length.bytes()), blocks(length.last_bytes()), length.distance());
     }
 
     /// Fixes the jitter of one more schedule.

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::active::ActiveFile;
+use super::piece_length::Distance;
 use super::schedule::{Claim, FileNumber, Limits, OriginNumber, Piece, PieceNumber, Schedule};
 use super::steering::Demand;
 use crate::error::{FetchError, SourceError};
@@ -210,9 +211,9 @@ impl Board {
         self.state().schedule.set_last();
     }
 
-    /// From now on pieces have this many blocks, of sources that are near or not.
-    pub(super) fn set_pieces(&self, blocks: u64, are_near: bool) {
-        self.state().schedule.set_pieces(blocks, are_near);
+    /// From now on pieces have this many blocks, and the last ones at least so many, of sources so far away.
+    pub(super) fn set_pieces(&self, blocks: u64, last: u64, distance: Distance) {
+        self.state().schedule.set_pieces(blocks, last, distance);
     }
 
     /// A block of a piece has arrived whole.

@@ -15,6 +15,9 @@ use super::schedule::FileNumber;
 /// What file systems want direct reads and writes to begin at and to be a multiple of, whatever their block size.
 pub(super) const ALIGNMENT: usize = 4096;
 
+/// Blocks that are read back at the same time, of all files.
+pub(super) const SPARES: usize = 4;
+
 /// Bytes that begin where direct reads and writes may.
 pub(super) struct Memory {
     bytes: Box<[u8]>,
@@ -62,6 +65,9 @@ struct Pool {
     free: Vec<Memory>,
     /// Those that wait for the hash, each with the bytes in it.
     kept: BTreeMap<Place, (Memory, usize)>,
+    /// How many there are for reading back, and those of them that are free.
+    spares: usize,
+    spare: Vec<Memory>,
 }
 
 /// A block of a file. Only who brings it first writes it, so that none is kept twice.
@@ -72,6 +78,7 @@ type Place = (FileNumber, u64);
 pub(super) struct Buffer {
     /// Left out only while it is dropped.
     memory: Option<Memory>,
+    is_spare: bool,
     length: usize,
     owner: Arc<Buffers>,
     /// Left out once it is written.
@@ -109,10 +116,34 @@ impl Buffers {
         };
         Buffer {
             memory: Some(self.memory()),
+            is_spare: false,
             length: 0,
             owner: Arc::clone(self),
             _filled: Some(filled),
         }
+    }
+
+    /// An empty buffer at once, to read a block back into, unless too many are used for that. Beside all others: if what
+    /// is kept made room for what was kept before, that would have to be read back next.
+    pub(super) fn spare(self: &Arc<Self>) -> Option<Buffer> {
+        let memory = {
+            let mut pool = self.pool();
+            if let Some(memory) = pool.spare.pop() {
+                Some(memory)
+            } else if pool.spares < SPARES {
+                pool.spares += 1;
+                None
+            } else {
+                return None;
+            }
+        };
+        Some(Buffer {
+            memory: Some(memory.unwrap_or_else(|| Memory::new(self.capacity))),
+            is_spare: true,
+            length: 0,
+            owner: Arc::clone(self),
+            _filled: None,
+        })
     }
 
     fn memory(&self) -> Memory {
@@ -131,9 +162,11 @@ impl Buffers {
         Memory::new(self.capacity)
     }
 
-    fn put_back(&self, memory: Memory) {
+    fn put_back(&self, memory: Memory, is_spare: bool) {
         let mut pool = self.pool();
-        if pool.made > self.most {
+        if is_spare {
+            pool.spare.push(memory);
+        } else if pool.made > self.most {
             pool.made -= 1;
         } else {
             pool.free.push(memory);
@@ -178,6 +211,12 @@ impl Buffer {
         }
     }
 
+    /// So many bytes, to be overwritten.
+    pub(super) fn fill(&mut self, length: usize) -> &mut [u8] {
+        self.length = length;
+        self.memory.as_mut().map_or(&mut [], |memory| memory.first(length))
+    }
+
     /// Keeps a block of a file, which is written, for the hash.
     pub(super) fn keep(mut self, file: FileNumber, block: u64) -> Kept {
         let (owner, place) = (Arc::clone(&self.owner), (file, block));
@@ -191,17 +230,23 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(memory) = self.memory.take() {
-            self.owner.put_back(memory);
+            self.owner.put_back(memory, self.is_spare);
         }
     }
 }
 
 impl Kept {
+    /// Whether the block is still there.
+    pub(super) fn is_there(&self) -> bool {
+        self.owner.pool().kept.contains_key(&self.place)
+    }
+
     /// The block, if it is still there.
     pub(super) fn take(&self) -> Option<Buffer> {
         let (memory, length) = self.owner.pool().kept.remove(&self.place)?;
         Some(Buffer {
             memory: Some(memory),
+            is_spare: false,
             length,
             owner: Arc::clone(&self.owner),
             _filled: None,
@@ -319,5 +364,17 @@ mod tests {
         assert_eq!(buffers.filled.available_permits(), 1);
         drop((kept, filled.1));
         assert_eq!(buffers.filled.available_permits(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_read_back_makes_nothing_else_leave_memory_and_is_bounded() {
+        let buffers = Buffers::new(8, 1, 1);
+        let kept = keep(&buffers, &[(1, 0), (1, 1)]).await;
+        let spares: Vec<_> = std::iter::from_fn(|| buffers.spare()).collect();
+        assert_eq!(spares.len(), SPARES);
+        assert_eq!(taken(kept), [Some(10), Some(11)]);
+        drop(spares);
+        assert!(buffers.spare().is_some());
+        assert_eq!(buffers.pool().spares, SPARES);
     }
 }

@@ -80,7 +80,7 @@ fn fetch(run: &Run, content: &Content) -> Result<Partial, FetchError> {
     let remote = &content.remote;
     let mut refetches = 0;
     loop {
-        let mut partial = Partial::open(&run.store, remote, run.settings.block_bytes, &run.halt)?;
+        let mut partial = Partial::open(&run.store, remote, run.settings.block_bytes, &run.buffers, &run.halt)?;
         // Once: should what is taken over not be right after all, everything is fetched.
         if refetches == 0 {
             salvage::salvage(run, content, &mut partial)?;

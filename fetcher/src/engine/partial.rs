@@ -15,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::active::Written;
 use super::blame::Brought;
-use super::buffers::{Kept, Memory};
+use super::buffers::{Buffers, Kept, Memory};
 use super::disk::Disk;
 use super::durable::{Batch, Durable};
+use super::read_ahead::ReadAhead;
 use super::room;
 use super::schedule::OriginNumber;
 use crate::boot::Boot;
@@ -27,6 +28,9 @@ use crate::journal::{Checkpoint, Journal, Key, Recovered};
 use crate::source::RemoteFile;
 use crate::store::{Store, Writes};
 use crate::verify::forget;
+
+/// How far it is looked for blocks that have to be read back.
+const AHEAD: u64 = 8;
 
 /// The bytes of one content, gathering.
 #[derive(Debug)]
@@ -53,6 +57,7 @@ pub(super) struct Partial {
     oldest_unsynced: Option<Instant>,
     /// Blocks that the hash need not read back, if they are still in memory when it comes to them.
     kept: HashMap<u64, Kept>,
+    read_ahead: ReadAhead,
     memory: Memory,
 }
 
@@ -69,6 +74,7 @@ impl Partial {
         store: &Store,
         remote: &RemoteFile,
         block_bytes: u64,
+        buffers: &Arc<Buffers>,
         stop: &CancellationToken,
     ) -> Result<Self, FetchError> {
         let key = Key {
@@ -113,6 +119,7 @@ impl Partial {
             in_order: !abilities.writes_anywhere(),
             durable: None,
             label,
+            read_ahead: ReadAhead::new(Arc::clone(&disk), Arc::clone(buffers)),
             disk,
             written: vec![false; blocks],
             checksums: vec![0; blocks],
@@ -255,10 +262,13 @@ impl Partial {
     fn load(&mut self, block: u64) -> Result<usize, StorageError> {
         let length = usize::try_from(self.block_length(block)).unwrap_or(usize::MAX);
         let offset = block * self.key.block_bytes;
-        self.disk
-            .read(self.memory.first(length), offset)
-            .map_err(|error| StorageError::at("read", Path::new(&self.label))(error).at_byte(offset))?;
+        let read = self.disk.read(self.memory.first(length), offset);
+        read.map_err(|error| self.unreadable(block, error))?;
         Ok(length)
+    }
+
+    fn unreadable(&self, block: u64, error: io::Error) -> StorageError {
+        StorageError::at("read", Path::new(&self.label))(error).at_byte(block * self.key.block_bytes)
     }
 
     /// What the checksums of its blocks belong to.
@@ -359,6 +369,7 @@ impl Partial {
             replaced.brought.extend(self.brought.remove_entry(&block));
         }
         self.kept.clear();
+        self.read_ahead.clear();
         self.hasher = Hasher::new(&self.key.digest, self.key.size);
         (self.hashed, self.noted) = (0, 0);
         Ok(replaced)
@@ -369,15 +380,38 @@ impl Partial {
         if !self.can_hash() {
             return Ok(None);
         }
-        let bytes = self.block_length(self.hashed);
-        if let Some(buffer) = self.kept.remove(&self.hashed).and_then(|kept| kept.take()) {
+        self.read_ahead();
+        let block = self.hashed;
+        let kept = self.kept.remove(&block).and_then(|kept| kept.take());
+        if let Some(buffer) = kept {
+            self.hasher.update(buffer.bytes());
+        } else if let Some(read) = self.read_ahead.take(block) {
+            let buffer = read.map_err(|error| self.unreadable(block, error))?;
             self.hasher.update(buffer.bytes());
         } else {
-            let length = self.load(self.hashed)?;
+            let length = self.load(block)?;
             self.hasher.update(self.memory.first(length));
         }
         self.hashed += 1;
-        Ok(Some(bytes))
+        Ok(Some(self.block_length(block)))
+    }
+
+    /// Has the next blocks read that are on disk and no longer in memory.
+    fn read_ahead(&mut self) {
+        for block in self.hashed..(self.hashed + AHEAD).min(self.blocks()) {
+            if !self.read_ahead.is_free() {
+                return;
+            }
+            let is_at_hand = self.kept.get(&block).is_some_and(Kept::is_there) || self.read_ahead.has(block);
+            if !self.is_written(block) || is_at_hand {
+                continue;
+            }
+            let length = usize::try_from(self.block_length(block)).unwrap_or(usize::MAX);
+            if let Err(error) = self.read_ahead.ask(block, block * self.key.block_bytes, length) {
+                tracing::debug!(%error, "no thread to read ahead");
+                return;
+            }
+        }
     }
 
     /// How long the lane may wait before it has to sync.

@@ -14,6 +14,7 @@ use std::time::Duration;
 mod balance;
 
 use self::balance::Balance;
+use super::piece_length::Distance;
 
 /// Number of a file under way; never used twice, so that what arrives late for a file given up is nobody's.
 pub(crate) type FileNumber = u64;
@@ -61,6 +62,8 @@ pub(crate) struct Limits {
     pub(crate) connections: u64,
     /// That pieces may run ahead of the hash while it waits for the source.
     pub(crate) window: u64,
+    /// The same of sources that are far away, whose pieces are long and come side by side.
+    pub(crate) far_window: u64,
     /// That pieces of all files may run ahead while the source waits for the hash, or is near and fast: as many as stay
     /// in memory, for a block further ahead would only have to be read back.
     pub(crate) memory: u64,
@@ -74,7 +77,7 @@ struct Share {
     piece: u64,
     window: u64,
     memory: u64,
-    is_near: bool,
+    distance: Distance,
 }
 
 /// A run of blocks to ask for.
@@ -142,8 +145,7 @@ pub(crate) struct Schedule {
     files: BTreeMap<FileNumber, Entry>,
     pieces: BTreeMap<PieceNumber, UnderWay>,
     next_piece: PieceNumber,
-    /// Waiting for the first byte of a piece costs little.
-    is_near: bool,
+    distance: Distance,
     /// No file waits to be taken up.
     is_last: bool,
     /// Blocks per second of one connection to an origin.
@@ -157,7 +159,7 @@ impl Schedule {
             files: BTreeMap::new(),
             pieces: BTreeMap::new(),
             next_piece: 0,
-            is_near: false,
+            distance: Distance::Unknown,
             is_last: false,
             paces: BTreeMap::new(),
         }
@@ -168,10 +170,11 @@ impl Schedule {
         self.is_last = true;
     }
 
-    /// From now on pieces have this many blocks. Sources are near where waiting for the first byte costs little.
-    pub(crate) fn set_pieces(&mut self, blocks: u64, are_near: bool) {
+    /// From now on pieces have this many blocks, and the last ones at least so many, of sources that are so far away.
+    pub(crate) fn set_pieces(&mut self, blocks: u64, last: u64, distance: Distance) {
         self.limits.piece = blocks.max(1);
-        self.is_near = are_near;
+        self.limits.shortest = last.max(1);
+        self.distance = distance;
     }
 
     /// Takes a file up that some origins offer, of which some blocks are there already and the first ones are hashed.
@@ -307,9 +310,15 @@ impl Schedule {
     /// What a file may have, for files under way share the memory. When nothing comes after them, pieces get shorter the
     /// less is missing: what the last connection still has under way when all others are done is waited for.
     fn share(&self) -> Share {
+        let distance = self.distance();
+        // Where each waits long for its first byte, many short ones would cost more than they even out.
+        let (parts, window) = match distance {
+            Distance::Far => (1, self.limits.far_window),
+            Distance::Near | Distance::Unknown => (2, self.limits.window),
+        };
         let left = if self.is_last {
             let missing: u64 = self.files.values().map(|entry| entry.missing).sum();
-            missing / (2 * self.limits.connections).max(1)
+            missing / (parts * self.limits.connections).max(1)
         } else {
             u64::MAX
         };
@@ -320,15 +329,18 @@ impl Schedule {
         }
         Share {
             piece,
-            window: self.limits.window,
+            window,
             memory: self.limits.memory / (self.files.len() as u64).max(1),
-            is_near: self.is_near(),
+            distance,
         }
     }
 
-    /// Whether waiting for the first byte of a piece costs little, and no origin is waited for by the others.
-    fn is_near(&self) -> bool {
-        self.is_near && !self.paces.keys().any(|origin| self.slow_pace(*origin).is_some())
+    /// How far away sources are, where no origin is waited for by the others.
+    fn distance(&self) -> Distance {
+        if self.paces.keys().any(|origin| self.slow_pace(*origin).is_some()) {
+            return Distance::Unknown;
+        }
+        self.distance
     }
 
     /// Takes over part of the piece that would end last, if that ends sooner then.
@@ -402,7 +414,7 @@ impl Schedule {
     fn can_take_over(&self, file: FileNumber, origin: OriginNumber) -> bool {
         self.files
             .get(&file)
-            .is_some_and(|entry| !entry.sequential && entry.origins.contains(&origin))
+            .is_some_and(|entry| !entry.sequential && entry.is_waited_for() && entry.origins.contains(&origin))
     }
 
     /// Whether a piece that has come down to one block lacks it, and is alone with it: two for a block are enough.
@@ -481,10 +493,10 @@ impl Schedule {
 
     /// The hash has come to a block, and the one before took so long.
     pub(crate) fn hashed(&mut self, file: FileNumber, blocks: u64, took: Duration, now: Duration) {
-        let is_near = self.is_near();
+        let distance = self.distance();
         if let Some(entry) = self.files.get_mut(&file) {
             entry.hashed = blocks;
-            entry.balance.step(took, entry.pieces_under_way, is_near, now);
+            entry.balance.step(took, entry.pieces_under_way, distance, now);
         }
     }
 
@@ -574,17 +586,31 @@ impl Entry {
         if self.sequential {
             return Some(self.hashed..count);
         }
-        let is_behind = self.get(self.hashed) == Some(Block::Written);
-        let ahead = if self.balance.is_held_to_memory(share.is_near, is_behind) {
+        Some(self.hashed..count.min(self.hashed + self.ahead(share)))
+    }
+
+    /// How far ahead of the hash pieces may begin.
+    fn ahead(&self, share: Share) -> u64 {
+        if self.is_held_to_memory(share) {
             share.memory.clamp(1, share.window)
         } else {
             share.window
-        };
-        Some(self.hashed..count.min(self.hashed + ahead))
+        }
+    }
+
+    fn is_held_to_memory(&self, share: Share) -> bool {
+        let is_behind = self.get(self.hashed) == Some(Block::Written);
+        self.balance.is_held_to_memory(share.distance, is_behind)
     }
 
     fn is_missing(&self, block: u64) -> bool {
         self.get(block) == Some(Block::Missing)
+    }
+
+    /// Whether anybody waits for what is under way: the hash, or connections that find nothing else to do up to the end.
+    /// Where the window is full because the hash is behind, nothing is won by having it sooner.
+    fn is_waited_for(&self) -> bool {
+        self.missing == 0 || self.get(self.hashed) != Some(Block::Written)
     }
 
     /// What the hash comes to first.
@@ -595,7 +621,13 @@ impl Entry {
         let end = if self.sequential {
             window.end
         } else {
-            window.end.min((start / share.piece + 1) * share.piece)
+            // While the window moves on block by block, pieces that end with it would be of one block each.
+            let last = if share.distance == Distance::Far {
+                self.blocks.len() as u64
+            } else {
+                window.end
+            };
+            last.min((start / share.piece + 1) * share.piece)
         };
         let end = (start..end).find(|block| !self.is_missing(*block)).unwrap_or(end);
         Some(start..end)

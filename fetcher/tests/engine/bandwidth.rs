@@ -30,7 +30,7 @@ async fn a_bound_on_the_bandwidth_is_kept_whatever_the_number_of_connections(
     fetch.settings.connections = connections;
     fetch.settings.block_bytes = MEBIBYTE;
     fetch.settings.piece_bytes = MEBIBYTE;
-    fetch.settings.window_pieces = SIZE / MEBIBYTE;
+    fetch.settings.window_bytes = SIZE;
     fetch.settings.unsynced_bytes = 4 * SIZE;
     fetch.settings.stall_timeout = Duration::from_hours(1);
     fetch.settings.max_bytes_per_second = Some(bytes_per_second);

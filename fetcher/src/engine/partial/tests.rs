@@ -64,13 +64,27 @@ impl Fixture {
     }
 
     fn open(&self) -> Partial {
-        Partial::open(&self.store, &self.remote, BLOCK, &CancellationToken::new()).unwrap()
+        Partial::open(
+            &self.store,
+            &self.remote,
+            BLOCK,
+            &Buffers::new(BLOCK, 1, 0),
+            &CancellationToken::new(),
+        )
+        .unwrap()
     }
 
     /// As it is found after the machine was started anew.
     fn open_after_a_start(&self) -> Partial {
         let store = self.store.clone().with_boot(Boot::named("another"));
-        Partial::open(&store, &self.remote, BLOCK, &CancellationToken::new()).unwrap()
+        Partial::open(
+            &store,
+            &self.remote,
+            BLOCK,
+            &Buffers::new(BLOCK, 1, 0),
+            &CancellationToken::new(),
+        )
+        .unwrap()
     }
 
     /// Writes blocks as connections do.

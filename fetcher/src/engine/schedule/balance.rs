@@ -12,6 +12,8 @@
 
 use std::time::Duration;
 
+use super::super::piece_length::Distance;
+
 /// Between two looks the hash makes so many steps at least,
 const STEPS: u32 = 64;
 
@@ -152,8 +154,13 @@ impl Balance {
 
     /// Whether they may be no further ahead of the hash than stays in memory. While the hash waits that is so only of a near
     /// source that is fast, for what is slow is waited for by all.
-    pub(super) fn is_held_to_memory(&self, is_near: bool, is_behind: bool) -> bool {
-        self.hold.to_memory && (is_behind || (is_near && self.is_fast))
+    pub(super) fn is_held_to_memory(&self, distance: Distance, is_behind: bool) -> bool {
+        self.hold.to_memory
+            && match distance {
+                Distance::Near => is_behind || self.is_fast,
+                Distance::Unknown => is_behind,
+                Distance::Far => false,
+            }
     }
 
     /// A piece came whole in so many seconds.
@@ -164,7 +171,7 @@ impl Balance {
 
     /// The hash has made a step that took so long, while so many pieces were under way. A source is near where waiting
     /// for the first byte of a piece costs little.
-    pub(super) fn step(&mut self, took: Duration, under_way: u64, is_near: bool, now: Duration) {
+    pub(super) fn step(&mut self, took: Duration, under_way: u64, distance: Distance, now: Duration) {
         if now < self.settled {
             return;
         }
@@ -179,7 +186,7 @@ impl Balance {
             return;
         }
         let round = std::mem::take(&mut self.round);
-        let hold = self.judge(&round, since.as_secs_f64().max(f64::MIN_POSITIVE), is_near, now);
+        let hold = self.judge(&round, since.as_secs_f64().max(f64::MIN_POSITIVE), distance, now);
         if hold != self.hold {
             self.hold = hold;
             self.settled = now + Duration::from_secs_f64(self.piece);
@@ -187,7 +194,7 @@ impl Balance {
     }
 
     /// What pieces are held to from now on.
-    fn judge(&mut self, round: &Round, seconds: f64, is_near: bool, now: Duration) -> Hold {
+    fn judge(&mut self, round: &Round, seconds: f64, distance: Distance, now: Duration) -> Hold {
         let rate = f64::from(round.steps) / seconds;
         if let Some(trial) = self.trial.take() {
             if rate < trial.due && !trial.is_doubted && trial.way == Way::Fewer {
@@ -213,7 +220,7 @@ impl Balance {
                 to_memory: false,
             };
         }
-        if is_near && !to_memory {
+        if distance == Distance::Near && !to_memory {
             return Hold {
                 pieces,
                 to_memory: true,
@@ -224,7 +231,7 @@ impl Balance {
                 let pieces = pieces.saturating_add((pieces / 4).max(1));
                 return self.attempt(Way::More, Hold { pieces, to_memory }, rate * BETTER);
             }
-            if to_memory && !is_near {
+            if to_memory && distance == Distance::Unknown {
                 return self.attempt(
                     Way::More,
                     Hold {
@@ -235,7 +242,7 @@ impl Balance {
                 );
             }
         }
-        if (busy >= IDLE || is_near) && self.fewer.until <= now {
+        if distance != Distance::Far && (busy >= IDLE || distance == Distance::Near) && self.fewer.until <= now {
             let most = *self.most.get_or_insert(rate);
             if !to_memory {
                 return self.attempt(
@@ -300,6 +307,7 @@ impl Round {
 mod tests {
     use rstest::rstest;
 
+    use super::Distance::{Far, Near, Unknown};
     use super::*;
 
     const TOOK: Duration = Duration::from_millis(1);
@@ -311,20 +319,20 @@ mod tests {
         connections: u64,
         per_piece: f64,
         together: f64,
-        is_near: bool,
+        distance: Distance,
         now: Duration,
         steps: u32,
     }
 
     impl Simulation {
-        fn of(connections: u64, per_piece: f64, together: f64, is_near: bool) -> Self {
+        fn of(connections: u64, per_piece: f64, together: f64, distance: Distance) -> Self {
             let (balance, now, steps) = (Balance::default(), Duration::ZERO, 0);
             Self {
                 balance,
                 connections,
                 per_piece,
                 together,
-                is_near,
+                distance,
                 now,
                 steps,
             }
@@ -342,60 +350,63 @@ mod tests {
                 let waits = Duration::from_secs_f64(1.0 / (under_way as f64 * self.per_piece).min(self.together));
                 self.now += waits.max(TOOK);
                 self.steps += 1;
-                self.balance.step(TOOK, under_way, self.is_near, self.now);
+                self.balance.step(TOOK, under_way, self.distance, self.now);
             }
             self.steps - before
         }
     }
 
     #[rstest]
-    #[case::the_hash_takes_the_time(16, 1000.0, f64::MAX, true, 4..=4)]
-    #[case::the_hash_takes_the_time_though_it_is_far(16, 1000.0, f64::MAX, false, 4..=4)]
-    #[case::a_few_pieces_bring_as_much_as_many(16, 200.0, 600.0, true, 4..=5)]
-    #[case::some_pieces_bring_as_much_as_many(16, 75.0, 600.0, true, 7..=9)]
-    #[case::the_source_takes_the_time(16, 6.0, f64::MAX, true, 16..=16)]
-    #[case::a_slow_source_is_wide(64, 1.5, f64::MAX, false, 64..=64)]
-    #[case::a_fast_source_needs_all(16, 45.0, f64::MAX, true, 16..=16)]
-    #[case::a_fast_source_far_away_needs_all(16, 31.0, f64::MAX, false, 16..=16)]
-    #[case::few_stay_few(2, 1000.0, f64::MAX, true, 2..=2)]
+    #[case::the_hash_takes_the_time(16, 1000.0, f64::MAX, Near, 4..=4)]
+    #[case::a_source_far_away_is_not_held_though_the_hash_takes_the_time(16, 1000.0, f64::MAX, Far, 16..=16)]
+    #[case::a_few_pieces_bring_as_much_as_many(16, 200.0, 600.0, Near, 4..=5)]
+    #[case::some_pieces_bring_as_much_as_many(16, 75.0, 600.0, Near, 7..=9)]
+    #[case::the_source_takes_the_time(16, 6.0, f64::MAX, Near, 16..=16)]
+    #[case::a_slow_source_is_wide(64, 1.5, f64::MAX, Far, 64..=64)]
+    #[case::a_fast_source_needs_all(16, 45.0, f64::MAX, Near, 16..=16)]
+    #[case::a_fast_source_far_away_needs_all(16, 31.0, f64::MAX, Far, 16..=16)]
+    #[case::few_stay_few(2, 1000.0, f64::MAX, Near, 2..=2)]
     fn the_number_of_pieces_follows_who_waits(
         #[case] connections: u64,
         #[case] per_piece: f64,
         #[case] together: f64,
-        #[case] is_near: bool,
+        #[case] distance: Distance,
         #[case] expected: std::ops::RangeInclusive<u64>,
     ) {
-        let mut simulation = Simulation::of(connections, per_piece, together, is_near);
+        let mut simulation = Simulation::of(connections, per_piece, together, distance);
         simulation.run(10);
         assert!(expected.contains(&simulation.pieces()), "{}", simulation.pieces());
     }
 
     #[rstest]
-    #[case::near(true, 0.93)]
-    #[case::far_away(false, 0.999)]
-    fn trials_cost_a_source_that_needs_all_its_pieces_little(#[case] is_near: bool, #[case] share: f64) {
-        let mut simulation = Simulation::of(16, 31.0, f64::MAX, is_near);
+    #[case::near(Near, 0.93)]
+    #[case::far_away(Far, 0.999)]
+    fn trials_cost_a_source_that_needs_all_its_pieces_little(#[case] distance: Distance, #[case] share: f64) {
+        let mut simulation = Simulation::of(16, 31.0, f64::MAX, distance);
         let all = 16.0 * 31.0 * 20.0;
         let hashed = f64::from(simulation.run(20));
         assert!(hashed > all * share, "{hashed} of {all}");
     }
 
-    #[test]
-    fn only_a_slow_source_may_run_further_ahead_than_stays_in_memory() {
-        for (is_near, per_piece, is_held) in [(true, 31.0, true), (true, 1.0, false), (false, 1.0, false)] {
-            let mut simulation = Simulation::of(16, per_piece, f64::MAX, is_near);
-            assert!(simulation.balance.is_held_to_memory(is_near, true));
-            assert!(
-                !simulation.balance.is_held_to_memory(is_near, false),
-                "nothing is known yet"
-            );
-            simulation.run(10);
-            assert_eq!(
-                simulation.balance.is_held_to_memory(is_near, false),
-                is_held,
-                "{is_near} {per_piece}"
-            );
-        }
+    #[rstest]
+    #[case::near_and_fast(Near, 31.0, true, true)]
+    #[case::near_and_slow(Near, 1.0, true, false)]
+    #[case::unknown(Unknown, 1.0, true, false)]
+    #[case::far(Far, 31.0, false, false)]
+    fn only_a_slow_source_or_one_far_away_may_run_further_ahead_than_stays_in_memory(
+        #[case] distance: Distance,
+        #[case] per_piece: f64,
+        #[case] is_held_at_first: bool,
+        #[case] is_held: bool,
+    ) {
+        let mut simulation = Simulation::of(16, per_piece, f64::MAX, distance);
+        assert_eq!(simulation.balance.is_held_to_memory(distance, true), is_held_at_first);
+        assert!(
+            !simulation.balance.is_held_to_memory(distance, false),
+            "nothing is known yet"
+        );
+        simulation.run(10);
+        assert_eq!(simulation.balance.is_held_to_memory(distance, false), is_held);
     }
 
     #[test]
@@ -406,7 +417,7 @@ mod tests {
         let mut allowed = Vec::new();
         for _ in 0..2900 {
             now += TOOK;
-            balance.step(TOOK, balance.allowed().min(16), true, now);
+            balance.step(TOOK, balance.allowed().min(16), Near, now);
             allowed.push(balance.allowed());
         }
         allowed.dedup();
@@ -415,7 +426,7 @@ mod tests {
 
     #[test]
     fn a_source_that_all_but_stops_gets_its_pieces_back_after_a_few_blocks() {
-        let mut simulation = Simulation::of(16, 1000.0, f64::MAX, true);
+        let mut simulation = Simulation::of(16, 1000.0, f64::MAX, Near);
         simulation.run(10);
         assert_eq!(simulation.pieces(), FEW);
         simulation.per_piece = 2.0;

@@ -12,6 +12,7 @@ const LIMITS: Limits = Limits {
     shortest: 1,
     connections: 2,
     window: 16,
+    far_window: 32,
     memory: 8,
     is_capped: false,
 };
@@ -381,7 +382,7 @@ proptest! {
 fn waited_for(paces: [(OriginNumber, f64); 2]) -> Schedule {
     const STEPS: u64 = 500;
     let mut schedule = Schedule::new(LIMITS);
-    schedule.set_pieces(4, true);
+    schedule.set_pieces(4, 1, Distance::Near);
     schedule.paces.extend(paces);
     schedule.add(1, vec![0, 1], 1000, 0..STEPS, 0);
     let took = Duration::from_millis(1);
@@ -403,4 +404,56 @@ fn a_slow_origin_does_not_hold_those_that_are_near_and_fast_to_what_stays_in_mem
     let mut schedule = waited_for([(0, 100.0), (1, 1.0)]);
     let pieces = std::iter::from_fn(|| blocks(schedule.next(0, NOW))).count();
     assert_eq!(pieces as u64 * LIMITS.piece, LIMITS.window);
+}
+
+#[test]
+fn a_piece_of_a_source_far_away_ends_where_pieces_end_though_the_window_ends_before() {
+    for (distance, expected) in [(Distance::Near, 30..32), (Distance::Far, 30..36)] {
+        let limits = Limits { window: 32, ..LIMITS };
+        let mut schedule = Schedule::new(limits);
+        schedule.set_pieces(6, 1, distance);
+        schedule.add(1, vec![0], 100, 0..30, 0);
+        schedule.hashed(1, 0, Duration::ZERO, NOW);
+        // Written, though the hash waits: as if it had been damaged.
+        schedule.files.get_mut(&1).unwrap().set(0, Block::UnderWay);
+        assert_eq!(blocks(schedule.next(0, NOW)), Some((1, expected)), "{distance:?}");
+    }
+}
+
+#[test]
+fn the_last_pieces_of_a_source_far_away_are_worth_the_wait_for_their_first_byte() {
+    for (distance, expected) in [(Distance::Near, 0..2), (Distance::Far, 0..4)] {
+        let mut schedule = Schedule::new(LIMITS);
+        schedule.set_pieces(8, if distance == Distance::Far { 4 } else { 1 }, distance);
+        schedule.set_last();
+        schedule.add(1, vec![0], 8, [], 0);
+        assert_eq!(blocks(schedule.next(0, NOW)), Some((1, expected)), "{distance:?}");
+    }
+}
+
+#[test]
+fn a_slow_piece_is_left_alone_while_the_hash_is_behind() {
+    let mut schedule = Schedule::new(LIMITS);
+    schedule.add(1, vec![0], 100, [], 0);
+    let (whole, stuck) = (schedule.next(0, NOW).unwrap(), schedule.next(0, NOW).unwrap());
+    for block in whole.blocks.clone() {
+        schedule.claim(&whole, block);
+        schedule.written(1, block);
+    }
+    schedule.ended(&whole, SECOND);
+    assert_eq!((whole.blocks, stuck.blocks), (0..4, 4..8));
+    // The others have filled the window.
+    schedule.limits.window = 4;
+    let later = SECOND * 60;
+    assert_eq!(
+        blocks(schedule.next(0, later)),
+        None,
+        "the hash is at block 0, which is there"
+    );
+    schedule.hashed(1, 4, Duration::ZERO, later);
+    assert_eq!(
+        blocks(schedule.next(0, later)),
+        Some((1, 5..8)),
+        "it waits for the slow piece"
+    );
 }
