@@ -52,6 +52,7 @@ use self::piece_length::{Bounds, PieceLength};
 use self::reuse::Reuse;
 pub(crate) use self::room::free as free_room;
 use self::schedule::Limits;
+pub(crate) use self::steering::FIRST_CONNECTIONS;
 use crate::blocking::blocking;
 use crate::error::{FetchError, SourceError};
 use crate::progress::{OriginSnapshot, Progress};
@@ -62,12 +63,12 @@ use crate::store::{Arrangement, Store};
 /// Blocks that may be written while others are filled. More do not make a disk faster.
 const WRITES: usize = 8;
 
-/// Written blocks that may wait in memory for the hash, however many are filled and written. Others are read back from
-/// the disk.
-const KEPT: usize = 24;
+/// The same where connections need nearly all memory: so many are asked only if each brings little.
+const FEW_WRITES: usize = 2;
 
-/// Connections beyond so many have their memory from what would be kept.
-const USUAL: usize = 16;
+/// Blocks in memory, if connections do not need more: written ones wait there for the hash. Others are read back from the
+/// disk.
+const BLOCKS: usize = 48;
 
 /// Bytes of the shortest pieces.
 const SHORTEST_PIECE: u64 = 2 << 20;
@@ -78,7 +79,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How a fetch goes about its work.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Requests at the same time, over all files.
+    /// Requests at the same time at most, over all files. No more than are worth it are used.
     pub connections: usize,
     /// Files under way at the same time.
     pub parallel_files: usize,
@@ -109,7 +110,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            connections: 8,
+            connections: 44,
             parallel_files: 4,
             stall_timeout: Duration::from_secs(15),
             retry: retry::Policy::default(),
@@ -158,9 +159,7 @@ struct Run {
     board: Board,
     piece_length: Mutex<PieceLength>,
     buffers: Arc<Buffers>,
-    /// Bytes of whole blocks that may be written and not yet durable.
-    unsynced_bytes: u64,
-    /// One permit for each of these blocks.
+    /// One permit for each block that is begun and not yet durable, for it is lost with a kill.
     unsynced: Arc<Semaphore>,
     /// Blocks that are being written, also for connections that have ended.
     writes: TaskTracker,
@@ -271,50 +270,36 @@ pub(crate) async fn fetch_beside(
     let reuse = Reuse::survey(store, &arrangement.id)?;
     room::require(store, &contents, &reuse, beside.bytes)?;
     let settings = sound(settings);
-    // What connections hold of blocks that are not whole is lost with a kill, too.
     let losable_blocks = settings.unsynced_bytes / settings.block_bytes;
-    let unsynced_blocks = losable_blocks
-        .saturating_sub(settings.connections as u64)
-        .max(losable_blocks / 4)
-        .max(4);
-    let buffers = Buffers::new(
-        settings.block_bytes,
-        settings.connections + settings.connections.min(WRITES),
-        KEPT.saturating_sub(settings.connections.saturating_sub(USUAL))
-            .max(WRITES),
-    );
-    let connections = settings.connections as u64;
-    let bounds = Bounds {
-        shortest: SHORTEST_PIECE.max(settings.block_bytes),
-        longest: settings
-            .piece_bytes
-            .min(settings.window_bytes / connections)
-            .max(settings.block_bytes),
-        longest_far: settings.piece_bytes.min(settings.far_window_bytes / connections),
-    };
-    let piece_length = PieceLength::new(bounds, settings.connections);
+    let most = settings.connections;
+    let permits = losable_blocks.max(most as u64 + least_unsynced(losable_blocks));
+    let filled = (most + most.min(WRITES)).min(BLOCKS.max(most + FEW_WRITES));
+    let buffers = Buffers::new(settings.block_bytes, filled, BLOCKS.saturating_sub(filled));
+    let origins = Origins::new(origins, most, settings.retry.attempts, progress);
+    let connections = origins.connections();
+    let bounds = bounds(&settings, connections);
+    let piece_length = PieceLength::new(bounds, connections);
     let run = Arc::new(Run {
         piece_length: Mutex::new(piece_length),
-        unsynced_bytes: unsynced_blocks * settings.block_bytes,
         unsynced: Arc::new(Semaphore::new(
-            usize::try_from(unsynced_blocks).unwrap_or(Semaphore::MAX_PERMITS),
+            usize::try_from(permits).unwrap_or(Semaphore::MAX_PERMITS),
         )),
         board: Board::new(
             Limits {
                 piece: piece_length.bytes() / settings.block_bytes,
                 shortest: piece_length.bytes() / settings.block_bytes,
-                connections,
+                connections: connections as u64,
                 window: settings.window_bytes / settings.block_bytes,
                 far_window: settings.far_window_bytes / settings.block_bytes,
                 memory: buffers.most() as u64,
                 is_capped: settings.max_bytes_per_second.is_some(),
             },
-            origins.len(),
+            origins.count(),
         ),
         buffers,
         bandwidth: settings.max_bytes_per_second.map(Bandwidth::new),
         seeds: AtomicU64::new(settings.seed),
-        origins: Origins::new(origins, settings.connections, settings.retry.attempts, progress),
+        origins,
         settings,
         client: client.0,
         progress: progress.clone(),
@@ -345,6 +330,21 @@ pub(crate) async fn fetch_beside(
         bytes_reused: after.bytes_reused - before.bytes_reused,
         origins: run.origins.outcome(),
     })
+}
+
+/// Blocks that may be written and not yet durable, however many connections hold a part of one.
+fn least_unsynced(losable_blocks: u64) -> u64 {
+    (losable_blocks / 4).max(4)
+}
+
+/// How long pieces may be, so that those of so many connections fit into the window.
+fn bounds(settings: &Settings, connections: usize) -> Bounds {
+    let share = |window: u64| settings.piece_bytes.min(window / connections.max(1) as u64);
+    Bounds {
+        shortest: SHORTEST_PIECE.max(settings.block_bytes),
+        longest: share(settings.window_bytes).max(settings.block_bytes),
+        longest_far: share(settings.far_window_bytes),
+    }
 }
 
 /// Settings that make sense together, whatever was given.
@@ -417,9 +417,17 @@ async fn run_to_the_end(run: &Arc<Run>) {
 /// Looks again and again what each origin brings, and who is to rest.
 async fn steer(run: Arc<Run>) {
     let mut ticks = tokio::time::interval(LOOK);
+    let mut connections = run.origins.connections();
     loop {
         ticks.tick().await;
-        let look = run.origins.look(&run.board.demands(run.origins.count()));
+        let is_enough = run.settings.max_bytes_per_second.is_some() || run.board.is_hash_busy();
+        let look = run.origins.look(&run.board.demands(run.origins.count()), is_enough);
+        if look.connections != connections {
+            connections = look.connections;
+            tracing::debug!(connections, "another number of connections");
+            run.board.set_connections(connections);
+            lock(&run.piece_length).set_bounds(bounds(&run.settings, connections));
+        }
         for closed in look.closed {
             run.board.leave(closed);
         }
@@ -480,6 +488,14 @@ impl Run {
         let blocks = |bytes| bytes / self.settings.block_bytes;
         self.board
             .set_pieces(blocks(length.bytes()), blocks(length.last_bytes()), length.distance());
+    }
+
+    /// Bytes of whole blocks that may be written and not yet durable. What connections hold of others is lost with a kill,
+    /// too.
+    fn unsynced_bytes(&self) -> u64 {
+        let losable = self.settings.unsynced_bytes / self.settings.block_bytes;
+        let blocks = losable.saturating_sub(self.origins.connections() as u64);
+        blocks.max(least_unsynced(losable)) * self.settings.block_bytes
     }
 
     /// Fixes the jitter of one more schedule.

@@ -180,7 +180,7 @@ pub struct GpuRequirement {
 #[x_kube(validation = Rule::new("!has(self.maxBytesPerSecond) || (isQuantity(string(self.maxBytesPerSecond)) && quantity(string(self.maxBytesPerSecond)).isGreaterThan(quantity('1023')) && quantity(string(self.maxBytesPerSecond)).isLessThan(quantity('1Ei')))")
     .message("fetch.maxBytesPerSecond must be a quantity from 1Ki to below 1Ei, for example 50Mi"))]
 pub struct Fetch {
-    /// Connections in all, over all files. Left out: 8.
+    /// Connections at most, over all files. A fetch begins with 16 and tries more where they bring more. Left out: 44.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub connections: Option<i32>,

@@ -41,8 +41,10 @@ pub struct OriginArgs {
     #[arg(long, env = "MODELCACHE_MIRROR", value_name = "URL", value_delimiter = '\n')]
     pub mirror: Vec<MirrorAddress>,
 
-    /// Requests at the same time, over all files
-    #[arg(long, env = "MODELCACHE_CONNECTIONS", value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// Requests at the same time at most, over all files
+    ///
+    /// A fetch begins with 16 and tries more where they bring more, and fewer where they do not bring less.
+    #[arg(long, env = "MODELCACHE_CONNECTIONS", value_name = "COUNT", default_value_t = 44, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub connections: u16,
 }
 

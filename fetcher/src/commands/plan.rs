@@ -16,7 +16,7 @@ use super::{Run, Selected, list, signed};
 use crate::archive;
 use crate::args::PlanArgs;
 use crate::bar::Display;
-use crate::engine::{Settings, free_room};
+use crate::engine::{FIRST_CONNECTIONS, Settings, free_room};
 use crate::error::{FetchError, StorageError};
 use crate::estimate;
 use crate::pattern::Reason;
@@ -112,7 +112,7 @@ async fn measure(run: &Run, args: &PlanArgs, selected: &Selected) -> Result<Spee
     let Origins { asked, left_out } = origins(run, &args.origins.mirror, &args.source, selected).await?;
     let trust = args.source.access.trust()?;
     tokio::select! {
-        probed = probe(asked, args.origins.connections.into(), &trust) => Ok(Speed { probed: probed?, left_out }),
+        probed = probe(asked, usize::from(args.origins.connections).min(FIRST_CONNECTIONS), &trust) => Ok(Speed { probed: probed?, left_out }),
         () = run.stop.cancelled() => Err(FetchError::Interrupted),
     }
 }

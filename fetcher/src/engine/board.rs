@@ -206,6 +206,16 @@ impl Board {
         Some(Next::Task(Task { piece, file, needless }))
     }
 
+    /// From now on so many pieces may be under way.
+    pub(super) fn set_connections(&self, connections: usize) {
+        self.state().schedule.set_connections(connections as u64);
+    }
+
+    /// Whether the hash of some file is busy with what comes.
+    pub(super) fn is_hash_busy(&self) -> bool {
+        self.state().schedule.is_hash_busy()
+    }
+
     /// No file comes after those under way.
     pub(super) fn set_last(&self) {
         self.state().schedule.set_last();

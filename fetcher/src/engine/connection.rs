@@ -149,6 +149,7 @@ async fn fetch(
         start: file.bytes(&piece.blocks).start,
         end: file.bytes(&piece.blocks).end,
         buffer: None,
+        unsynced: None,
         in_hand: 0,
         writing: None,
     };
@@ -297,6 +298,8 @@ struct Gathering<'a> {
     /// Where the buffer goes: the beginning of a block.
     start: u64,
     buffer: Option<Buffer>,
+    /// The share of that block in what may be lost.
+    unsynced: Option<OwnedSemaphorePermit>,
     /// Bytes received that are in no buffer yet.
     in_hand: u64,
     /// The block before, which is written while this one is filled.
@@ -389,9 +392,12 @@ impl Gathering<'_> {
         while bytes.has_remaining() {
             let block = self.start / self.file.block_bytes;
             let end = self.file.bytes(&(block..block + 1)).end;
-            let mut buffer = match self.buffer.take() {
-                Some(buffer) => buffer,
-                None => self.run.buffers.get().await,
+            let mut buffer = if let Some(buffer) = self.buffer.take() {
+                buffer
+            } else {
+                // Before the memory, which others need meanwhile.
+                self.unsynced = Arc::clone(&self.run.unsynced).acquire_owned().await.ok();
+                self.run.buffers.get().await
             };
             let room = end - self.start - buffer.len() as u64;
             let part = bytes.split_to(usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len()));
@@ -403,11 +409,11 @@ impl Gathering<'_> {
             }
             // One write at a time: a disk that is slower than the source must hold it back.
             self.settle().await;
-            let unsynced = Arc::clone(&self.run.unsynced).acquire_owned().await.ok();
             // From here to the write nothing may be waited for: a block that was claimed must be written.
             let claim = self.run.board.claim(self.piece, block);
             self.run.origins.brought(self.origin);
             let Some(buffer) = self.buffer.take() else { continue };
+            let unsynced = self.unsynced.take();
             self.start = end;
             self.end = self.file.bytes(&(block..claim.end)).end.max(end);
             if claim.is_first {

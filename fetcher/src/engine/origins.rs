@@ -54,6 +54,8 @@ pub(super) struct Look {
     pub(super) closed: Vec<OriginNumber>,
     /// It is to let go of a connection that another one lacks.
     pub(super) hog: Option<OriginNumber>,
+    /// Connections that they share from now on.
+    pub(super) connections: usize,
 }
 
 /// The right to ask an origin with one connection.
@@ -66,7 +68,7 @@ pub(super) struct Slot<'a> {
 pub(super) struct Busy<'a>(&'a Slot<'a>);
 
 impl Origins {
-    /// Origins to share some connections; one that fails so often in a row is given up.
+    /// Origins to share so many connections at most; one that fails so often in a row is given up.
     pub(super) fn new(all: Vec<Origin>, connections: usize, attempts: u32, progress: &Progress) -> Self {
         let offers = all
             .iter()
@@ -186,8 +188,17 @@ impl Origins {
         Some(origin)
     }
 
-    /// Takes in what came since the last look and what there is to ask for.
-    pub(super) fn look(&self, demands: &[Demand]) -> Look {
+    /// Connections that they share now.
+    pub(super) fn connections(&self) -> usize {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .steering
+            .connections()
+    }
+
+    /// Takes in what came since the last look, what there is to ask for, and whether it is as much as can be hashed.
+    pub(super) fn look(&self, demands: &[Demand], is_enough: bool) -> Look {
         let now = self.now();
         let received: Vec<u64> = self.progress.iter().map(|origin| origin.bytes()).collect();
         let look = self.state(|state| {
@@ -201,12 +212,13 @@ impl Origins {
                 })
                 .collect();
             state.looked = received;
-            state.steering.look(now, &samples, demands);
+            state.steering.look(now, &samples, demands, is_enough);
             Look {
                 closed: (0..samples.len())
                     .filter(|origin| !state.steering.is_open(*origin))
                     .collect(),
                 hog: state.steering.hog(&state.held),
+                connections: state.steering.connections(),
             }
         });
         for (number, origin) in self.progress.iter().enumerate() {

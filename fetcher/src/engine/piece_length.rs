@@ -66,17 +66,17 @@ struct Learnt {
 impl PieceLength {
     /// Within bounds, the shortest one until each of some connections has brought something.
     pub(super) fn new(bounds: Bounds, connections: usize) -> Self {
-        let longest = bounds.longest.max(1);
         Self {
-            bounds: Bounds {
-                shortest: bounds.shortest.min(longest),
-                longest,
-                longest_far: bounds.longest_far.max(longest),
-            },
+            bounds: sound(bounds),
             enough: connections,
             observed: 0,
             learnt: None,
         }
+    }
+
+    /// From now on other bounds hold.
+    pub(super) fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = sound(bounds);
     }
 
     /// An answer came after a while, and bytes with it over another while.
@@ -135,6 +135,15 @@ impl PieceLength {
             length *= 2;
         }
         length
+    }
+}
+
+fn sound(bounds: Bounds) -> Bounds {
+    let longest = bounds.longest.max(1);
+    Bounds {
+        shortest: bounds.shortest.min(longest),
+        longest,
+        longest_far: bounds.longest_far.max(longest),
     }
 }
 

@@ -177,6 +177,16 @@ impl Schedule {
         self.distance = distance;
     }
 
+    /// From now on so many pieces may be under way.
+    pub(crate) fn set_connections(&mut self, connections: u64) {
+        self.limits.connections = connections;
+    }
+
+    /// Whether the hash of some file is busy with what comes.
+    pub(crate) fn is_hash_busy(&self) -> bool {
+        self.files.values().any(|entry| entry.balance.is_fast())
+    }
+
     /// Takes a file up that some origins offer, of which some blocks are there already and the first ones are hashed.
     pub(crate) fn add(
         &mut self,

@@ -10,8 +10,11 @@ use std::time::Duration;
 use super::schedule::OriginNumber;
 
 mod climb;
+mod ramp;
 
 use self::climb::Climb;
+pub(crate) use self::ramp::FIRST_CONNECTIONS;
+use self::ramp::{Ramp, Step};
 
 /// An origin rests when one connection brings less than this share of what the best one brings.
 const SLOW: f64 = 0.1;
@@ -101,7 +104,9 @@ struct Course {
 /// The courses of all origins.
 #[derive(Clone, Debug)]
 pub(super) struct Steering {
-    connections: usize,
+    /// Connections at most.
+    most: usize,
+    ramp: Ramp,
     attempts: u32,
     courses: Vec<Course>,
     looked: Duration,
@@ -110,7 +115,7 @@ pub(super) struct Steering {
 }
 
 impl Steering {
-    /// Some origins, to share some connections; one that fails so often in a row is given up.
+    /// Some origins, to share so many connections at most; one that fails so often in a row is given up.
     pub(super) fn new(origins: usize, connections: usize, attempts: u32) -> Self {
         let course = Course {
             state: State::Open,
@@ -131,7 +136,8 @@ impl Steering {
             climb: Climb::default(),
         };
         Self {
-            connections,
+            most: connections,
+            ramp: Ramp::new(connections),
             attempts,
             courses: vec![course; origins],
             looked: Duration::ZERO,
@@ -151,21 +157,31 @@ impl Steering {
         self.courses.get(origin).is_none_or(|course| course.state == State::Out)
     }
 
-    /// Takes in what each origin brought since the last look, and what there is to ask it for. One that alone offers
-    /// something does not rest for being slow.
-    pub(super) fn look(&mut self, now: Duration, samples: &[Sample], demands: &[Demand]) {
+    /// Connections that all origins share now.
+    pub(super) fn connections(&self) -> usize {
+        self.ramp.connections()
+    }
+
+    /// Takes in what each origin brought since the last look, and what there is to ask it for; and whether what comes is as
+    /// much as can be hashed. An origin that alone offers something does not rest for being slow.
+    pub(super) fn look(&mut self, now: Duration, samples: &[Sample], demands: &[Demand], is_enough: bool) {
         let seconds = now.saturating_sub(self.looked).as_secs_f64();
         self.looked = now;
         if seconds <= 0.0 {
             return;
         }
-        let cap = self.connections;
+        let step = Step {
+            bytes: samples.iter().map(|sample| sample.bytes).sum(),
+            busy: samples.iter().map(|sample| sample.busy).sum(),
+            is_enough,
+        };
+        self.ramp.step(now, step);
+        let (present, most) = (self.ramp.connections(), self.most);
         for (course, sample) in self.courses.iter_mut().zip(samples) {
             course.measure(*sample, seconds);
-            course.relax(now, cap);
+            course.relax(now, most);
             if course.state == State::Open {
-                let is_bound = sample.busy >= course.limit;
-                course.limit = course.climb.step(now, sample.bytes, is_bound, course.limit, cap);
+                course.climb(now, *sample, present);
             }
         }
         let best = self
@@ -228,7 +244,7 @@ impl Steering {
         order.sort_by(|(_, one, _), (_, other, _)| other.total_cmp(one));
         let mut targets = vec![0; self.courses.len()];
         // Each in turn is given to the origin that would still bring the most for its share.
-        for _ in 0..self.connections {
+        for _ in 0..self.connections() {
             let needy = order
                 .iter()
                 .filter(|(origin, _, limit)| targets[*origin] < *limit)
@@ -268,6 +284,7 @@ impl Steering {
 
     /// An origin refused because it is asked too much.
     pub(super) fn refused(&mut self, origin: OriginNumber, busy: usize, now: Duration) {
+        self.ramp.refused();
         if let Some(course) = self.courses.get_mut(origin) {
             // What was under way when the first was refused is refused with it: that is one refusal.
             if course.refused.is_none_or(|last| now.saturating_sub(last) >= CALM / 2) {
@@ -356,6 +373,16 @@ impl Course {
         {
             self.limit = (self.limit + 1).min(cap);
             self.refused = (self.limit < cap).then_some(now);
+        }
+    }
+
+    /// Finds out whether fewer bring more, of the connections that there are now.
+    fn climb(&mut self, now: Duration, sample: Sample, present: usize) {
+        let limit = self.limit.min(present);
+        let is_bound = sample.busy >= limit;
+        let next = self.climb.step(now, sample.bytes, is_bound, limit, present);
+        if next != limit {
+            self.limit = next;
         }
     }
 

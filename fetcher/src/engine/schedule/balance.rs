@@ -163,6 +163,11 @@ impl Balance {
             }
     }
 
+    /// Whether the source was seen to be fast beside the hash.
+    pub(super) fn is_fast(&self) -> bool {
+        self.is_fast
+    }
+
     /// A piece came whole in so many seconds.
     pub(super) fn piece_took(&mut self, seconds: f64) {
         let weight = if self.piece > 0.0 { WEIGHT } else { 1.0 };

@@ -58,7 +58,7 @@ impl Simulation {
             }
             self.now += STEP;
             let demands = vec![ANY; samples.len()];
-            self.steering.look(self.now, &samples, &demands);
+            self.steering.look(self.now, &samples, &demands, false);
         }
         total / f64::from(seconds)
     }
@@ -157,7 +157,7 @@ fn the_only_origin_of_something_does_not_rest_for_being_slow() {
             },
             Sample { bytes: 1000, busy: 4 },
         ];
-        steering.look(Duration::from_secs(second), &samples, &[ANY, ALONE]);
+        steering.look(Duration::from_secs(second), &samples, &[ANY, ALONE], false);
     }
     assert_eq!(steering.targets(), [7, 1]);
 }
@@ -170,6 +170,7 @@ fn an_origin_of_which_nothing_is_wanted_has_no_connection() {
         Duration::from_secs(1),
         &[Sample::default(); 2],
         &[Demand::default(), ALONE],
+        false,
     );
     assert_eq!(steering.targets(), [0, 1]);
 }
@@ -186,10 +187,10 @@ fn an_origin_that_rests_for_being_slow_is_asked_again_when_it_alone_offers_somet
     ];
     for second in 1..=5 {
         assert!(steering.is_open(1));
-        steering.look(Duration::from_secs(second), &samples, &[ANY; 2]);
+        steering.look(Duration::from_secs(second), &samples, &[ANY; 2], false);
     }
     assert!(!steering.is_open(1));
-    steering.look(Duration::from_secs(6), &[Sample::default(); 2], &[ANY, ALONE]);
+    steering.look(Duration::from_secs(6), &[Sample::default(); 2], &[ANY, ALONE], false);
     assert!(steering.is_open(1));
 }
 
@@ -205,7 +206,7 @@ fn a_refusal_halves_the_connections_once_and_calm_brings_them_back() {
     assert_eq!(steering.targets(), [2]);
     for now in 3..20 {
         steering.brought(0);
-        steering.look(second(now), &[Sample { bytes: 1, busy: 1 }], &[ALONE]);
+        steering.look(second(now), &[Sample { bytes: 1, busy: 1 }], &[ALONE], false);
     }
     assert_eq!(steering.targets(), [8]);
 }
@@ -217,7 +218,7 @@ fn the_pause_that_a_refusal_asks_for_is_no_calm() {
     for (now, expected) in [(0, 4), (60, 2), (120, 1), (180, 1)] {
         steering.refused(0, 8, second(now));
         for looked in 1..60 {
-            steering.look(second(now + looked), &[Sample::default()], &[ALONE]);
+            steering.look(second(now + looked), &[Sample::default()], &[ALONE], false);
         }
         assert_eq!(steering.targets(), [expected]);
     }
@@ -228,7 +229,7 @@ fn an_origin_that_keeps_failing_rests_longer_each_time_and_is_given_up_in_the_en
     let mut steering = Steering::new(2, 4, 4);
     let at = Duration::from_secs;
     let look = |steering: &mut Steering, now| {
-        steering.look(now, &[Sample::default(); 2], &[ANY; 2]);
+        steering.look(now, &[Sample::default(); 2], &[ANY; 2], false);
         steering.is_open(1)
     };
     for _ in 0..9 {
@@ -265,7 +266,7 @@ fn an_origin_is_left_alone_for_as_long_as_it_asks() {
         assert_eq!(steering.failed(1, at(0), Some(at(20))), Verdict::Stays);
     }
     for (now, expected) in [(19, false), (20, true)] {
-        steering.look(at(now), &[Sample::default(); 2], &[ANY; 2]);
+        steering.look(at(now), &[Sample::default(); 2], &[ANY; 2], false);
         assert_eq!(steering.is_open(1), expected);
     }
 }
@@ -275,7 +276,7 @@ fn an_origin_that_asks_for_a_pause_again_and_again_is_given_up() {
     let mut steering = Steering::new(2, 4, 3);
     let at = Duration::from_secs;
     let mut ask = |now| {
-        steering.look(at(now), &[Sample::default(); 2], &[ANY; 2]);
+        steering.look(at(now), &[Sample::default(); 2], &[ANY; 2], false);
         steering.failed(1, at(now), Some(at(10)))
     };
     assert_eq!(ask(1), Verdict::Stays);
@@ -320,7 +321,7 @@ proptest! {
         let mut steering = Steering::new(4, connections, 8);
         for (second, look) in (1..).zip(looks) {
             let samples: Vec<_> = look.iter().map(|(bytes, busy)| Sample { bytes: *bytes, busy: *busy }).collect();
-            steering.look(Duration::from_secs(second), &samples, &[ANY; 4]);
+            steering.look(Duration::from_secs(second), &samples, &[ANY; 4], false);
             let targets = steering.targets();
             prop_assert!(targets.iter().sum::<usize>() <= connections);
             let is_any_open = (0..4).any(|origin| steering.is_open(origin));
