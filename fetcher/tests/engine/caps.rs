@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rstest::rstest;
 
-use crate::hub::{Answer, Fetch, Hub, PIECE, fetch_and_check};
+use crate::hub::{Answer, BLOCK, Fetch, Hub, PIECE, fetch_and_check};
 
 #[rstest]
 #[case::one(1)]
@@ -45,4 +45,23 @@ async fn no_more_files_are_under_way_than_allowed() {
     };
     let most = asked.iter().map(|asked| under_way(asked.number)).max();
     assert_eq!(most, Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_connections_than_at_first_are_made_where_each_brings_little() {
+    const SIZE: u64 = 600 * PIECE;
+    const MOST: usize = 44;
+    let hub = Hub::serve(&[("weights", SIZE)], |_| Answer::Slow(BLOCK, Duration::from_millis(20))).await;
+    let mut fetch = Fetch::from(&hub);
+    fetch.settings.connections = MOST;
+    fetch.settings.window_bytes = SIZE;
+    fetch.settings.unsynced_bytes = 256 * BLOCK;
+    fetch_and_check(&hub, &fetch).await;
+    let most = hub
+        .asked()
+        .iter()
+        .map(|asked| asked.under_way)
+        .max()
+        .unwrap_or_default();
+    assert!((17..=MOST).contains(&usize::try_from(most).unwrap()), "{most}");
 }
