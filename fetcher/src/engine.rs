@@ -76,6 +76,9 @@ const SHORTEST_PIECE: u64 = 2 << 20;
 /// How often it is looked what each origin brings.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Where no more is left than comes in so many looks, more connections are not worth trying.
+const NEARLY_THERE: u64 = 12;
+
 /// How a fetch goes about its work.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -418,9 +421,15 @@ async fn run_to_the_end(run: &Arc<Run>) {
 async fn steer(run: Arc<Run>) {
     let mut ticks = tokio::time::interval(LOOK);
     let mut connections = run.origins.connections();
+    let mut received = run.progress.snapshot().bytes_received;
     loop {
         ticks.tick().await;
-        let is_enough = run.settings.max_bytes_per_second.is_some() || run.board.is_hash_busy();
+        let now = run.progress.snapshot();
+        let came = now.bytes_received - received;
+        received = now.bytes_received;
+        let left = now.bytes_total.saturating_sub(now.bytes_reused + now.bytes_received);
+        let is_enough =
+            run.settings.max_bytes_per_second.is_some() || run.board.is_hash_busy() || left <= came * NEARLY_THERE;
         let look = run.origins.look(&run.board.demands(run.origins.count()), is_enough);
         if look.connections != connections {
             connections = look.connections;

@@ -49,7 +49,7 @@ async fn no_more_files_are_under_way_than_allowed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_connections_than_at_first_are_made_where_each_brings_little() {
-    const SIZE: u64 = 600 * PIECE;
+    const SIZE: u64 = 1600 * PIECE;
     const MOST: usize = 44;
     let hub = Hub::serve(&[("weights", SIZE)], |_| Answer::Slow(BLOCK, Duration::from_millis(20))).await;
     let mut fetch = Fetch::from(&hub);

@@ -45,8 +45,8 @@ async fn an_operator_killed_at_any_step_goes_on_and_does_nothing_twice() {
         look("fetch").await?;
         assert_eq!(seen.len(), 2, "one Job a step: {seen:?}");
         let sent = world.hub.stats().bytes_sent;
-        // Once the line is fast again, each block that is still arriving slowly may be asked for a second time: one on
-        // each of eight connections.
+        // Once the line is fast again, each block that is still arriving slowly may be asked for a second time: few of
+        // them, for pieces are of two.
         let taken_over = 8 << 20;
         ensure!(
             sent < (12 << 20) + taken_over,

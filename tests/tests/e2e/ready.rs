@@ -69,10 +69,13 @@ async fn a_model_becomes_ready_and_a_pod_loads_its_weights_offline() {
         assert_eq!(status.path.as_deref(), Some("current"));
         let served = world.hub.stats();
         assert_eq!(served.credentials_at_cdn, 0);
-        assert_eq!(
-            i64::try_from(served.bytes_sent)?,
-            resolved.bytes,
-            "nothing is fetched twice"
+        // What is on its way to a connection that is slow beside the others, and from which they take over, is sent for
+        // nothing; here all share two cores, and one may be slow by chance.
+        let sent = i64::try_from(served.bytes_sent)?;
+        assert!(
+            (resolved.bytes..resolved.bytes + resolved.bytes / 10).contains(&sent),
+            "{sent} bytes were sent for {}: something was fetched twice",
+            resolved.bytes
         );
         for reason in ["Resolved", "FetchStarted", "Ready"] {
             world.until_event("minilm", "Normal", reason, &[]).await?;
