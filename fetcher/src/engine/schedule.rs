@@ -596,21 +596,17 @@ impl Entry {
         if self.sequential {
             return Some(self.hashed..count);
         }
-        Some(self.hashed..count.min(self.hashed + self.ahead(share)))
-    }
-
-    /// How far ahead of the hash pieces may begin.
-    fn ahead(&self, share: Share) -> u64 {
-        if self.is_held_to_memory(share) {
+        let ahead = if self.balance.is_held_to_memory(share.distance, self.is_hash_behind()) {
             share.memory.clamp(1, share.window)
         } else {
             share.window
-        }
+        };
+        Some(self.hashed..count.min(self.hashed + ahead))
     }
 
-    fn is_held_to_memory(&self, share: Share) -> bool {
-        let is_behind = self.get(self.hashed) == Some(Block::Written);
-        self.balance.is_held_to_memory(share.distance, is_behind)
+    /// Whether the next block to hash is there.
+    fn is_hash_behind(&self) -> bool {
+        self.get(self.hashed) == Some(Block::Written)
     }
 
     fn is_missing(&self, block: u64) -> bool {
@@ -620,7 +616,7 @@ impl Entry {
     /// Whether anybody waits for what is under way: the hash, or connections that find nothing else to do up to the end.
     /// Where the window is full because the hash is behind, nothing is won by having it sooner.
     fn is_waited_for(&self) -> bool {
-        self.missing == 0 || self.get(self.hashed) != Some(Block::Written)
+        self.missing == 0 || !self.is_hash_behind()
     }
 
     /// What the hash comes to first.

@@ -21,6 +21,15 @@ fn blocks(piece: Option<Piece>) -> Option<(FileNumber, Range<u64>)> {
     piece.map(|piece| (piece.file, piece.blocks))
 }
 
+/// A piece of file 1 comes whole.
+fn bring(schedule: &mut Schedule, piece: &Piece, now: Duration) {
+    for block in piece.blocks.clone() {
+        schedule.claim(piece, block);
+        schedule.written(1, block);
+    }
+    schedule.ended(piece, now);
+}
+
 #[test]
 fn files_share_the_connections() {
     let mut schedule = Schedule::new(LIMITS);
@@ -183,11 +192,7 @@ fn where_all_are_equally_slow_nothing_is_taken_over() {
     let mut schedule = Schedule::new(LIMITS);
     schedule.add(1, vec![0], 8, [], 0);
     let (one, other) = (schedule.next(0, NOW).unwrap(), schedule.next(0, NOW).unwrap());
-    for block in other.blocks.clone() {
-        schedule.claim(&other, block);
-        schedule.written(1, block);
-    }
-    schedule.ended(&other, SECOND * 40);
+    bring(&mut schedule, &other, SECOND * 40);
     schedule.claim(&one, 0);
     schedule.claim(&one, 1);
     assert_eq!(schedule.next(0, SECOND * 40), None);
@@ -436,11 +441,7 @@ fn a_slow_piece_is_left_alone_while_the_hash_is_behind() {
     let mut schedule = Schedule::new(LIMITS);
     schedule.add(1, vec![0], 100, [], 0);
     let (whole, stuck) = (schedule.next(0, NOW).unwrap(), schedule.next(0, NOW).unwrap());
-    for block in whole.blocks.clone() {
-        schedule.claim(&whole, block);
-        schedule.written(1, block);
-    }
-    schedule.ended(&whole, SECOND);
+    bring(&mut schedule, &whole, SECOND);
     assert_eq!((whole.blocks, stuck.blocks), (0..4, 4..8));
     // The others have filled the window.
     schedule.limits.window = 4;
