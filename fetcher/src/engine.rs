@@ -10,6 +10,7 @@ mod bandwidth;
 mod blame;
 mod board;
 mod body;
+mod budget;
 mod buffers;
 mod connection;
 mod content;
@@ -28,6 +29,7 @@ mod reuse;
 mod room;
 mod salvage;
 mod schedule;
+mod settings;
 mod steering;
 
 use std::collections::VecDeque;
@@ -42,6 +44,7 @@ use tokio_util::task::TaskTracker;
 
 use self::bandwidth::Bandwidth;
 use self::board::Board;
+use self::budget::Budget;
 use self::buffers::Buffers;
 use self::content::{Content, contents};
 use self::local::Readers;
@@ -52,83 +55,17 @@ use self::piece_length::{Bounds, PieceLength};
 use self::reuse::Reuse;
 pub(crate) use self::room::free as free_room;
 use self::schedule::Limits;
+pub use self::settings::Settings;
 pub(crate) use self::steering::FIRST_CONNECTIONS;
+use self::steering::is_nearly_there;
 use crate::blocking::blocking;
 use crate::error::{FetchError, SourceError};
 use crate::progress::{OriginSnapshot, Progress};
-use crate::retry;
 use crate::source::RemoteFile;
 use crate::store::{Arrangement, Store};
 
-/// Blocks that may be written while others are filled. More do not make a disk faster.
-const WRITES: usize = 8;
-
-/// The same where connections need nearly all memory: so many are asked only if each brings little.
-const FEW_WRITES: usize = 2;
-
-/// Blocks in memory, if connections do not need more: written ones wait there for the hash. Others are read back from the
-/// disk.
-const BLOCKS: usize = 48;
-
-/// Bytes of the shortest pieces.
-const SHORTEST_PIECE: u64 = 2 << 20;
-
 /// How often it is looked what each origin brings.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// Where no more is left than comes in so many looks, more connections are not worth trying.
-const NEARLY_THERE: u64 = 12;
-
-/// How a fetch goes about its work.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Requests at the same time at most, over all files. No more than are worth it are used.
-    pub connections: usize,
-    /// Files under way at the same time.
-    pub parallel_files: usize,
-    /// How long a connection may bring no byte, or next to none, before it is dropped.
-    pub stall_timeout: Duration,
-    /// When to try again.
-    pub retry: retry::Policy,
-    /// Bytes asked for by one request at most, and no more than fit into the window beside those of the other connections.
-    pub piece_bytes: u64,
-    /// Bytes written, checked and journalled as one; a piece is a whole number of them.
-    pub block_bytes: u64,
-    /// Bytes of one file that requests may run ahead of the hash.
-    pub window_bytes: u64,
-    /// The same of sources that are far away, whose pieces are long and come side by side.
-    pub far_window_bytes: u64,
-    /// Bytes of all files that may be received and not yet durable.
-    pub unsynced_bytes: u64,
-    /// The longest time for which received bytes may stay not durable.
-    pub sync_interval: Duration,
-    /// How often a file is fetched again whose bytes hash to something else.
-    pub refetches: u32,
-    /// Bytes received per second at most, over all connections; left out, as many as come.
-    pub max_bytes_per_second: Option<u64>,
-    /// Fixes the jitter of pauses.
-    pub seed: u64,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            connections: 44,
-            parallel_files: 4,
-            stall_timeout: Duration::from_secs(15),
-            retry: retry::Policy::default(),
-            piece_bytes: 64 << 20,
-            block_bytes: 1 << 20,
-            window_bytes: 256 << 20,
-            far_window_bytes: 2 << 30,
-            unsynced_bytes: 64 << 20,
-            sync_interval: Duration::from_secs(2),
-            refetches: 2,
-            max_bytes_per_second: None,
-            seed: rand::random(),
-        }
-    }
-}
 
 /// The HTTP client ranges are asked with. It must not follow redirects itself, nor decompress.
 #[derive(Clone, Debug)]
@@ -156,6 +93,7 @@ pub struct Outcome {
 /// Everything lanes and connections share.
 struct Run {
     settings: Settings,
+    budget: Budget,
     origins: Origins,
     client: reqwest::Client,
     progress: Progress,
@@ -272,21 +210,15 @@ pub(crate) async fn fetch_beside(
     let contents = contents(files, &arrangement.places);
     let reuse = Reuse::survey(store, &arrangement.id)?;
     room::require(store, &contents, &reuse, beside.bytes)?;
-    let settings = sound(settings);
-    let losable_blocks = settings.unsynced_bytes / settings.block_bytes;
-    let most = settings.connections;
-    let permits = losable_blocks.max(most as u64 + least_unsynced(losable_blocks));
-    let filled = (most + most.min(WRITES)).min(BLOCKS.max(most + FEW_WRITES));
-    let buffers = Buffers::new(settings.block_bytes, filled, BLOCKS.saturating_sub(filled));
-    let origins = Origins::new(origins, most, settings.retry.attempts, progress);
+    let settings = settings.sound();
+    let budget = Budget::new(&settings);
+    let buffers = Buffers::new(settings.block_bytes, budget.filled(), budget.kept());
+    let origins = Origins::new(origins, settings.connections, settings.retry.attempts, progress);
     let connections = origins.connections();
-    let bounds = bounds(&settings, connections);
-    let piece_length = PieceLength::new(bounds, connections);
+    let piece_length = PieceLength::new(Bounds::new(&settings, connections), connections);
     let run = Arc::new(Run {
         piece_length: Mutex::new(piece_length),
-        unsynced: Arc::new(Semaphore::new(
-            usize::try_from(permits).unwrap_or(Semaphore::MAX_PERMITS),
-        )),
+        unsynced: Arc::new(Semaphore::new(budget.unsynced().min(Semaphore::MAX_PERMITS))),
         board: Board::new(
             Limits {
                 piece: piece_length.bytes() / settings.block_bytes,
@@ -304,6 +236,7 @@ pub(crate) async fn fetch_beside(
         seeds: AtomicU64::new(settings.seed),
         origins,
         settings,
+        budget,
         client: client.0,
         progress: progress.clone(),
         writes: TaskTracker::new(),
@@ -333,35 +266,6 @@ pub(crate) async fn fetch_beside(
         bytes_reused: after.bytes_reused - before.bytes_reused,
         origins: run.origins.outcome(),
     })
-}
-
-/// Blocks that may be written and not yet durable, however many connections hold a part of one.
-fn least_unsynced(losable_blocks: u64) -> u64 {
-    (losable_blocks / 4).max(4)
-}
-
-/// How long pieces may be, so that those of so many connections fit into the window.
-fn bounds(settings: &Settings, connections: usize) -> Bounds {
-    let share = |window: u64| settings.piece_bytes.min(window / connections.max(1) as u64);
-    Bounds {
-        shortest: SHORTEST_PIECE.max(settings.block_bytes),
-        longest: share(settings.window_bytes).max(settings.block_bytes),
-        longest_far: share(settings.far_window_bytes),
-    }
-}
-
-/// Settings that make sense together, whatever was given.
-fn sound(settings: &Settings) -> Settings {
-    let block_bytes = settings.block_bytes.max(1);
-    Settings {
-        connections: settings.connections.max(1),
-        parallel_files: settings.parallel_files.max(1),
-        block_bytes,
-        piece_bytes: settings.piece_bytes.max(block_bytes),
-        window_bytes: settings.window_bytes.max(block_bytes),
-        far_window_bytes: settings.far_window_bytes.max(settings.window_bytes).max(block_bytes),
-        ..settings.clone()
-    }
 }
 
 /// Stops lanes and connections also when the future that waits for them is dropped.
@@ -428,14 +332,14 @@ async fn steer(run: Arc<Run>) {
         let came = now.bytes_received - received;
         received = now.bytes_received;
         let left = now.bytes_total.saturating_sub(now.bytes_reused + now.bytes_received);
-        let is_enough =
-            run.settings.max_bytes_per_second.is_some() || run.board.is_hash_busy() || left <= came * NEARLY_THERE;
+        let is_held_back = run.settings.max_bytes_per_second.is_some() || run.board.is_hash_busy();
+        let is_enough = is_held_back || is_nearly_there(came, left);
         let look = run.origins.look(&run.board.demands(run.origins.count()), is_enough);
         if look.connections != connections {
             connections = look.connections;
             tracing::debug!(connections, "another number of connections");
             run.board.set_connections(connections);
-            lock(&run.piece_length).set_bounds(bounds(&run.settings, connections));
+            lock(&run.piece_length).set_bounds(Bounds::new(&run.settings, connections));
         }
         for closed in look.closed {
             run.board.leave(closed);
@@ -499,12 +403,9 @@ impl Run {
             .set_pieces(blocks(length.bytes()), blocks(length.last_bytes()), length.distance());
     }
 
-    /// Bytes of whole blocks that may be written and not yet durable. What connections hold of others is lost with a kill,
-    /// too.
+    /// Bytes of whole blocks that may be written and not yet durable.
     fn unsynced_bytes(&self) -> u64 {
-        let losable = self.settings.unsynced_bytes / self.settings.block_bytes;
-        let blocks = losable.saturating_sub(self.origins.connections() as u64);
-        blocks.max(least_unsynced(losable)) * self.settings.block_bytes
+        self.budget.written_bytes(self.origins.connections())
     }
 
     /// Fixes the jitter of one more schedule.

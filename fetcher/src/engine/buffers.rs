@@ -15,7 +15,8 @@ use super::schedule::FileNumber;
 /// What file systems want direct reads and writes to begin at and to be a multiple of, whatever their block size.
 pub(super) const ALIGNMENT: usize = 4096;
 
-/// Blocks that are read back at the same time, of all files.
+/// Blocks that are read back at the same time, of all files. One alone comes slower than a fast hash goes through it, and
+/// more than these are no faster.
 pub(super) const SPARES: usize = 4;
 
 /// Bytes that begin where direct reads and writes may.
@@ -126,17 +127,15 @@ impl Buffers {
     /// An empty buffer at once, to read a block back into, unless too many are used for that. Beside all others: if what
     /// is kept made room for what was kept before, that would have to be read back next.
     pub(super) fn spare(self: &Arc<Self>) -> Option<Buffer> {
-        let memory = {
-            let mut pool = self.pool();
-            if let Some(memory) = pool.spare.pop() {
-                Some(memory)
-            } else if pool.spares < SPARES {
-                pool.spares += 1;
-                None
-            } else {
-                return None;
-            }
-        };
+        let mut pool = self.pool();
+        let memory = pool.spare.pop();
+        if memory.is_none() && pool.spares == SPARES {
+            return None;
+        }
+        if memory.is_none() {
+            pool.spares += 1;
+        }
+        drop(pool);
         Some(Buffer {
             memory: Some(memory.unwrap_or_else(|| Memory::new(self.capacity))),
             is_spare: true,

@@ -399,17 +399,18 @@ impl Partial {
     /// Has the next blocks read that are on disk and no longer in memory.
     fn read_ahead(&mut self) {
         for block in self.hashed..(self.hashed + AHEAD).min(self.blocks()) {
-            if !self.read_ahead.is_free() {
-                return;
-            }
             let is_at_hand = self.kept.get(&block).is_some_and(Kept::is_there) || self.read_ahead.has(block);
             if !self.is_written(block) || is_at_hand {
                 continue;
             }
             let length = usize::try_from(self.block_length(block)).unwrap_or(usize::MAX);
-            if let Err(error) = self.read_ahead.ask(block, block * self.key.block_bytes, length) {
-                tracing::debug!(%error, "no thread to read ahead");
-                return;
+            match self.read_ahead.ask(block, block * self.key.block_bytes, length) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::debug!(%error, "no thread to read ahead");
+                    return;
+                }
             }
         }
     }

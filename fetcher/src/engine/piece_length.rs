@@ -3,6 +3,11 @@
 
 use std::time::Duration;
 
+use super::settings::Settings;
+
+/// Bytes of the shortest pieces.
+const SHORTEST: u64 = 2 << 20;
+
 /// A piece takes this many times as long as its first byte, so that waiting for it costs little.
 const WORTH: f64 = 64.0;
 
@@ -39,6 +44,18 @@ pub(super) struct Bounds {
     pub(super) longest: u64,
     /// The same of sources that are far away.
     pub(super) longest_far: u64,
+}
+
+impl Bounds {
+    /// Such that the pieces of so many connections fit into the window.
+    pub(super) fn new(settings: &Settings, connections: usize) -> Self {
+        let share = |window: u64| settings.piece_bytes.min(window / connections.max(1) as u64);
+        Self {
+            shortest: SHORTEST.max(settings.block_bytes),
+            longest: share(settings.window_bytes).max(settings.block_bytes),
+            longest_far: share(settings.far_window_bytes),
+        }
+    }
 }
 
 /// The length of pieces, learnt from those that arrived.

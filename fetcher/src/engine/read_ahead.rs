@@ -8,10 +8,6 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use super::buffers::{Buffer, Buffers};
 use super::disk::Disk;
 
-/// Blocks that are read at the same time. One alone comes slower than a fast hash goes through it, and more than these
-/// are no faster.
-const READERS: usize = 4;
-
 /// A block, and the memory for it.
 #[derive(Debug)]
 struct Order {
@@ -49,27 +45,15 @@ impl ReadAhead {
         }
     }
 
-    /// Whether another block may be asked for.
-    pub(super) fn is_free(&self) -> bool {
-        self.under_way.len()
-            < std::env::var("MC_R")
-                .ok()
-                .and_then(|x| x.parse().ok())
-                .unwrap_or(READERS)
-    }
-
     /// Whether a block was asked for.
     pub(super) fn has(&self, block: u64) -> bool {
         self.under_way.iter().any(|(asked, _)| *asked == block)
     }
 
-    /// Asks for a block, if enough of those before were taken.
-    pub(super) fn ask(&mut self, block: u64, offset: u64, length: usize) -> io::Result<()> {
-        if !self.is_free() {
-            return Ok(());
-        }
+    /// Asks for a block, if there is memory for it: there is when enough of those before were taken, of all files.
+    pub(super) fn ask(&mut self, block: u64, offset: u64, length: usize) -> io::Result<bool> {
         let Some(buffer) = self.buffers.spare() else {
-            return Ok(());
+            return Ok(false);
         };
         let free = self.readers.iter().position(|reader| reader.is_free);
         let number = if let Some(number) = free {
@@ -85,7 +69,7 @@ impl ReadAhead {
             reader.is_free = false;
             self.under_way.push_back((block, number));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Waits for a block that was asked for.
@@ -137,18 +121,18 @@ mod tests {
         }
         let mut ahead = ReadAhead::new(disk, Buffers::new(10, 1, 0));
         for block in 0..6 {
-            ahead.ask(block, block * 10, 10).unwrap();
+            let is_asked = ahead.ask(block, block * 10, 10).unwrap();
+            assert_eq!(is_asked, block < 4, "so many are read at the same time");
         }
-        assert!(!ahead.is_free(), "two more than are read at the same time");
         let mut bytes = |block| ahead.take(block).map(|read| read.unwrap().bytes().to_vec());
         assert_eq!(bytes(2), Some(vec![2; 10]));
         assert_eq!(bytes(0), Some(vec![0; 10]));
         assert_eq!(bytes(0), None, "it was taken");
         assert_eq!(bytes(5), None, "it was one too many");
-        ahead.ask(5, 50, 10).unwrap();
+        assert!(ahead.ask(5, 50, 10).unwrap());
         assert!(ahead.has(5) && ahead.has(3));
         ahead.clear();
-        assert!(ahead.is_free() && !ahead.has(3));
+        assert!(!ahead.has(5) && !ahead.has(3));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod ramp;
 
 use self::climb::Climb;
 pub(crate) use self::ramp::FIRST_CONNECTIONS;
+pub(super) use self::ramp::is_nearly_there;
 use self::ramp::{Ramp, Step};
 
 /// An origin rests when one connection brings less than this share of what the best one brings.
@@ -162,8 +163,8 @@ impl Steering {
         self.ramp.connections()
     }
 
-    /// Takes in what each origin brought since the last look, and what there is to ask it for; and whether what comes is as
-    /// much as can be hashed. An origin that alone offers something does not rest for being slow.
+    /// Takes in what each origin brought since the last look, and what there is to ask it for; and whether more
+    /// would come to nothing. An origin that alone offers something does not rest for being slow.
     pub(super) fn look(&mut self, now: Duration, samples: &[Sample], demands: &[Demand], is_enough: bool) {
         let seconds = now.saturating_sub(self.looked).as_secs_f64();
         self.looked = now;

@@ -20,6 +20,9 @@ const WATCH: Duration = Duration::from_millis(250);
 /// As long as a step brings so many times what the one before brought, connections have only begun.
 const STARTING: u64 = 2;
 
+/// Where no more is left than comes in so many steps, more are not worth trying.
+const LAST_STEPS: u64 = 12;
+
 /// How long new connections take to begin.
 const SETTLE: Duration = Duration::from_millis(250);
 
@@ -33,6 +36,11 @@ const WORTH: f64 = 1.15;
 /// The first pause after a try that did not help; it doubles.
 const PAUSE: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+
+/// Whether no more is left than comes while more connections begin and are judged.
+pub(in crate::engine) fn is_nearly_there(came: u64, left: u64) -> bool {
+    left <= came.saturating_mul(LAST_STEPS)
+}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
@@ -57,7 +65,7 @@ pub(super) struct Step {
     pub(super) bytes: u64,
     /// Connections that ask for something.
     pub(super) busy: usize,
-    /// What comes keeps the hash busy: more would come to nothing.
+    /// More would come to nothing: the hash is busy with what comes, or little is left.
     pub(super) is_enough: bool,
 }
 
@@ -256,6 +264,15 @@ mod tests {
         simulation.hash = 300_000_000;
         simulation.run(60.0);
         assert_eq!(simulation.most, 16);
+    }
+
+    #[rstest]
+    #[case::much_is_left(25_000_000, 4_000_000_000, false)]
+    #[case::little_is_left(25_000_000, 300_000_000, true)]
+    #[case::nothing_came(0, 1, false)]
+    #[case::all_is_there(0, 0, true)]
+    fn what_comes_soon_anyway_is_nearly_there(#[case] came: u64, #[case] left: u64, #[case] expected: bool) {
+        assert_eq!(is_nearly_there(came, left), expected);
     }
 
     #[test]
