@@ -23,6 +23,7 @@ mod origins;
 mod partial;
 mod pauses;
 mod piece_length;
+mod queue;
 mod read_ahead;
 mod request;
 mod reuse;
@@ -32,7 +33,6 @@ mod schedule;
 mod settings;
 mod steering;
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -52,6 +52,7 @@ pub use self::origins::Origin;
 use self::origins::Origins;
 use self::pauses::Pauses;
 use self::piece_length::{Bounds, PieceLength};
+use self::queue::{Queue, Takes};
 use self::reuse::Reuse;
 pub(crate) use self::room::free as free_room;
 use self::schedule::Limits;
@@ -110,7 +111,7 @@ struct Run {
     store: Store,
     arrangement: Arrangement,
     reuse: Reuse,
-    waiting: Mutex<VecDeque<Content>>,
+    waiting: Mutex<Queue>,
     in_place: Mutex<Vec<Content>>,
     any_staged: AtomicBool,
     seeds: AtomicU64,
@@ -212,6 +213,7 @@ pub(crate) async fn fetch_beside(
     room::require(store, &contents, &reuse, beside.bytes)?;
     let settings = settings.sound();
     let budget = Budget::new(&settings);
+    let waiting = Queue::new(contents, settings.block_bytes);
     let buffers = Buffers::new(settings.block_bytes, budget.filled(), budget.kept());
     let origins = Origins::new(origins, settings.connections, settings.retry.attempts, progress);
     let connections = origins.connections();
@@ -245,7 +247,7 @@ pub(crate) async fn fetch_beside(
         store: store.clone(),
         arrangement,
         reuse,
-        waiting: Mutex::new(contents.into()),
+        waiting: Mutex::new(waiting),
         in_place: Mutex::default(),
         any_staged: AtomicBool::new(beside.is_staged),
         failure: Mutex::default(),
@@ -282,10 +284,8 @@ impl Drop for Halt<'_> {
 /// Runs lanes and connections until every file is staged, or something ends them.
 async fn run_to_the_end(run: &Arc<Run>) {
     let halted = Halt(run);
-    let files = lock(&run.waiting).len();
-    let lanes: Vec<_> = (0..run.settings.parallel_files.min(files))
-        .map(|_| start_lane(run))
-        .collect();
+    let lanes = lock(&run.waiting).lanes(run.settings.parallel_files, run.settings.parallel_small_files);
+    let lanes: Vec<_> = lanes.into_iter().map(|takes| start_lane(run, takes)).collect();
     let mut connections = JoinSet::new();
     for _ in 0..run.settings.connections {
         connections.spawn(connection::run(Arc::clone(run)));
@@ -352,11 +352,11 @@ async fn steer(run: Arc<Run>) {
 
 /// Starts a lane; the receiver hears when it ends. A thread of its own, for it waits for the disk most of the time
 /// and must not use up the runtime's blocking threads, on which connections write.
-fn start_lane(run: &Arc<Run>) -> oneshot::Receiver<()> {
+fn start_lane(run: &Arc<Run>, takes: Takes) -> oneshot::Receiver<()> {
     let (ended, hears) = oneshot::channel();
     let lane = Arc::clone(run);
     let started = std::thread::Builder::new().name("lane".to_owned()).spawn(move || {
-        lane::run(&lane);
+        lane::run(&lane, takes);
         let _ = ended.send(());
     });
     if let Err(error) = started {
@@ -394,8 +394,11 @@ impl Run {
         self.halt.cancel();
     }
 
-    /// Takes note of how a piece arrived.
+    /// Takes note of how a piece arrived. One that is less than a block says nothing about how fast many would come.
     fn learn_piece_length(&self, first_byte: Duration, bytes: u64, body: Duration) {
+        if bytes < self.settings.block_bytes {
+            return;
+        }
         let mut length = lock(&self.piece_length);
         length.observe(first_byte, bytes, body);
         let blocks = |bytes| bytes / self.settings.block_bytes;

@@ -185,7 +185,7 @@ pub struct Fetch {
     #[schemars(range(min = 1, max = 64))]
     pub connections: Option<i32>,
 
-    /// Files fetched at the same time. Left out: 4.
+    /// Files fetched at the same time at most. Left out: 4, and 12 more of 1 MiB at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 32))]
     pub parallel_files: Option<i32>,

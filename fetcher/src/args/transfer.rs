@@ -15,9 +15,11 @@ pub struct TransferArgs {
     #[command(flatten)]
     pub origins: OriginArgs,
 
-    /// Files fetched at the same time
-    #[arg(long, env = "MODELCACHE_PARALLEL_FILES", value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=32))]
-    pub parallel_files: u16,
+    /// Files fetched at the same time at most [default: 4, and 12 more of 1 MiB at most]
+    ///
+    /// Small files take round trips rather than bytes, so that many of them are fetched beside large ones.
+    #[arg(long, env = "MODELCACHE_PARALLEL_FILES", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=32))]
+    pub parallel_files: Option<u16>,
 
     /// Seconds without a byte after which a connection is given up and the rest of its range asked for anew
     #[arg(long, env = "MODELCACHE_STALL_TIMEOUT", value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=3600))]
@@ -51,12 +53,20 @@ pub struct OriginArgs {
 impl TransferArgs {
     /// The engine's settings.
     pub(crate) fn settings(&self) -> Settings {
+        let default = Settings::default();
+        // A number that is given is a cap on all.
+        let (parallel_files, parallel_small_files) = self
+            .parallel_files
+            .map_or((default.parallel_files, default.parallel_small_files), |files| {
+                (files.into(), 0)
+            });
         Settings {
             connections: self.origins.connections.into(),
-            parallel_files: self.parallel_files.into(),
+            parallel_files,
+            parallel_small_files,
             stall_timeout: Duration::from_secs(self.stall_timeout.into()),
             max_bytes_per_second: self.max_bytes_per_second,
-            ..Settings::default()
+            ..default
         }
     }
 }

@@ -171,9 +171,9 @@ impl Board {
             .collect()
     }
 
-    /// How many files are under way.
-    pub(super) fn files(&self) -> u64 {
-        self.state().files.len() as u64
+    /// How many files of more than a block are under way.
+    pub(super) fn large_files(&self) -> u64 {
+        self.state().schedule.large_files()
     }
 
     /// The next piece for an origin, waited for a little.
@@ -216,7 +216,7 @@ impl Board {
         self.state().schedule.is_hash_busy()
     }
 
-    /// No file comes after those under way.
+    /// No file of more than a block comes after those under way.
     pub(super) fn set_last(&self) {
         self.state().schedule.set_last();
     }

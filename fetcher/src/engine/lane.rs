@@ -11,6 +11,7 @@ use super::blame;
 use super::content::Content;
 use super::locations::Locations;
 use super::partial::Partial;
+use super::queue::Takes;
 use super::reuse::Found;
 use super::salvage;
 use super::schedule::{FileNumber, OriginNumber};
@@ -23,13 +24,13 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// How soon a lane notices that a sync has ended.
 const NUDGE: Duration = Duration::from_millis(2);
 
-/// Works until no file is left, or everything ends.
-pub(super) fn run(run: &Run) {
+/// Works until no file is left for it, or everything ends.
+pub(super) fn run(run: &Run, takes: Takes) {
     loop {
         let (next, is_last) = {
             let mut waiting = lock(&run.waiting);
-            let next = waiting.pop_front();
-            (next, waiting.is_empty())
+            let next = waiting.next(takes);
+            (next, waiting.has_no_large())
         };
         if is_last {
             run.board.set_last();
@@ -168,7 +169,7 @@ fn follow(
     loop {
         // Lanes share the bound, so that a kill loses no more of many files than of one; and each begins when half of
         // its share is used up, for the other half comes in while it syncs.
-        let unsynced_bytes = run.unsynced_bytes() / 2 / run.board.files().max(1);
+        let unsynced_bytes = run.unsynced_bytes() / 2 / run.board.large_files().max(1);
         let drained = run.drained.load(Ordering::Acquire);
         let orphaned = !partial.can_hash() && run.board.is_orphaned(number);
         wait(run, partial, arriving, unsynced_bytes);

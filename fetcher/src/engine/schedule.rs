@@ -146,7 +146,7 @@ pub(crate) struct Schedule {
     pieces: BTreeMap<PieceNumber, UnderWay>,
     next_piece: PieceNumber,
     distance: Distance,
-    /// No file waits to be taken up.
+    /// No file of more than a block waits to be taken up.
     is_last: bool,
     /// Blocks per second of one connection to an origin.
     paces: BTreeMap<OriginNumber, f64>,
@@ -165,7 +165,7 @@ impl Schedule {
         }
     }
 
-    /// No file comes after those under way.
+    /// No file of more than a block comes after those under way.
     pub(crate) fn set_last(&mut self) {
         self.is_last = true;
     }
@@ -340,9 +340,14 @@ impl Schedule {
         Share {
             piece,
             window,
-            memory: self.limits.memory / (self.files.len() as u64).max(1),
+            memory: self.limits.memory / self.large_files().max(1),
             distance,
         }
+    }
+
+    /// How many files of more than a block there are: others need no share of anything.
+    pub(crate) fn large_files(&self) -> u64 {
+        self.files.values().filter(|entry| entry.blocks.len() > 1).count() as u64
     }
 
     /// How far away sources are, where no origin is waited for by the others.

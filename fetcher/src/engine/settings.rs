@@ -11,6 +11,8 @@ pub struct Settings {
     pub connections: usize,
     /// Files under way at the same time.
     pub parallel_files: usize,
+    /// Further ones, of a block at most: what those take is not bytes but round trips.
+    pub parallel_small_files: usize,
     /// How long a connection may bring no byte, or next to none, before it is dropped.
     pub stall_timeout: Duration,
     /// When to try again.
@@ -40,6 +42,7 @@ impl Default for Settings {
         Self {
             connections: 44,
             parallel_files: 4,
+            parallel_small_files: 12,
             stall_timeout: Duration::from_secs(15),
             retry: retry::Policy::default(),
             piece_bytes: 64 << 20,

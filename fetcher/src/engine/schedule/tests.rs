@@ -61,6 +61,20 @@ fn a_source_faster_than_the_hash_is_held_back_to_what_stays_in_memory() {
     assert_eq!(blocks(schedule.next(0, NOW)), Some((1, 8..12)), "the source is behind");
 }
 
+#[test]
+fn files_of_one_block_take_no_share_of_the_memory() {
+    let mut schedule = Schedule::new(LIMITS);
+    schedule.add(1, vec![0], 100, [], 0);
+    for small in 2..6 {
+        schedule.add(small, vec![0], 1, [], 0);
+    }
+    assert_eq!(schedule.large_files(), 1);
+    schedule.written(1, 0);
+    let order: Vec<_> = std::iter::from_fn(|| blocks(schedule.next(0, NOW))).collect();
+    let of_the_large_one: Vec<_> = order.into_iter().filter(|(file, _)| *file == 1).collect();
+    assert_eq!(of_the_large_one, [(1, 1..4), (1, 4..8)]);
+}
+
 /// A file of which one origin has brought a piece in a second, and another one nothing in three.
 fn fast_and_slow(blocks: u64) -> Schedule {
     let mut schedule = Schedule::new(Limits { window: 100, ..LIMITS });
