@@ -226,6 +226,7 @@ pub(crate) async fn fetch_beside(
                 piece: piece_length.bytes() / settings.block_bytes,
                 shortest: piece_length.bytes() / settings.block_bytes,
                 connections: connections as u64,
+                files: settings.parallel_files,
                 window: settings.window_bytes / settings.block_bytes,
                 far_window: settings.far_window_bytes / settings.block_bytes,
                 memory: buffers.most() as u64,
@@ -284,7 +285,9 @@ impl Drop for Halt<'_> {
 /// Runs lanes and connections until every file is staged, or something ends them.
 async fn run_to_the_end(run: &Arc<Run>) {
     let halted = Halt(run);
-    let lanes = lock(&run.waiting).lanes(run.settings.parallel_files, run.settings.parallel_small_files);
+    let settings = &run.settings;
+    let any = settings.parallel_files.saturating_add(settings.files_ahead);
+    let lanes = lock(&run.waiting).lanes(any, settings.parallel_small_files);
     let lanes: Vec<_> = lanes.into_iter().map(|takes| start_lane(run, takes)).collect();
     let mut connections = JoinSet::new();
     for _ in 0..run.settings.connections {

@@ -185,7 +185,8 @@ pub struct Fetch {
     #[schemars(range(min = 1, max = 64))]
     pub connections: Option<i32>,
 
-    /// Files fetched at the same time at most. Left out: 4, and 12 more of 1 MiB at most.
+    /// Files fetched at the same time at most. Left out: 4, 12 more of 1 MiB at most, and the next one when all that is
+    /// left of one before is on its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 32))]
     pub parallel_files: Option<i32>,

@@ -17,7 +17,8 @@ pub struct TransferArgs {
 
     /// Files fetched at the same time at most [default: 4, and 12 more of 1 MiB at most]
     ///
-    /// Small files take round trips rather than bytes, so that many of them are fetched beside large ones.
+    /// Small files take round trips rather than bytes, so that many of them are fetched beside large ones. Left out, the
+    /// next file is also begun when all that is left of one before is on its way. A number that is given is a cap on all.
     #[arg(long, env = "MODELCACHE_PARALLEL_FILES", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=32))]
     pub parallel_files: Option<u16>,
 
@@ -53,20 +54,21 @@ pub struct OriginArgs {
 impl TransferArgs {
     /// The engine's settings.
     pub(crate) fn settings(&self) -> Settings {
-        let default = Settings::default();
-        // A number that is given is a cap on all.
-        let (parallel_files, parallel_small_files) = self
-            .parallel_files
-            .map_or((default.parallel_files, default.parallel_small_files), |files| {
-                (files.into(), 0)
-            });
-        Settings {
+        let settings = Settings {
             connections: self.origins.connections.into(),
-            parallel_files,
-            parallel_small_files,
             stall_timeout: Duration::from_secs(self.stall_timeout.into()),
             max_bytes_per_second: self.max_bytes_per_second,
-            ..default
+            ..Settings::default()
+        };
+        match self.parallel_files {
+            None => settings,
+            // A cap on all of them.
+            Some(files) => Settings {
+                parallel_files: files.into(),
+                files_ahead: 0,
+                parallel_small_files: 0,
+                ..settings
+            },
         }
     }
 }
@@ -83,6 +85,28 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[rstest]
+    #[case::left_out(&[], (4, 4, 12))]
+    #[case::given(&["--parallel-files=3"], (3, 0, 0))]
+    fn a_number_of_files_is_a_cap_on_all(#[case] given: &[&str], #[case] expected: (usize, usize, usize)) {
+        #[derive(clap::Parser, Debug)]
+        struct Line {
+            #[command(flatten)]
+            transfer: TransferArgs,
+        }
+        let line = [&["fetch"], given].concat();
+        let settings = <Line as clap::Parser>::try_parse_from(line)
+            .unwrap()
+            .transfer
+            .settings();
+        let files = (
+            settings.parallel_files,
+            settings.files_ahead,
+            settings.parallel_small_files,
+        );
+        assert_eq!(files, expected);
+    }
 
     #[rstest]
     #[case("52428800", Some(52_428_800))]

@@ -171,9 +171,9 @@ impl Board {
             .collect()
     }
 
-    /// How many files of more than a block are under way.
-    pub(super) fn large_files(&self) -> u64 {
-        self.state().schedule.large_files()
+    /// How many files of more than a block are arriving.
+    pub(super) fn arriving_files(&self) -> u64 {
+        self.state().schedule.arriving_files()
     }
 
     /// The next piece for an origin, waited for a little.

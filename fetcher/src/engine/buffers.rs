@@ -145,6 +145,20 @@ impl Buffers {
         })
     }
 
+    /// The same, and one more where too many are used; that one is given up afterwards.
+    pub(super) fn at_once(self: &Arc<Self>) -> Buffer {
+        self.spare().unwrap_or_else(|| {
+            self.pool().made += 1;
+            Buffer {
+                memory: Some(Memory::new(self.capacity)),
+                is_spare: false,
+                length: 0,
+                owner: Arc::clone(self),
+                _filled: None,
+            }
+        })
+    }
+
     fn memory(&self) -> Memory {
         let mut pool = self.pool();
         if let Some(memory) = pool.free.pop() {
@@ -375,5 +389,9 @@ mod tests {
         drop(spares);
         assert!(buffers.spare().is_some());
         assert_eq!(buffers.pool().spares, SPARES);
+        let read: Vec<_> = (0..=SPARES).map(|_| buffers.at_once()).collect();
+        assert_eq!(amounts(&buffers).0, 3, "one beyond them");
+        drop(read);
+        assert_eq!(amounts(&buffers).0, 2);
     }
 }

@@ -169,7 +169,7 @@ fn follow(
     loop {
         // Lanes share the bound, so that a kill loses no more of many files than of one; and each begins when half of
         // its share is used up, for the other half comes in while it syncs.
-        let unsynced_bytes = run.unsynced_bytes() / 2 / run.board.large_files().max(1);
+        let unsynced_bytes = run.unsynced_bytes() / 2 / run.board.arriving_files().max(1);
         let drained = run.drained.load(Ordering::Acquire);
         let orphaned = !partial.can_hash() && run.board.is_orphaned(number);
         wait(run, partial, arriving, unsynced_bytes);

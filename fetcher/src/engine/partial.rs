@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::active::Written;
 use super::blame::Brought;
-use super::buffers::{Buffers, Kept, Memory};
+use super::buffers::{Buffer, Buffers, Kept};
 use super::disk::Disk;
 use super::durable::{Batch, Durable};
 use super::read_ahead::ReadAhead;
@@ -57,8 +57,8 @@ pub(super) struct Partial {
     oldest_unsynced: Option<Instant>,
     /// Blocks that the hash need not read back, if they are still in memory when it comes to them.
     kept: HashMap<u64, Kept>,
+    buffers: Arc<Buffers>,
     read_ahead: ReadAhead,
-    memory: Memory,
 }
 
 /// What was forgotten of a file.
@@ -119,6 +119,7 @@ impl Partial {
             in_order: !abilities.writes_anywhere(),
             durable: None,
             label,
+            buffers: Arc::clone(buffers),
             read_ahead: ReadAhead::new(Arc::clone(&disk), Arc::clone(buffers)),
             disk,
             written: vec![false; blocks],
@@ -130,7 +131,6 @@ impl Partial {
             unsynced: Batch::default(),
             oldest_unsynced: None,
             kept: HashMap::new(),
-            memory: Memory::new(usize::try_from(remote.size.min(block_bytes)).unwrap_or(usize::MAX)),
         };
         let boot = partial.recover(&recovered, length, store.boot(), stop)?;
         if let Some(mut journal) = journal {
@@ -175,7 +175,7 @@ impl Partial {
                 return Err(FetchError::Interrupted);
             }
             match self.load(*block) {
-                Ok(length) if crc32c::crc32c(self.memory.first(length)) == *checksum => self.mark(*block, *checksum),
+                Ok(buffer) if crc32c::crc32c(buffer.bytes()) == *checksum => self.mark(*block, *checksum),
                 Ok(_) => {
                     is_sound = false;
                     tracing::warn!(
@@ -258,13 +258,13 @@ impl Partial {
         (self.key.size - block * self.key.block_bytes).min(self.key.block_bytes)
     }
 
-    /// Reads a block into memory, and says how long it is.
-    fn load(&mut self, block: u64) -> Result<usize, StorageError> {
+    /// Reads a block into memory.
+    fn load(&self, block: u64) -> Result<Buffer, StorageError> {
         let length = usize::try_from(self.block_length(block)).unwrap_or(usize::MAX);
-        let offset = block * self.key.block_bytes;
-        let read = self.disk.read(self.memory.first(length), offset);
+        let mut buffer = self.buffers.at_once();
+        let read = self.disk.read(buffer.fill(length), block * self.key.block_bytes);
         read.map_err(|error| self.unreadable(block, error))?;
-        Ok(length)
+        Ok(buffer)
     }
 
     fn unreadable(&self, block: u64, error: io::Error) -> StorageError {
@@ -383,15 +383,15 @@ impl Partial {
         self.read_ahead();
         let block = self.hashed;
         let kept = self.kept.remove(&block).and_then(|kept| kept.take());
-        if let Some(buffer) = kept {
-            self.hasher.update(buffer.bytes());
+        let buffer = if let Some(buffer) = kept {
+            buffer
         } else if let Some(read) = self.read_ahead.take(block) {
-            let buffer = read.map_err(|error| self.unreadable(block, error))?;
-            self.hasher.update(buffer.bytes());
+            read.map_err(|error| self.unreadable(block, error))?
         } else {
-            let length = self.load(block)?;
-            self.hasher.update(self.memory.first(length));
-        }
+            self.load(block)?
+        };
+        self.hasher.update(buffer.bytes());
+        drop(buffer);
         self.hashed += 1;
         Ok(Some(self.block_length(block)))
     }

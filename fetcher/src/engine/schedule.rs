@@ -60,6 +60,9 @@ pub(crate) struct Limits {
     pub(crate) shortest: u64,
     /// Pieces that may be under way at the same time; a number, not blocks.
     pub(crate) connections: u64,
+    /// Files of more than a block of which pieces are asked for at the same time; a number, too. Those taken up first, as
+    /// long as something of them is missing.
+    pub(crate) files: usize,
     /// That pieces may run ahead of the hash while it waits for the source.
     pub(crate) window: u64,
     /// The same of sources that are far away, whose pieces are long and come side by side.
@@ -264,12 +267,23 @@ impl Schedule {
         })
     }
 
+    /// The files that may be asked for, of those of which something is missing.
+    fn askable(&self, is_offered: impl Fn(&Entry) -> bool) -> impl Iterator<Item = (FileNumber, &Entry)> {
+        let mut large = 0;
+        self.files
+            .iter()
+            .filter(move |(_, entry)| entry.missing > 0 && is_offered(entry))
+            .filter(move |(_, entry)| {
+                large += usize::from(entry.is_large());
+                !entry.is_large() || large <= self.limits.files
+            })
+            .map(|(file, entry)| (*file, entry))
+    }
+
     fn missing(&self, origin: OriginNumber) -> Option<(FileNumber, Range<u64>)> {
         let mut order: Vec<_> = self
-            .files
-            .iter()
-            .filter(|(_, entry)| entry.origins.contains(&origin))
-            .map(|(file, entry)| (entry.pieces_under_way, *file))
+            .askable(|entry| entry.origins.contains(&origin))
+            .map(|(file, entry)| (entry.pieces_under_way, file))
             .collect();
         order.sort_unstable();
         let share = self.share();
@@ -340,14 +354,21 @@ impl Schedule {
         Share {
             piece,
             window,
-            memory: self.limits.memory / self.large_files().max(1),
+            memory: self.limits.memory / self.begun_files().max(1),
             distance,
         }
     }
 
-    /// How many files of more than a block there are: others need no share of anything.
-    pub(crate) fn large_files(&self) -> u64 {
-        self.files.values().filter(|entry| entry.blocks.len() > 1).count() as u64
+    /// Files of which blocks may be in memory. Those of one block need no share of anything.
+    fn begun_files(&self) -> u64 {
+        let begun = |entry: &&Entry| entry.is_large() && entry.missing < entry.blocks.len() as u64;
+        self.files.values().filter(begun).count() as u64
+    }
+
+    /// Files of which blocks are arriving.
+    pub(crate) fn arriving_files(&self) -> u64 {
+        let is_arriving = |entry: &&Entry| entry.is_large() && entry.pieces_under_way > 0;
+        self.files.values().filter(is_arriving).count() as u64
     }
 
     /// How far away sources are, where no origin is waited for by the others.
@@ -518,7 +539,7 @@ impl Schedule {
     /// Whether there is something to ask any origin for.
     pub(crate) fn has_missing(&self) -> bool {
         let share = self.share();
-        self.files.values().any(|entry| entry.next(share).is_some())
+        self.askable(|_| true).any(|(_, entry)| entry.next(share).is_some())
     }
 
     /// The disk takes a file in order only: one request at a time reads on, of whatever origin.
@@ -579,6 +600,10 @@ impl UnderWay {
 }
 
 impl Entry {
+    fn is_large(&self) -> bool {
+        self.blocks.len() > 1
+    }
+
     fn get(&self, block: u64) -> Option<Block> {
         self.blocks.get(usize::try_from(block).ok()?).copied()
     }

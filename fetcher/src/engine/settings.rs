@@ -9,9 +9,11 @@ use crate::retry;
 pub struct Settings {
     /// Requests at the same time at most, over all files. No more than are worth it are used.
     pub connections: usize,
-    /// Files under way at the same time.
+    /// Files that are asked for at the same time.
     pub parallel_files: usize,
-    /// Further ones, of a block at most: what those take is not bytes but round trips.
+    /// Further ones that are under way: asked for as soon as everything of one before is, while that is still hashed.
+    pub files_ahead: usize,
+    /// And further ones, of a block at most: what those take is not bytes but round trips.
     pub parallel_small_files: usize,
     /// How long a connection may bring no byte, or next to none, before it is dropped.
     pub stall_timeout: Duration,
@@ -42,6 +44,7 @@ impl Default for Settings {
         Self {
             connections: 44,
             parallel_files: 4,
+            files_ahead: 4,
             parallel_small_files: 12,
             stall_timeout: Duration::from_secs(15),
             retry: retry::Policy::default(),

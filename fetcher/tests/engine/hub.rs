@@ -379,6 +379,7 @@ pub(crate) fn settings() -> Settings {
     Settings {
         connections: 4,
         parallel_files: 2,
+        files_ahead: 0,
         stall_timeout: Duration::from_millis(400),
         retry: Policy {
             base: Duration::from_millis(1),

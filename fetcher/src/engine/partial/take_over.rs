@@ -23,6 +23,7 @@ impl Partial {
         stop: &CancellationToken,
     ) -> Result<u64, FetchError> {
         let mut taken = 0;
+        let mut buffer = self.buffers.at_once();
         for (block, checksum) in (0..self.blocks()).zip(checksums) {
             if stop.is_cancelled() {
                 return Err(FetchError::Interrupted);
@@ -32,7 +33,7 @@ impl Partial {
             }
             let offset = block * self.key.block_bytes;
             let length = usize::try_from(self.block_length(block)).unwrap_or(usize::MAX);
-            let bytes = self.memory.first(length);
+            let bytes = buffer.fill(length);
             if file.read_exact_at(bytes, offset).is_err() || crc32c::crc32c(bytes) != *checksum {
                 // Nothing may be written before what must come first.
                 if self.in_order {

@@ -11,6 +11,7 @@ const LIMITS: Limits = Limits {
     piece: 4,
     shortest: 1,
     connections: 2,
+    files: 3,
     window: 16,
     far_window: 32,
     memory: 8,
@@ -62,13 +63,33 @@ fn a_source_faster_than_the_hash_is_held_back_to_what_stays_in_memory() {
 }
 
 #[test]
+fn the_next_file_is_asked_for_when_everything_of_one_before_is() {
+    let mut schedule = Schedule::new(Limits { files: 1, ..LIMITS });
+    for (file, blocks) in [(1, 6), (2, 4), (3, 1)] {
+        schedule.add(file, vec![0], blocks, [], 0);
+    }
+    let order: Vec<_> = std::iter::from_fn(|| blocks(schedule.next(0, NOW))).collect();
+    let expected = [(1, 0..4), (3, 0..1), (1, 4..6), (2, 0..4)];
+    assert_eq!(order, expected, "a file of one block waits for none");
+    assert_eq!(schedule.arriving_files(), 2);
+}
+
+#[test]
+fn an_origin_is_asked_for_the_first_files_that_it_offers() {
+    let mut schedule = Schedule::new(Limits { files: 1, ..LIMITS });
+    schedule.add(1, vec![0], 6, [], 0);
+    schedule.add(2, vec![0, 1], 6, [], 0);
+    assert_eq!(blocks(schedule.next(1, NOW)), Some((2, 0..4)));
+    assert_eq!(blocks(schedule.next(0, NOW)), Some((1, 0..4)));
+}
+
+#[test]
 fn files_of_one_block_take_no_share_of_the_memory() {
     let mut schedule = Schedule::new(LIMITS);
     schedule.add(1, vec![0], 100, [], 0);
     for small in 2..6 {
         schedule.add(small, vec![0], 1, [], 0);
     }
-    assert_eq!(schedule.large_files(), 1);
     schedule.written(1, 0);
     let order: Vec<_> = std::iter::from_fn(|| blocks(schedule.next(0, NOW))).collect();
     let of_the_large_one: Vec<_> = order.into_iter().filter(|(file, _)| *file == 1).collect();
