@@ -32,6 +32,11 @@ impl Memory {
         Self { bytes, begin }
     }
 
+    /// How many bytes fit into it.
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.len() - ALIGNMENT
+    }
+
     /// The first bytes of it.
     pub(super) fn first(&mut self, length: usize) -> &mut [u8] {
         &mut self.bytes[self.begin..self.begin + length]
@@ -44,7 +49,7 @@ impl Memory {
 
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Memory({})", self.bytes.len() - ALIGNMENT)
+        write!(f, "Memory({})", self.capacity())
     }
 }
 
@@ -142,20 +147,6 @@ impl Buffers {
             length: 0,
             owner: Arc::clone(self),
             _filled: None,
-        })
-    }
-
-    /// The same, and one more where too many are used; that one is given up afterwards.
-    pub(super) fn at_once(self: &Arc<Self>) -> Buffer {
-        self.spare().unwrap_or_else(|| {
-            self.pool().made += 1;
-            Buffer {
-                memory: Some(Memory::new(self.capacity)),
-                is_spare: false,
-                length: 0,
-                owner: Arc::clone(self),
-                _filled: None,
-            }
         })
     }
 
@@ -389,9 +380,5 @@ mod tests {
         drop(spares);
         assert!(buffers.spare().is_some());
         assert_eq!(buffers.pool().spares, SPARES);
-        let read: Vec<_> = (0..=SPARES).map(|_| buffers.at_once()).collect();
-        assert_eq!(amounts(&buffers).0, 3, "one beyond them");
-        drop(read);
-        assert_eq!(amounts(&buffers).0, 2);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::buffers::ALIGNMENT;
+use super::buffers::{ALIGNMENT, Memory};
 
 /// A file under way.
 #[derive(Debug)]
@@ -68,6 +68,25 @@ impl Disk {
         }
     }
 
+    /// Reads as many bytes as are wanted through little memory, and hands them on part by part.
+    pub(super) fn read_in_parts(
+        &self,
+        memory: &mut Memory,
+        mut offset: u64,
+        length: u64,
+        mut take: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        let end = offset + length;
+        while offset < end {
+            let left = usize::try_from(end - offset).unwrap_or(usize::MAX);
+            let part = memory.first(left.min(memory.capacity()));
+            self.read(part, offset)?;
+            take(part);
+            offset += part.len() as u64;
+        }
+        Ok(())
+    }
+
     /// The file past the page cache, if these bytes may go there.
     fn direct(&self, bytes: &[u8], offset: u64) -> Option<&File> {
         let is_aligned = bytes.as_ptr().align_offset(ALIGNMENT) == 0
@@ -93,7 +112,6 @@ impl Disk {
 
 #[cfg(test)]
 mod tests {
-    use super::super::buffers::Memory;
     use super::*;
 
     #[test]
@@ -116,6 +134,25 @@ mod tests {
         assert_eq!(memory.first(ALIGNMENT), [3; ALIGNMENT]);
         disk.read(memory.first(100), 8192).unwrap();
         assert_eq!(memory.first(100), [2; 100]);
+    }
+
+    #[test]
+    fn what_is_read_in_parts_is_all_of_it_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::open(&folder.path().join("file"), true).unwrap();
+        let whole: Vec<u8> = (0..=250).cycle().take(3 * ALIGNMENT + 5).collect();
+        disk.write(&whole, 0).unwrap();
+        let mut memory = Memory::new(ALIGNMENT);
+        for (offset, length) in [(0, whole.len()), (ALIGNMENT, 2 * ALIGNMENT), (ALIGNMENT, 0)] {
+            let mut read = Vec::new();
+            disk.read_in_parts(&mut memory, offset as u64, length as u64, |part| {
+                read.extend_from_slice(part);
+            })
+            .unwrap();
+            assert!(read == whole[offset..offset + length]);
+        }
+        let beyond = disk.read_in_parts(&mut memory, 0, whole.len() as u64 + 1, |_| {});
+        assert_eq!(beyond.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::active::Written;
 use super::blame::Brought;
-use super::buffers::{Buffer, Buffers, Kept};
+use super::buffers::{Buffers, Kept, Memory};
 use super::disk::Disk;
 use super::durable::{Batch, Durable};
 use super::read_ahead::ReadAhead;
@@ -28,6 +28,9 @@ use crate::journal::{Checkpoint, Journal, Key, Recovered};
 use crate::source::RemoteFile;
 use crate::store::{Store, Writes};
 use crate::verify::forget;
+
+/// Bytes that are read at once where there is no block of memory for them: each file under way has its own.
+const PART_BYTES: usize = 256 << 10;
 
 /// How far it is looked for blocks that have to be read back.
 const AHEAD: u64 = 8;
@@ -57,8 +60,9 @@ pub(super) struct Partial {
     oldest_unsynced: Option<Instant>,
     /// Blocks that the hash need not read back, if they are still in memory when it comes to them.
     kept: HashMap<u64, Kept>,
-    buffers: Arc<Buffers>,
     read_ahead: ReadAhead,
+    /// For what is read at once.
+    memory: Memory,
 }
 
 /// What was forgotten of a file.
@@ -119,7 +123,6 @@ impl Partial {
             in_order: !abilities.writes_anywhere(),
             durable: None,
             label,
-            buffers: Arc::clone(buffers),
             read_ahead: ReadAhead::new(Arc::clone(&disk), Arc::clone(buffers)),
             disk,
             written: vec![false; blocks],
@@ -131,6 +134,7 @@ impl Partial {
             unsynced: Batch::default(),
             oldest_unsynced: None,
             kept: HashMap::new(),
+            memory: Memory::new(PART_BYTES),
         };
         let boot = partial.recover(&recovered, length, store.boot(), stop)?;
         if let Some(mut journal) = journal {
@@ -174,8 +178,8 @@ impl Partial {
             if stop.is_cancelled() {
                 return Err(FetchError::Interrupted);
             }
-            match self.load(*block) {
-                Ok(buffer) if crc32c::crc32c(buffer.bytes()) == *checksum => self.mark(*block, *checksum),
+            match self.checksum(*block) {
+                Ok(actual) if actual == *checksum => self.mark(*block, *checksum),
                 Ok(_) => {
                     is_sound = false;
                     tracing::warn!(
@@ -258,13 +262,19 @@ impl Partial {
         (self.key.size - block * self.key.block_bytes).min(self.key.block_bytes)
     }
 
-    /// Reads a block into memory.
-    fn load(&self, block: u64) -> Result<Buffer, StorageError> {
-        let length = usize::try_from(self.block_length(block)).unwrap_or(usize::MAX);
-        let mut buffer = self.buffers.at_once();
-        let read = self.disk.read(buffer.fill(length), block * self.key.block_bytes);
-        read.map_err(|error| self.unreadable(block, error))?;
-        Ok(buffer)
+    /// The CRC-32C of a block on disk.
+    fn checksum(&mut self, block: u64) -> Result<u32, StorageError> {
+        let mut checksum = 0;
+        self.read(block, |part| checksum = crc32c::crc32c_append(checksum, part))?;
+        Ok(checksum)
+    }
+
+    /// Reads a block from the disk.
+    fn read(&mut self, block: u64, take: impl FnMut(&[u8])) -> Result<(), StorageError> {
+        let (offset, length) = (block * self.key.block_bytes, self.block_length(block));
+        self.disk
+            .read_in_parts(&mut self.memory, offset, length, take)
+            .map_err(|error| self.unreadable(block, error))
     }
 
     fn unreadable(&self, block: u64, error: io::Error) -> StorageError {
@@ -383,15 +393,17 @@ impl Partial {
         self.read_ahead();
         let block = self.hashed;
         let kept = self.kept.remove(&block).and_then(|kept| kept.take());
-        let buffer = if let Some(buffer) = kept {
-            buffer
+        if let Some(buffer) = kept {
+            self.hasher.update(buffer.bytes());
         } else if let Some(read) = self.read_ahead.take(block) {
-            read.map_err(|error| self.unreadable(block, error))?
+            let buffer = read.map_err(|error| self.unreadable(block, error))?;
+            self.hasher.update(buffer.bytes());
         } else {
-            self.load(block)?
-        };
-        self.hasher.update(buffer.bytes());
-        drop(buffer);
+            // Of a block that cannot be read nothing is hashed.
+            let mut hasher = self.hasher.clone();
+            self.read(block, |part| hasher.update(part))?;
+            self.hasher = hasher;
+        }
         self.hashed += 1;
         Ok(Some(self.block_length(block)))
     }

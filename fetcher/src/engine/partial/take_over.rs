@@ -7,6 +7,7 @@ use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 use super::Partial;
+use crate::engine::buffers::Memory;
 use crate::error::{FetchError, StorageError};
 use crate::verify::forget;
 
@@ -23,7 +24,7 @@ impl Partial {
         stop: &CancellationToken,
     ) -> Result<u64, FetchError> {
         let mut taken = 0;
-        let mut buffer = self.buffers.at_once();
+        let mut memory = Memory::new(usize::try_from(self.key.block_bytes).unwrap_or(usize::MAX));
         for (block, checksum) in (0..self.blocks()).zip(checksums) {
             if stop.is_cancelled() {
                 return Err(FetchError::Interrupted);
@@ -33,7 +34,7 @@ impl Partial {
             }
             let offset = block * self.key.block_bytes;
             let length = usize::try_from(self.block_length(block)).unwrap_or(usize::MAX);
-            let bytes = buffer.fill(length);
+            let bytes = memory.first(length);
             if file.read_exact_at(bytes, offset).is_err() || crc32c::crc32c(bytes) != *checksum {
                 // Nothing may be written before what must come first.
                 if self.in_order {
