@@ -50,8 +50,10 @@ OURS = ("modelcache", "modelcache-default")
 ARIA2 = ("aria2", "aria2-checksum", "aria2-tuned", "aria2-tuned-checksum")
 OTHERS = ("curl-sha256sum", "axel-openssl", "hub", "hub-openssl", "transfer", "transfer-openssl", "modelscope")
 VERIFYING = ("aria2-checksum", "aria2-tuned-checksum", "curl-sha256sum", "axel-openssl", "hub-openssl", "transfer-openssl", "modelscope")
-MODEL = ("modelcache", "modelcache-default", "aria2-checksum", "aria2-tuned-checksum", "curl-sha256sum", "hub", "hub-openssl",
-         "transfer-openssl", "modelscope")
+# Axel is for one file.
+MODEL = (*OURS, "modelcache-128m", *ARIA2, "curl-sha256sum", "hub", "hub-openssl", "transfer", "transfer-openssl", "modelscope")
+FAR_MODEL = (*OURS, *ARIA2[1:], "curl-sha256sum", "hub", "hub-openssl", "transfer-openssl", "modelscope")
+MIRRORING = ("modelcache", "aria2-checksum", "aria2-tuned-checksum", "axel-openssl")
 
 
 def all_cases(sizes):
@@ -69,16 +71,14 @@ def all_cases(sizes):
              (*OURS, *ARIA2, *VERIFYING[2:]), 16,
              shape=Shape(round_trip_ms=20, connection_bytes_per_second=50 * MEGABIT), max_runs=3,
              once=("curl-sha256sum", "hub-openssl")),
-        Case("mirrors", "Three mirrors, each capped", "file", ("modelcache", "aria2-checksum", "aria2-tuned-checksum"),
-             6, mirrors=(even,) * MIRRORS, max_runs=3),
-        Case("mirrors-slow", "Three mirrors, one 100 times slower", "file",
-             ("modelcache", "aria2-checksum", "aria2-tuned-checksum"), 7, mirrors=(even, slow, even), max_runs=3,
-             # The last piece of the slow mirror takes aria2 minutes.
-             once=("aria2-checksum", "aria2-tuned-checksum"), timeout_seconds=120),
-        Case("model", "A model from loopback", "model", MODEL, 10, with_limits=True),
-        Case("model-tls", "A model from loopback by TLS", "model", MODEL, 11, is_tls=True, with_limits=True),
-        Case("model-20ms", "A model, 20 ms round trip", "model", MODEL, 7, shape=Shape(round_trip_ms=20), max_runs=3),
-        Case("model-100ms", "A model, 100 ms round trip", "model", MODEL, 8, shape=Shape(round_trip_ms=100), max_runs=3),
+        Case("mirrors", "Three mirrors, each capped", "file", MIRRORING, 8, mirrors=(even,) * MIRRORS, max_runs=3),
+        Case("mirrors-slow", "Three mirrors, one 100 times slower", "file", MIRRORING, 9, mirrors=(even, slow, even), max_runs=3,
+             # The last piece of the slow mirror takes others minutes.
+             once=MIRRORING[1:], timeout_seconds=120),
+        Case("model", "A model from loopback", "model", MODEL, 12, with_limits=True),
+        Case("model-tls", "A model from loopback by TLS", "model", MODEL, 13, is_tls=True, with_limits=True),
+        Case("model-20ms", "A model, 20 ms round trip", "model", FAR_MODEL, 8, shape=Shape(round_trip_ms=20), max_runs=3),
+        Case("model-100ms", "A model, 100 ms round trip", "model", FAR_MODEL, 9, shape=Shape(round_trip_ms=100), max_runs=3),
     ]
 
 

@@ -118,7 +118,8 @@ def _axel(job):
     # It compares a certificate's names only, not its addresses.
     tls = ["--insecure"] if job.view.is_tls else []
     output = f"--output={job.folder / job.file.path}"
-    arguments = ["axel", "--quiet", *tls, f"--num-connections={CONNECTIONS}", output, job.url(job.file)]
+    urls = [job.url(job.file, base) for base in job.view.mirrors]
+    arguments = ["axel", "--quiet", *tls, f"--num-connections={CONNECTIONS}", output, *urls]
     return _then(job, arguments, job.folder, _openssl)
 
 
