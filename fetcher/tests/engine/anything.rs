@@ -50,6 +50,7 @@ fn any_answer() -> impl Strategy<Value = Answer> {
         2 => bytes.clone().prop_map(Answer::CutAfter),
         1 => bytes.clone().prop_map(Answer::StallAfter),
         1 => bytes.prop_map(Answer::Shorter),
+        1 => Just(Answer::Shifted),
         1 => Just(Answer::RangeWith200),
         1 => Just(Answer::Whole),
         1 => Just(Answer::ErrorPage),

@@ -265,10 +265,11 @@ fn respond(
             ranged.body(body(kept, counts, End::Stall))
         }
         Answer::Shifted => {
+            // Of a whole file there is no other range of its length.
             let start = if range.end < size {
                 range.start + 1
             } else {
-                range.start - 1
+                range.start.saturating_sub(1)
             };
             let shifted = start..start + length;
             Response::builder()

@@ -39,6 +39,19 @@ async fn a_server_that_refuses_all_but_one_connection_is_asked_by_fewer_and_serv
     fetch_and_check(&hub, &fetch).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_refusals_are_waited_out() {
+    let hub = Hub::serve(&[("weights", 8 * PIECE)], |asked| {
+        if asked.number < 5 {
+            Answer::Status(429, vec![("retry-after", "1".to_owned())])
+        } else {
+            Answer::Right
+        }
+    })
+    .await;
+    fetch_and_check(&hub, &Fetch::from(&hub)).await;
+}
+
 /// It asks for a pause each time, so that between two refusals it is always calm.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_refuses_all_connections_again_and_again_is_given_up() {
