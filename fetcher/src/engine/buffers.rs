@@ -17,7 +17,7 @@ pub(super) const ALIGNMENT: usize = 4096;
 
 /// Blocks that are read back at the same time, of all files. One alone comes slower than a fast hash goes through it, and
 /// more than these are no faster.
-pub(super) const SPARES: usize = 4;
+const SPARES: usize = 4;
 
 /// Bytes that begin where direct reads and writes may.
 pub(super) struct Memory {

@@ -30,7 +30,7 @@ use crate::store::{Store, Writes};
 use crate::verify::forget;
 
 /// Bytes that are read at once where there is no block of memory for them: each file under way has its own.
-const PART_BYTES: usize = 256 << 10;
+const PART_BYTES: u64 = 256 << 10;
 
 /// How far it is looked for blocks that have to be read back.
 const AHEAD: u64 = 8;
@@ -134,7 +134,7 @@ impl Partial {
             unsynced: Batch::default(),
             oldest_unsynced: None,
             kept: HashMap::new(),
-            memory: Memory::new(PART_BYTES),
+            memory: Memory::new(usize::try_from(remote.size.min(PART_BYTES)).unwrap_or(usize::MAX)),
         };
         let boot = partial.recover(&recovered, length, store.boot(), stop)?;
         if let Some(mut journal) = journal {

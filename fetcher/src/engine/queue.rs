@@ -15,7 +15,7 @@ pub(super) enum Takes {
 }
 
 /// What waits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queue {
     large: VecDeque<Content>,
     small: VecDeque<Content>,

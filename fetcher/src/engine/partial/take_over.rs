@@ -24,7 +24,7 @@ impl Partial {
         stop: &CancellationToken,
     ) -> Result<u64, FetchError> {
         let mut taken = 0;
-        let mut memory = Memory::new(usize::try_from(self.key.block_bytes).unwrap_or(usize::MAX));
+        let mut memory = Memory::new(usize::try_from(self.key.size.min(self.key.block_bytes)).unwrap_or(usize::MAX));
         for (block, checksum) in (0..self.blocks()).zip(checksums) {
             if stop.is_cancelled() {
                 return Err(FetchError::Interrupted);
