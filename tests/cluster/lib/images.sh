@@ -19,8 +19,8 @@ save_image() {
 system_images_archive_folder() {
 	printf '%s/images/%s' "$cache" "$({
 		cat "$cluster_source"/images/{busybox,pause,coredns,local-path-provisioner}.Containerfile
-		product_key coredns
-		product_key kwok
+		product_key kubernetes
+		product_key local-path-provisioner
 	} | sha256sum | cut -c1-12)"
 }
 

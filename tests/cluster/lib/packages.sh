@@ -15,16 +15,22 @@ require_packages() {
 	require_root
 	say "Installing Debian packages: ${missing[*]}"
 	update_package_lists
-	DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends \
+	DEBIAN_FRONTEND=noninteractive apt_get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends \
 		"${missing[@]}" >/dev/null </dev/null ||
 		fail "apt-get could not install: ${missing[*]}" "Run it by hand to see why: apt-get install ${missing[*]}"
+}
+
+# Commands that run side by side take turns: apt has no timeout for the lock of its package lists.
+apt_get() {
+	mkdir -p "$cache"
+	flock "$cache/apt.lock" apt-get "$@"
 }
 
 # Once per command run.
 package_lists_are_fresh=no
 update_package_lists() {
 	if [[ $package_lists_are_fresh == yes ]]; then return; fi
-	apt-get -qq -o DPkg::Lock::Timeout=300 update >/dev/null || fail "apt-get update failed" "Check the machine's apt sources."
+	apt_get -qq -o DPkg::Lock::Timeout=300 update >/dev/null || fail "apt-get update failed" "Check the machine's apt sources."
 	package_lists_are_fresh=yes
 }
 

@@ -4,16 +4,16 @@
 #
 # A product is kept under a key made of all that decides its bytes, so two clones at different versions share one cache.
 
-all_products=(containerd runc kubernetes helm helm-unittest kwok coredns)
-# shellcheck disable=SC2034 # used by the command
-cluster_products=(containerd runc kubernetes kwok coredns)
+all_products=(kubernetes containerd runc local-path-provisioner helm-unittest kubeconform)
+# What a cluster runs, and helm, which shares nearly all of its packages with Kubernetes.
+# shellcheck disable=SC2034 # used by the commands
+cluster_products=(kubernetes containerd runc local-path-provisioner)
 
-# The product that holds a program: `build --only kubeconform` is understood.
+# The product that holds a program: `build --only helm` is understood.
 product_of() {
 	case $1 in
-		containerd | runc | kubernetes | helm | helm-unittest | kwok | coredns) printf '%s' "$1" ;;
-		etcd | kubelet | kube-proxy | kube-apiserver | kube-controller-manager | kube-scheduler) printf 'kubernetes' ;;
-		kubeconform | local-path-provisioner) printf 'kwok' ;;
+		containerd | runc | kubernetes | local-path-provisioner | helm-unittest | kubeconform) printf '%s' "$1" ;;
+		coredns | etcd | helm | kubelet | kube-proxy | kube-apiserver | kube-controller-manager | kube-scheduler) printf 'kubernetes' ;;
 		ctr) printf 'containerd' ;;
 		*) return 1 ;;
 	esac
@@ -22,8 +22,7 @@ product_of() {
 product_programs() {
 	case $1 in
 		containerd) printf 'containerd containerd-shim-runc-v2 ctr' ;;
-		kubernetes) printf 'etcd kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubelet' ;;
-		kwok) printf 'kubeconform kwok local-path-provisioner' ;;
+		kubernetes) printf 'coredns etcd helm kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubelet' ;;
 		*) printf '%s' "$1" ;;
 	esac
 }
@@ -32,8 +31,6 @@ product_programs() {
 product_first_build() {
 	case $1 in
 		kubernetes) printf '12 min' ;;
-		coredns) printf '5 min' ;;
-		kwok) printf '4 min' ;;
 		containerd) printf '2 min' ;;
 		*) printf '1 min' ;;
 	esac
@@ -64,19 +61,15 @@ product_link_flags() {
 			version=$(module_version kubernetes k8s.io/kubernetes)
 			local package=k8s.io/component-base/version
 			flags+=" -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=$(minor_of "$version")"
+			# Charts compare `kubeVersion` with the version that helm assumes when there is no cluster.
+			for package in helm.sh/helm/v3/pkg/lint/rules helm.sh/helm/v3/pkg/chartutil; do
+				flags+=" -X $package.k8sVersionMajor=1 -X $package.k8sVersionMinor=$(minor_of "$version")"
+			done
+			flags+=" -X helm.sh/helm/v3/internal/version.version=$(module_version kubernetes helm.sh/helm/v3)"
 			;;
 		containerd)
 			version=$(module_version containerd github.com/containerd/containerd/v2)
 			flags+=" -X github.com/containerd/containerd/v2/version.Version=$version"
-			;;
-		helm)
-			# Charts compare `kubeVersion` with the version that helm takes for the cluster's when there is none.
-			version=$(minor_of "$(module_version helm k8s.io/client-go)")
-			local package
-			for package in helm.sh/helm/v3/pkg/lint/rules helm.sh/helm/v3/pkg/chartutil; do
-				flags+=" -X $package.k8sVersionMajor=1 -X $package.k8sVersionMinor=$version"
-			done
-			flags+=" -X helm.sh/helm/v3/internal/version.version=$(module_version helm helm.sh/helm/v3)"
 			;;
 	esac
 	printf '%s' "$flags"
@@ -87,6 +80,7 @@ minor_of() { cut -d. -f2 <<<"$1"; }
 product_key() {
 	{
 		cat "$cluster_source/go/$1/go.mod" "$cluster_source/go/$1/go.sum"
+		find "$cluster_source/go/$1" -name '*.go' -exec cat {} +
 		product_tags "$1"
 		product_link_flags "$1"
 		uname -m
