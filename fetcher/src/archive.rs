@@ -17,15 +17,15 @@ use tokio_util::sync::CancellationToken;
 
 use self::names::Names;
 use self::unpack::unpack;
-use crate::blocking::blocking;
-use crate::digest::ContentDigest;
-use crate::engine::Beside;
-use crate::error::{FetchError, SourceError};
-use crate::path::FilePath;
-use crate::progress::Progress;
+use crate::disk::blocking::blocking;
+use crate::model::digest::ContentDigest;
+use crate::model::error::{FetchError, SourceError};
+use crate::model::path::FilePath;
+use crate::observe::progress::Progress;
 use crate::source::{RemoteFile, check_listing};
+use crate::store::verify::hash_file;
 use crate::store::{Arrangement, Store, StoredManifest, published, size_of_plain_file};
-use crate::verify::hash_file;
+use crate::transfer::Beside;
 
 /// What came out of an archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

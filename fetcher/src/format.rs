@@ -17,14 +17,15 @@ mod tensors;
 use std::fmt;
 use std::io;
 
-use crate::path::FilePath;
+use crate::model::path::FilePath;
 
-pub(crate) use self::check::{Contents, Held, check};
-pub(crate) use self::shards::{numbered, require_whole_sets};
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use self::{
-    check::check_anything, gguf::read as read_gguf, index::read as read_index, safetensors::read as read_safetensors,
-};
+pub(crate) use self::check::check_anything;
+pub(crate) use self::check::{Contents, Held, check};
+pub(crate) use self::gguf::read as read_gguf;
+pub(crate) use self::index::read as read_index;
+pub(crate) use self::safetensors::read as read_safetensors;
+pub(crate) use self::shards::{numbered, require_whole_sets};
 
 /// What is wrong in some bytes, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]

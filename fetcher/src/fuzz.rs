@@ -12,18 +12,19 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 use url::Url;
 
 use crate::archive;
-use crate::commands;
-use crate::digest::ContentDigest;
+use crate::command_line;
 use crate::format;
-use crate::journal;
-use crate::path::FilePath;
-use crate::pattern::{Pattern, select};
-use crate::range::{Asked, Decision, decide};
-use crate::redact::SecretUrl;
-use crate::redirect;
-use crate::retry::{Backoff, Policy, retry_after};
-use crate::source::{self, MirrorAddress, RemoteFile, SourceAddress, check_listing};
+use crate::http::range::{Asked, Decision, decide};
+use crate::http::redact::SecretUrl;
+use crate::http::redirect;
+use crate::http::retry::{Backoff, Policy, retry_after};
+use crate::model::digest::ContentDigest;
+use crate::model::path::FilePath;
+use crate::model::pattern::{Pattern, select};
+use crate::source;
+use crate::source::{MirrorAddress, RemoteFile, SourceAddress, check_listing};
 use crate::store;
+use crate::store::journal;
 
 /// A target: its name, and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));

@@ -1,36 +1,31 @@
-//! Bytes, resumed and proven: lists a model at its source, fetches it in parallel byte ranges, hashes as it
-//! goes, resumes from durable bytes, and publishes a revision atomically.
+//! Fetches a model in parallel byte ranges: lists it at its source, hashes bytes as they arrive, resumes from durable
+//! bytes, and publishes a revision atomically.
 //!
-//! Sources list and locate; one engine moves bytes and knows no source. Nothing here talks to Kubernetes.
+//! The modules are layers, listed from top to bottom; a module imports only from its own layer and those below it.
+//! Sources list and locate; one transfer engine moves bytes and knows no source. Nothing here talks to Kubernetes.
+
+pub mod command_line;
+
+mod application;
+
+pub mod transfer;
 
 mod archive;
-pub mod args;
-mod bar;
-mod blocking;
-pub mod boot;
-pub mod commands;
-pub mod digest;
-pub mod engine;
-pub mod error;
-mod estimate;
+
+pub mod source;
+
+pub mod store;
+
 mod format;
+
+pub mod http;
+
+pub mod disk;
+
+pub mod observe;
+
+pub mod model;
+
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
-pub mod http;
-mod journal;
-pub mod manifest;
-pub mod path;
-pub mod pattern;
-pub mod progress;
-pub mod range;
-mod range_request;
-mod rate;
-pub mod redact;
-mod redirect;
-mod report;
-pub mod retry;
-mod serve;
-pub mod source;
-pub mod store;
-pub mod verify;

@@ -22,7 +22,7 @@ fn main() -> anyhow::Result<ExitCode> {
         .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build()?;
-    let code = runtime.block_on(modelcache_fetcher::commands::main());
+    let code = runtime.block_on(modelcache_fetcher::command_line::main());
     runtime.shutdown_timeout(SHUTDOWN);
     Ok(code)
 }

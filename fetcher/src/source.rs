@@ -18,22 +18,22 @@ pub mod s3;
 
 use async_trait::async_trait;
 
-use crate::digest::ContentDigest;
-use crate::error::SourceError;
-use crate::path::FilePath;
+use crate::model::digest::ContentDigest;
+use crate::model::error::SourceError;
+use crate::model::path::FilePath;
 
 pub use self::address::{InvalidSource, SourceAddress};
 pub use self::api::API_RETRY;
 pub(crate) use self::by_content::ByContent;
 pub use self::check::check_listing;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::expiry::expiry;
 pub use self::location::{HttpLocation, LocalFile, Location, Stamp};
 pub use self::mirror::{InvalidMirror, MirrorAddress};
+pub(crate) use self::plain_http::read_sums;
+pub(crate) use self::registry::challenge::{Challenge, parse_challenges};
 pub use self::registry::{InvalidImageName, RegistryCredentials};
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use self::{
-    expiry::expiry, plain_http::read_sums, registry::challenge::Challenge, registry::challenge::parse_challenges,
-    registry::read_any_credentials, registry::read_anything as read_any_token,
-};
+pub(crate) use self::registry::{read_any_credentials, read_anything as read_any_token};
 
 /// A place that holds a model.
 #[async_trait]

@@ -20,12 +20,14 @@
 mod abilities;
 mod blocks;
 mod disk;
+pub(crate) mod journal;
 mod layout;
 mod lock;
 mod manifest;
 mod present;
 mod publish;
 mod record;
+pub mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,10 +45,10 @@ pub use self::manifest::{StoredArchive, StoredFile, StoredManifest, current, pub
 pub(crate) use self::present::{Present, present};
 pub use self::record::{SourceRecord, recorded_source};
 use crate::archive::{Contents, Unpacked};
-use crate::boot::Boot;
-use crate::digest::ContentDigest;
-use crate::error::StorageError;
-use crate::path::FilePath;
+use crate::disk::boot::Boot;
+use crate::model::digest::ContentDigest;
+use crate::model::error::StorageError;
+use crate::model::path::FilePath;
 use crate::source::RemoteFile;
 
 /// The folder of the store's own files, below the root.
@@ -117,7 +119,7 @@ impl Store {
         Self { layout, ..self }
     }
 
-    /// Publishes a revision whose files [`crate::engine::fetch`] has staged; `source` names where they came from.
+    /// Publishes a revision whose files [`crate::transfer::fetch`] has staged; `source` names where they came from.
     /// Does nothing to a revision that is published already, but lets `current` name it.
     pub fn publish(&self, revision: &str, files: &[RemoteFile], source: &str) -> Result<PublishedPath, StorageError> {
         let arrangement = self.arrange(revision, files);
@@ -166,7 +168,7 @@ impl Store {
         publish::publish(self, manifest)
     }
 
-    /// Puts a published revision in its place again, of which [`crate::engine::fetch`] has staged what was damaged.
+    /// Puts a published revision in its place again, of which [`crate::transfer::fetch`] has staged what was damaged.
     /// `current` goes on naming what it names.
     pub fn restore(&self, manifest: &StoredManifest) -> Result<(), StorageError> {
         publish::put_in_place(self, manifest)

@@ -7,7 +7,7 @@ use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-use crate::verify::forget;
+use crate::store::verify::forget;
 
 /// Bytes read from the disk at once.
 const BUFFER: usize = 256 << 10;

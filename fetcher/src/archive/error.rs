@@ -4,8 +4,8 @@ use std::io;
 
 use modelcache_crds::report::FailureClass;
 
-use crate::error::{FetchError, SourceError, StorageError};
-use crate::path::InvalidPath;
+use crate::model::error::{FetchError, SourceError, StorageError};
+use crate::model::path::InvalidPath;
 use crate::source::RemoteFile;
 
 /// What is wrong with an archive. Its bytes are the ones that its source lists, so fetching it again does not help.

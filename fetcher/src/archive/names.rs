@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::error::Fault;
-use crate::path::FilePath;
+use crate::model::path::FilePath;
 
 /// An archive that holds more files than any model is not unpacked.
 const MOST_FILES: usize = 100_000;

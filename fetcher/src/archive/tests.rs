@@ -336,7 +336,7 @@ async fn what_is_published_remembers_its_archives_and_bears_the_name_that_was_pl
     let kit = Kit::staged(&[archive(&[file("a", b"1")])]);
     kit.publish(&kit.unpack().await.unwrap());
     let manifest = crate::store::current(kit.folder.path()).unwrap().unwrap();
-    assert_eq!(manifest.digest, crate::manifest::manifest_digest(&kit.listed()));
+    assert_eq!(manifest.digest, crate::model::manifest::manifest_digest(&kit.listed()));
     assert_eq!(manifest.id, kit.id());
     let archive = &manifest.archives[0];
     assert_eq!((archive.digest, archive.files.len()), (kit.archives[0].0.digest, 1));

@@ -14,13 +14,13 @@ use super::error::{Failure, Fault, Located};
 use super::names::{Names, destination, follow, target};
 use super::tar::{Entry, Kind, Tar};
 use super::{Unpacked, UnpackedFile};
-use crate::digest::ContentDigest;
-use crate::engine::free_room;
-use crate::error::{FetchError, StorageError};
-use crate::path::FilePath;
+use crate::model::digest::ContentDigest;
+use crate::model::error::{FetchError, StorageError};
+use crate::model::path::FilePath;
 use crate::source::RemoteFile;
+use crate::store::verify::forget;
 use crate::store::{Store, create_folders, open_plain, sync_folder};
-use crate::verify::forget;
+use crate::transfer::free_room;
 
 /// How much longer than itself an archive may unpack: text does ten times, weights hardly at all.
 const LARGEST_RATIO: u64 = 100;

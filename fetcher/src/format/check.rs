@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use self::splits::Splits;
 use super::shards::folder_and_name;
 use super::{Findings, gguf, safetensors};
-use crate::error::{FetchError, StorageError};
-use crate::path::FilePath;
+use crate::model::error::{FetchError, StorageError};
+use crate::model::path::FilePath;
 use crate::store::open_plain;
 
 /// The files of a folder.

@@ -11,7 +11,8 @@ use std::collections::HashSet;
 use std::io::{Read, Seek};
 
 use self::fields::{Fields, Kind};
-use super::tensors::{self, NameHash, block};
+use super::tensors;
+use super::tensors::{NameHash, block};
 use super::{Refusal, at, shown};
 
 const MAGIC: &[u8; 4] = b"GGUF";

@@ -10,7 +10,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 
 use super::json::Json;
 use super::spans::{Spans, Taken};
-use super::tensors::{self, NameHash, bits};
+use super::tensors;
+use super::tensors::{NameHash, bits};
 use super::{Malformed, Refusal, at, shown};
 
 /// Bytes of the longest header, as the format's own library has it.

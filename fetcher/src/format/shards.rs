@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::Findings;
-use crate::path::FilePath;
+use crate::model::path::FilePath;
 use crate::source::RemoteFile;
 
 /// Formats of weights that come in shards.
@@ -156,7 +156,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::digest::ContentDigest;
+    use crate::model::digest::ContentDigest;
 
     #[rstest]
     #[case("model-00001-of-00004", Some(("model", 1, 4)))]
@@ -223,7 +223,7 @@ mod tests {
             .collect();
         let left_out: Vec<_> = left_out.iter().map(path).collect();
         let found = require_whole_sets(&files, &left_out.iter().collect::<Vec<_>>());
-        let first = |faults: &[super::super::Fault]| faults.first().map(|fault| fault.file.to_string());
+        let first = |faults: &[crate::format::Fault]| faults.first().map(|fault| fault.file.to_string());
         assert_eq!(first(&found.faults).as_deref(), fault);
         assert_eq!(first(&found.remarks).as_deref(), remark);
     }

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use super::{Contents, Findings, Held, Malformed, Refusal, check};
-use crate::path::FilePath;
+use crate::model::path::FilePath;
 
 /// A safetensors file of a header and so many bytes of tensors.
 fn with_header(header: &str, data: usize) -> Vec<u8> {

@@ -7,11 +7,11 @@ use reqwest::header::{ACCEPT_ENCODING, HeaderMap, RANGE};
 use reqwest::{Client, Method, Response, StatusCode};
 use url::Url;
 
-use crate::error::SourceError;
-use crate::http::{describe, proxy_refuses};
-use crate::redact::SecretUrl;
-use crate::redirect::{MAX_HOPS, follow};
-use crate::retry::{Backoff, Policy};
+use crate::http::client::{describe, proxy_refuses};
+use crate::http::redact::SecretUrl;
+use crate::http::redirect::{MAX_HOPS, follow};
+use crate::http::retry::{Backoff, Policy};
+use crate::model::error::SourceError;
 
 /// A page of a thousand entries is below one MiB.
 const MAX_ANSWER_BYTES: usize = 16 << 20;

@@ -7,7 +7,7 @@ use modelcache_crds::report::FailureClass;
 use tokio::sync::OnceCell;
 
 use super::{Listing, Location, RemoteFile, Source};
-use crate::error::SourceError;
+use crate::model::error::SourceError;
 
 /// Finds files by digest and size in what a source lists.
 pub(crate) struct ByContent {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use modelcache_crds::report::FailureClass;
 
 use super::RemoteFile;
-use crate::error::SourceError;
+use crate::model::error::SourceError;
 
 /// Refuses files that cannot stand beside each other in one folder: the same path twice, paths that differ in case
 /// only (on some volumes one would overwrite the other), a file where another needs a folder, more bytes than any
@@ -65,8 +65,8 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::digest::ContentDigest;
-    use crate::path::FilePath;
+    use crate::model::digest::ContentDigest;
+    use crate::model::path::FilePath;
 
     fn file(path: &str, size: u64) -> RemoteFile {
         RemoteFile {

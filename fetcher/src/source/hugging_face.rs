@@ -20,17 +20,18 @@ use url::Url;
 
 pub use self::address::{Endpoint, InvalidAddress, InvalidEndpoint, ModelAddress, RepoId, Revision};
 use self::answers::Asked;
-use self::locate::Hop;
-pub use self::token::{find_modelscope_token, find_token};
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use self::{listing::read_anything, locate::read_anything as read_any_location};
+pub(crate) use self::listing::read_anything;
+use self::locate::Hop;
+pub(crate) use self::locate::read_anything as read_any_location;
+pub use self::token::{find_modelscope_token, find_token};
 use super::api::{is_head_unknown, is_redirect, persist, read_body};
 use super::expiry::expiry;
 use super::{HttpLocation, Listing, Location, RemoteFile, Source};
-use crate::error::SourceError;
-use crate::http::describe;
-use crate::redact::SecretUrl;
-use crate::retry::Policy;
+use crate::http::client::describe;
+use crate::http::redact::SecretUrl;
+use crate::http::retry::Policy;
+use crate::model::error::SourceError;
 
 /// As the hub's own client: more hops are a loop.
 const MAX_HOPS: usize = 20;

@@ -20,13 +20,13 @@ pub use self::address::{InvalidLocalAddress, LocalAddress};
 use self::tree::{Entry, failed, invalid, resolve, root, walk};
 use super::plain_http::read_sums;
 use super::{Listing, LocalFile, Location, RemoteFile, Source, Stamp};
-use crate::digest::{ContentDigest, hex};
-use crate::error::{FetchError, SourceError, StorageError};
-use crate::manifest::manifest_digest;
-use crate::path::FilePath;
-use crate::progress::Progress;
+use crate::model::digest::{ContentDigest, hex};
+use crate::model::error::{FetchError, SourceError, StorageError};
+use crate::model::manifest::manifest_digest;
+use crate::model::path::FilePath;
+use crate::observe::progress::Progress;
+use crate::store::verify::hash_file;
 use crate::store::{Holding, holding};
-use crate::verify::hash_file;
 
 /// A list of digests in a folder.
 const SUMS: &str = "SHA256SUMS";

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use reqwest::header::HeaderMap;
 
-use crate::redact::SecretUrl;
+use crate::http::redact::SecretUrl;
 
 /// Where the bytes of one file are.
 #[derive(Clone, Debug)]

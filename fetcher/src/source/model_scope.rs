@@ -17,14 +17,15 @@ pub use self::address::{InvalidModelScopeAddress, ModelScopeAddress};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::listing::read_anything;
 use self::listing::{Entry, Envelope};
-use super::api::{self, persist, read_body};
+use super::api;
+use super::api::{persist, read_body};
 use super::expiry::expiry;
 use super::hugging_face::Endpoint;
 use super::{HttpLocation, Listing, Location, RemoteFile, Source};
-use crate::error::SourceError;
-use crate::manifest::manifest_digest;
-use crate::redact::SecretUrl;
-use crate::retry::{Policy, retry_after};
+use crate::http::redact::SecretUrl;
+use crate::http::retry::{Policy, retry_after};
+use crate::model::error::SourceError;
+use crate::model::manifest::manifest_digest;
 
 /// A listing of this many entries was cut off without a word; its folders are listed one by one then.
 const CUT_OFF_AT: usize = 3000;

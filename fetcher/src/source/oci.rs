@@ -18,9 +18,9 @@ use self::layer::Layer;
 use super::registry::manifest::{Descriptor, Manifest};
 use super::registry::{ImageName, InvalidImageName, RawManifest, Reference, RegistryCredentials, Repository};
 use super::{Listing, Location, RemoteFile, Source};
-use crate::error::SourceError;
-use crate::path::FilePath;
-use crate::retry::Policy;
+use crate::http::retry::Policy;
+use crate::model::error::SourceError;
+use crate::model::path::FilePath;
 
 /// `oci://registry/repository[:tag][@digest]`; with `oci+http://` for a registry that is not encrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,10 +11,10 @@ use reqwest::Client;
 use super::registry::manifest::{Descriptor, Manifest};
 use super::registry::{ImageName, InvalidImageName, Reference, RegistryCredentials, Repository};
 use super::{Listing, Location, RemoteFile, Source};
-use crate::digest::ContentDigest;
-use crate::error::SourceError;
-use crate::path::FilePath;
-use crate::retry::Policy;
+use crate::http::retry::Policy;
+use crate::model::digest::ContentDigest;
+use crate::model::error::SourceError;
+use crate::model::path::FilePath;
 
 const DEFAULT_REGISTRY: &str = "registry.ollama.ai";
 const DEFAULT_NAMESPACE: &str = "library";

@@ -17,13 +17,14 @@ use url::Url;
 
 use self::address::Named;
 pub use self::address::{HttpAddress, InvalidHttpAddress};
-use super::api::{self, persist, read_body};
+use super::api;
+use super::api::{persist, read_body};
 use super::{HttpLocation, Listing, Location, RemoteFile, Source};
-use crate::digest::{ContentDigest, hex};
-use crate::error::SourceError;
-use crate::path::FilePath;
-use crate::redact::SecretUrl;
-use crate::retry::{Policy, retry_after};
+use crate::http::redact::SecretUrl;
+use crate::http::retry::{Policy, retry_after};
+use crate::model::digest::{ContentDigest, hex};
+use crate::model::error::SourceError;
+use crate::model::path::FilePath;
 
 /// Sizes are asked for file by file; as many at once as a browser would.
 const SIZES_AT_ONCE: usize = 8;

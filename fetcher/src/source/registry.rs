@@ -25,13 +25,14 @@ pub(crate) use self::credentials::read_anything as read_any_credentials;
 use self::manifest::MANIFEST_TYPES;
 pub use self::name::InvalidImageName;
 pub(super) use self::name::{ImageName, Reference};
-use super::api::{self, Answered, persist, read_body};
+use super::api;
+use super::api::{Answered, persist, read_body};
 use super::expiry::expiry;
 use super::{HttpLocation, Location};
-use crate::digest::hex;
-use crate::error::SourceError;
-use crate::redact::SecretUrl;
-use crate::retry::{Policy, retry_after};
+use crate::http::redact::SecretUrl;
+use crate::http::retry::{Policy, retry_after};
+use crate::model::digest::hex;
+use crate::model::error::SourceError;
 
 /// How long a token is good that does not say: the shortest that registries give.
 const TOKEN_SECONDS: u64 = 60;

@@ -22,15 +22,16 @@ use url::Url;
 pub use self::address::{InvalidS3Address, S3Address};
 pub use self::credentials::KeySource;
 use self::credentials::Keys;
-use super::api::{self, persist, read_body};
+use super::api;
+use super::api::{persist, read_body};
 use super::plain_http::read_sums;
 use super::{HttpLocation, Listing, Location, RemoteFile, Source};
-use crate::digest::ContentDigest;
-use crate::error::SourceError;
-use crate::manifest::manifest_digest;
-use crate::path::FilePath;
-use crate::redact::SecretUrl;
-use crate::retry::Policy;
+use crate::http::redact::SecretUrl;
+use crate::http::retry::Policy;
+use crate::model::digest::ContentDigest;
+use crate::model::error::SourceError;
+use crate::model::manifest::manifest_digest;
+use crate::model::path::FilePath;
 
 /// How long a signed address is good.
 const SIGNED_FOR: Duration = Duration::from_hours(1);

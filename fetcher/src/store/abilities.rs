@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use rustix::io::Errno;
 
-use crate::error::StorageError;
+use crate::model::error::StorageError;
 
 /// What file systems want direct writes to begin at and to be a multiple of, whatever their block size.
 const ALIGNMENT: usize = 4096;

@@ -10,11 +10,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::disk::create_folders;
+use super::journal::Key;
 use super::manifest::published;
 use super::{OWN, Store, content_name};
-use crate::digest::ContentDigest;
-use crate::error::StorageError;
-use crate::journal::Key;
+use crate::model::digest::ContentDigest;
+use crate::model::error::StorageError;
 
 const FOLDER: &str = "blocks";
 

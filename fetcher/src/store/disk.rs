@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 
 use super::{Link, Note};
-use crate::error::StorageError;
+use crate::model::error::StorageError;
 
 /// Makes a folder and those above it.
 pub(crate) fn create_folders(path: &Path) -> Result<(), StorageError> {

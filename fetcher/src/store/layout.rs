@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{StoredManifest, revision_id};
-use crate::digest::hex;
-use crate::manifest::manifest_digest;
-use crate::path::{FilePath, InvalidPath};
+use crate::model::digest::hex;
+use crate::model::manifest::manifest_digest;
+use crate::model::path::{FilePath, InvalidPath};
 use crate::source::RemoteFile;
 
 /// How the published folder is laid out.
@@ -167,7 +167,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::digest::ContentDigest;
+    use crate::model::digest::ContentDigest;
 
     const COMMIT: &str = "b45ef6fec89518d314f546fd6c3025367b721684";
 

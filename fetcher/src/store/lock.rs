@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::Errno;
 
-use crate::error::StorageError;
+use crate::model::error::StorageError;
 
 /// A held lock: released when dropped, and by the system when the process ends.
 #[derive(Debug)]

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Arrangement, Link, Note, OWN, REVISIONS};
 use crate::archive::{Contents, Unpacked, UnpackedFile};
-use crate::digest::ContentDigest;
-use crate::error::StorageError;
-use crate::path::FilePath;
+use crate::model::digest::ContentDigest;
+use crate::model::error::StorageError;
+use crate::model::path::FilePath;
 use crate::source::RemoteFile;
 
 /// What is published in a revision's folder.

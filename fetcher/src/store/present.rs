@@ -6,9 +6,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::journal;
+use super::journal::Key;
 use super::{Layout, partial, published, size_of_plain_file, staging};
-use crate::error::StorageError;
-use crate::journal::{self, Key};
+use crate::model::error::StorageError;
 use crate::source::RemoteFile;
 
 /// What of a revision is on disk, and what is missing.
@@ -49,7 +50,7 @@ pub(crate) fn present(
     Ok(present)
 }
 
-type Content = (crate::digest::ContentDigest, u64);
+type Content = (crate::model::digest::ContentDigest, u64);
 
 /// What is published, or staged for this revision.
 fn complete(root: &Path, revision: &str, files: &[RemoteFile]) -> Result<HashSet<Content>, StorageError> {
@@ -98,9 +99,9 @@ fn under_way(root: &Path, file: &RemoteFile, block_bytes: u64) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::ContentDigest;
-    use crate::journal::Journal;
-    use crate::path::FilePath;
+    use crate::model::digest::ContentDigest;
+    use crate::model::path::FilePath;
+    use crate::store::journal::Journal;
     use crate::store::{Store, create_folders};
 
     const BLOCK: u64 = 4096;

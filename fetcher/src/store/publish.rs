@@ -18,7 +18,7 @@ use super::disk::{
 };
 use super::manifest::manifest_path;
 use super::{PublishedPath, REVISIONS, Store, StoredFile, StoredManifest};
-use crate::error::StorageError;
+use crate::model::error::StorageError;
 
 pub(super) fn publish(store: &Store, manifest: &StoredManifest) -> Result<PublishedPath, StorageError> {
     put_in_place(store, manifest)?;

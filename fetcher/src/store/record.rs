@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::{create_folders, write_whole};
 use super::{OWN, Store};
-use crate::error::StorageError;
+use crate::model::error::StorageError;
 
 /// Where a revision came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -203,7 +203,7 @@ fn a_layout_is_published_with_its_links_and_notes_and_nothing_else() {
         (manifest.files.len(), manifest.links.len(), manifest.notes.len()),
         (3, 3, 1)
     );
-    assert_eq!(manifest.digest, crate::manifest::manifest_digest(&files));
+    assert_eq!(manifest.digest, crate::model::manifest::manifest_digest(&files));
 }
 
 #[test]

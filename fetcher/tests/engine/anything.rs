@@ -8,11 +8,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use modelcache_crds::report::FailureClass;
-use modelcache_fetcher::boot::Boot;
-use modelcache_fetcher::engine::{Origin, Outcome};
-use modelcache_fetcher::error::FetchError;
+use modelcache_fetcher::disk::boot::Boot;
+use modelcache_fetcher::model::error::FetchError;
 use modelcache_fetcher::source::RemoteFile;
 use modelcache_fetcher::store::Store;
+use modelcache_fetcher::transfer::{Origin, Outcome};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::header::AUTHORIZATION;
 use modelcache_crds::report::FailureClass;
-use modelcache_fetcher::error::FetchError;
+use modelcache_fetcher::model::error::FetchError;
 use modelcache_fetcher::store::{Abilities, Store, Writes};
 use rstest::rstest;
 

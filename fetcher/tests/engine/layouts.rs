@@ -5,9 +5,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use modelcache_fetcher::progress::Progress;
+use modelcache_fetcher::observe::progress::Progress;
+use modelcache_fetcher::store::verify::{Damage, verify};
 use modelcache_fetcher::store::{HubCache, Layout, Store, current, published};
-use modelcache_fetcher::verify::{Damage, verify};
 use pretty_assertions::assert_eq;
 use tokio_util::sync::CancellationToken;
 

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use modelcache_crds::report::OriginFault;
-use modelcache_fetcher::engine::{Origin, Outcome};
-use modelcache_fetcher::error::FetchError;
-use modelcache_fetcher::progress::OriginSnapshot;
+use modelcache_fetcher::model::error::FetchError;
+use modelcache_fetcher::observe::progress::OriginSnapshot;
 use modelcache_fetcher::store::Store;
+use modelcache_fetcher::transfer::{Origin, Outcome};
 use rstest::rstest;
 
 use crate::hub::{Answer, Asked, BLOCK, Fetch, Hub, PIECE, bytes, fetch_and_check, mirror};

@@ -5,9 +5,9 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use modelcache_fetcher::engine::Outcome;
-use modelcache_fetcher::error::FetchError;
+use modelcache_fetcher::model::error::FetchError;
 use modelcache_fetcher::store::{Store, current};
+use modelcache_fetcher::transfer::Outcome;
 use rstest::rstest;
 use tempfile::TempDir;
 

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use modelcache_crds::report::FailureClass;
-use modelcache_fetcher::boot::Boot;
-use modelcache_fetcher::error::FetchError;
+use modelcache_fetcher::disk::boot::Boot;
+use modelcache_fetcher::model::error::FetchError;
 use modelcache_fetcher::store::{Abilities, Store, Writes};
 use rstest::rstest;
 

@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+use modelcache_fetcher::store::verify::verify;
 use modelcache_fetcher::store::{Store, current, published};
-use modelcache_fetcher::verify::verify;
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::{Answer, Fetch, Hub, PIECE, bytes, check};

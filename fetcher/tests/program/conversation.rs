@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use modelcache_crds::report::FailureClass;
-use modelcache_fetcher::digest::ContentDigest;
-use modelcache_fetcher::error::SourceError;
-use modelcache_fetcher::http;
-use modelcache_fetcher::path::FilePath;
-use modelcache_fetcher::retry::Policy;
+use modelcache_fetcher::http::client;
+use modelcache_fetcher::http::retry::Policy;
+use modelcache_fetcher::model::digest::ContentDigest;
+use modelcache_fetcher::model::error::SourceError;
+use modelcache_fetcher::model::path::FilePath;
 use modelcache_fetcher::source::hugging_face::HuggingFace;
 use modelcache_fetcher::source::{HttpLocation, Listing, RemoteFile, Source};
 use pretty_assertions::assert_eq;

@@ -5,9 +5,9 @@ use std::process::Output;
 use std::time::Duration;
 
 use modelcache_crds::report::FailureClass;
-use modelcache_fetcher::error::SourceError;
-use modelcache_fetcher::http;
-use modelcache_fetcher::retry::Policy;
+use modelcache_fetcher::http::client;
+use modelcache_fetcher::http::retry::Policy;
+use modelcache_fetcher::model::error::SourceError;
 use modelcache_fetcher::source::model_scope::ModelScope;
 use modelcache_fetcher::source::{Listing, Source};
 use pretty_assertions::assert_eq;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use modelcache_crds::report::FailureClass;
-use modelcache_fetcher::error::SourceError;
-use modelcache_fetcher::http;
-use modelcache_fetcher::retry::Policy;
+use modelcache_fetcher::http::client;
+use modelcache_fetcher::http::retry::Policy;
+use modelcache_fetcher::model::error::SourceError;
 use modelcache_fetcher::source::plain_http::PlainHttp;
 use modelcache_fetcher::source::{Listing, Source};
 use pretty_assertions::assert_eq;

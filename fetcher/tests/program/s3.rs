@@ -5,8 +5,8 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use modelcache_crds::report::FailureClass;
-use modelcache_fetcher::http;
-use modelcache_fetcher::retry::Policy;
+use modelcache_fetcher::http::client;
+use modelcache_fetcher::http::retry::Policy;
 use modelcache_fetcher::source::s3::{KeySource, S3, S3Endpoint};
 use modelcache_fetcher::source::{Location, Source};
 use pretty_assertions::assert_eq;

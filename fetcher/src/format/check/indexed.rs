@@ -2,11 +2,11 @@
 
 use std::io::{self, Read, Seek};
 
-use super::super::shards::folder_and_name;
-use super::super::tensors::NameHash;
-use super::super::{index, shown};
 use super::{Checking, Held, index_of, is_weights};
-use crate::path::FilePath;
+use crate::format::shards::folder_and_name;
+use crate::format::tensors::NameHash;
+use crate::format::{index, shown};
+use crate::model::path::FilePath;
 
 /// What an index names, by whether it is there.
 #[derive(Default)]

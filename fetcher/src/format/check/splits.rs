@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::super::Findings;
-use super::super::gguf::Header;
-use super::super::shards::{folder_and_name, numbered};
-use crate::path::FilePath;
+use crate::format::Findings;
+use crate::format::gguf::Header;
+use crate::format::shards::{folder_and_name, numbered};
+use crate::model::path::FilePath;
 
 /// Files of sets, by what their names share.
 #[derive(Default)]

@@ -3,7 +3,7 @@
 
 use std::io::{BufReader, Read, Seek};
 
-use super::super::{Refusal, at};
+use crate::format::{Refusal, at};
 
 /// Bytes of the longest header. A vocabulary of a million words has some twenty MiB.
 const LONGEST_HEADER: u64 = 256 << 20;

@@ -6,10 +6,10 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 
 use super::address::{Endpoint, RepoId};
-use crate::error::SourceError;
-use crate::path::FilePath;
-use crate::redact::SecretUrl;
-use crate::retry;
+use crate::http::redact::SecretUrl;
+use crate::http::retry;
+use crate::model::error::SourceError;
+use crate::model::path::FilePath;
 
 /// What was asked for, to say it in the message.
 pub(super) struct Asked<'a> {
@@ -208,8 +208,8 @@ mod tests {
     use reqwest::header::{HeaderName, HeaderValue};
     use rstest::rstest;
 
-    use super::super::address::ModelAddress;
     use super::*;
+    use crate::source::hugging_face::address::ModelAddress;
 
     fn ask(
         status: u16,

@@ -6,9 +6,9 @@ use serde::Deserialize;
 use url::Url;
 
 use super::address::RepoId;
-use crate::digest::ContentDigest;
-use crate::error::SourceError;
-use crate::path::FilePath;
+use crate::model::digest::ContentDigest;
+use crate::model::error::SourceError;
+use crate::model::path::FilePath;
 use crate::source::RemoteFile;
 
 /// Answer to the request for a revision; the rest of it is not read.

@@ -6,9 +6,9 @@ use modelcache_crds::report::FailureClass;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, LOCATION};
 use url::Url;
 
-use crate::digest::ContentDigest;
-use crate::error::SourceError;
-use crate::redact::SecretUrl;
+use crate::http::redact::SecretUrl;
+use crate::model::digest::ContentDigest;
+use crate::model::error::SourceError;
 use crate::source::RemoteFile;
 
 /// Where a redirect goes.
@@ -138,7 +138,7 @@ fn short(text: &str) -> String {
 /// that was encrypted goes on in the open, and only the same host is taken for it.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_anything(headers: &HeaderMap) {
-    let Ok(path) = crate::path::FilePath::parse("config.json") else {
+    let Ok(path) = crate::model::path::FilePath::parse("config.json") else {
         return;
     };
     let sha256 = ContentDigest::Sha256([0xab; 32]);
@@ -186,7 +186,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::path::FilePath;
+    use crate::model::path::FilePath;
 
     const COMMIT: &str = "b45ef6fec89518d314f546fd6c3025367b721684";
     const SHA256: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";

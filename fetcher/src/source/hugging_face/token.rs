@@ -9,7 +9,7 @@ use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::address::Endpoint;
-use crate::error::SourceError;
+use crate::model::error::SourceError;
 
 /// The token to use, if there is one: from the file named, from `HF_TOKEN` or its old name, from the file that
 /// `HF_TOKEN_PATH` names.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use modelcache_crds::report::FailureClass;
 
-use crate::error::SourceError;
-use crate::path::FilePath;
+use crate::model::error::SourceError;
+use crate::model::path::FilePath;
 
 /// Made by file systems at their root, and open to nobody but root.
 const LOST_AND_FOUND: &str = "lost+found";

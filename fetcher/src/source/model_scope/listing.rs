@@ -4,9 +4,9 @@ use modelcache_crds::report::FailureClass;
 use serde::Deserialize;
 
 use super::ModelScopeAddress;
-use crate::digest::ContentDigest;
-use crate::error::SourceError;
-use crate::path::FilePath;
+use crate::model::digest::ContentDigest;
+use crate::model::error::SourceError;
+use crate::model::path::FilePath;
 use crate::source::RemoteFile;
 
 /// What every answer is wrapped in; an error may come with status 200.

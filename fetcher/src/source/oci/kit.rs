@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use super::super::registry::manifest::Descriptor;
 use super::invalid;
-use crate::error::SourceError;
+use crate::model::error::SourceError;
+use crate::source::registry::manifest::Descriptor;
 
 /// Media type of a Kitfile, as configuration of an artifact or among its layers.
 pub(super) const KITFILE: &str = "application/vnd.kitops.modelkit.config.";

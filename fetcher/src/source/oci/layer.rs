@@ -1,11 +1,11 @@
 //! What a layer of an artifact is. Pure.
 
-use super::super::RemoteFile;
-use super::super::registry::manifest::Descriptor;
 use super::invalid;
 use super::kit::KITFILE;
-use crate::error::SourceError;
-use crate::path::FilePath;
+use crate::model::error::SourceError;
+use crate::model::path::FilePath;
+use crate::source::RemoteFile;
+use crate::source::registry::manifest::Descriptor;
 
 /// Where a layer says which file it is: ModelPack's way, and everybody's.
 const PATH_ANNOTATIONS: &[&str] = &["org.cncf.model.filepath", "org.opencontainers.image.title"];

@@ -6,9 +6,9 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use crate::digest::ContentDigest;
-use crate::path::{FilePath, InvalidPath};
-use crate::redact::SecretUrl;
+use crate::http::redact::SecretUrl;
+use crate::model::digest::ContentDigest;
+use crate::model::path::{FilePath, InvalidPath};
 
 /// `https://host/model.gguf#sha256=<hex>`, or `https://host/SHA256SUMS`.
 #[derive(Clone, Debug, PartialEq, Eq)]

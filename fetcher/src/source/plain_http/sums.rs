@@ -1,7 +1,7 @@
 //! Lists of digests as `sha256sum` writes them, with `--tag` or without.
 
-use crate::digest::ContentDigest;
-use crate::path::{FilePath, InvalidPath};
+use crate::model::digest::ContentDigest;
+use crate::model::path::{FilePath, InvalidPath};
 
 /// Why a list cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -12,7 +12,7 @@ use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::error::SourceError;
+use crate::model::error::SourceError;
 
 /// What Docker Hub is called where credentials are kept.
 const DOCKER_HUB_KEYS: &[&str] = &["https://index.docker.io/v1/", "index.docker.io", "docker.io"];

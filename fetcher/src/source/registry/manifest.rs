@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::RawManifest;
 use super::name::is_digest;
-use crate::digest::ContentDigest;
-use crate::error::SourceError;
+use crate::model::digest::ContentDigest;
+use crate::model::error::SourceError;
 
 /// What is asked for where a manifest is.
 pub(super) const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \

@@ -7,9 +7,9 @@ use modelcache_crds::report::FailureClass;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 
-use crate::digest::ContentDigest;
-use crate::error::SourceError;
-use crate::retry::retry_after;
+use crate::http::retry::retry_after;
+use crate::model::digest::ContentDigest;
+use crate::model::error::SourceError;
 
 /// Characters of the longest code that is repeated; that of an error of S3 is a word.
 const MAX_CODE: usize = 64;

@@ -12,10 +12,11 @@ use tokio::sync::Mutex;
 use url::{Url, form_urlencoded};
 
 use super::answers::element;
-use crate::error::SourceError;
-use crate::http::describe;
-use crate::redact::SecretUrl;
-use crate::source::api::{self, read_body};
+use crate::http::client::describe;
+use crate::http::redact::SecretUrl;
+use crate::model::error::SourceError;
+use crate::source::api;
+use crate::source::api::read_body;
 
 /// Temporary keys are replaced so long before they expire.
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);

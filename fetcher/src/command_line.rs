@@ -1,0 +1,302 @@
+//! One run of the program: its surroundings are set up here, each command does its own part, and its end is told.
+
+pub mod args;
+mod fetch;
+mod formats;
+mod plan;
+mod repair;
+mod result;
+mod shell;
+mod terminal;
+mod verify;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use modelcache_crds::report::{Failed, FailureClass, Report};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use self::args::{Args, Command, LogFormat, Output, SourceArgs, termination_log};
+use self::result::{exit_code, print_json, write_termination_message};
+use self::terminal::Display;
+use crate::application::open::{Opened, open};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use crate::application::recorded::read_anything as read_any_record;
+use crate::model::error::FetchError;
+use crate::model::manifest::manifest_digest;
+use crate::model::pattern::{LeftOut, select};
+use crate::observe::progress::{OriginSnapshot, Progress, Snapshot};
+use crate::observe::rate::{Counter, Meter};
+use crate::observe::serve;
+use crate::source::{Listing, RemoteFile, Source, check_listing};
+
+/// What every command works with.
+struct Run {
+    progress: Progress,
+    stop: CancellationToken,
+    display: Display,
+    json: bool,
+}
+
+impl Run {
+    /// Writes to standard output; a reader that went away is no failure of ours.
+    fn print(&self, text: &str) {
+        self.display.suspended(|| {
+            let _ = io::stdout().lock().write_all(text.as_bytes());
+        });
+    }
+
+    fn print_json<T: serde::Serialize>(&self, value: &T) {
+        self.display.suspended(|| {
+            let _ = print_json(value);
+        });
+    }
+}
+
+/// Runs the program with the process's own arguments and environment.
+pub async fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return refuse(&error),
+    };
+    let Args { command, output } = args;
+    if let Some(ended) = about_itself(&command) {
+        return ended;
+    }
+    report_panics(output.termination_log.clone());
+    let display = Display::new(output.quiet, output.log_format == LogFormat::Text);
+    log_to(&display, output.log_format);
+    let run = Run {
+        progress: Progress::default(),
+        stop: stop_on_signals(),
+        display,
+        json: output.json,
+    };
+    let result = watched(&run, &command, &output).await;
+    run.display.clear();
+    let report = result.unwrap_or_else(|error| Report::Failed(failure(&run, &error)));
+    tell(&report, &output);
+    ExitCode::from(exit_code(&report))
+}
+
+/// Answers what needs no run: neither source nor folder is touched, and nobody waits for a report.
+fn about_itself(command: &Command) -> Option<ExitCode> {
+    let answered = match command {
+        Command::Completions { shell } => {
+            shell::completions(*shell);
+            Ok(())
+        }
+        Command::Man { folder } => shell::manual(folder),
+        Command::Plan(_) | Command::Fetch(_) | Command::Verify { .. } | Command::Repair(_) => return None,
+    };
+    Some(answered.map_or_else(
+        |error| {
+            let _ = writeln!(io::stderr().lock(), "error: {error}");
+            ExitCode::from(error.class().exit_code())
+        },
+        |()| ExitCode::SUCCESS,
+    ))
+}
+
+/// How a run failed, with what its origins were good for until then.
+fn failure(run: &Run, error: &FetchError) -> Failed {
+    Failed {
+        origins: run.progress.origins().iter().map(OriginSnapshot::to_report).collect(),
+        ..error.to_report()
+    }
+}
+
+/// Runs the command while its progress is served and shown.
+async fn watched(run: &Run, command: &Command, output: &Output) -> Result<Report, FetchError> {
+    let meter = Meter::new(run.progress.clone());
+    if let Some(address) = output.listen {
+        serve::serve(address, meter.clone()).await?;
+    }
+    let show = async {
+        match command {
+            // Every byte is hashed, and few are fetched.
+            Command::Verify { .. } | Command::Repair(_) => {
+                let done: Counter = |counters| counters.bytes_verified;
+                meter
+                    .run(done, run.display.show("verifying", done, run.progress.clone()))
+                    .await;
+            }
+            Command::Plan(_) | Command::Fetch(_) | Command::Completions { .. } | Command::Man { .. } => {
+                let show = run
+                    .display
+                    .show("fetching", Snapshot::bytes_fetched, run.progress.clone());
+                meter.run(|counters| counters.bytes_received, show).await;
+            }
+        }
+    };
+    let work = async {
+        match command {
+            Command::Plan(args) => plan::plan(run, args).await,
+            Command::Fetch(args) => fetch::fetch(run, args).await,
+            Command::Verify {
+                folder,
+                revisions,
+                format,
+            } => verify::verify(run, folder, revisions, format.format_check).await,
+            Command::Repair(args) => repair::repair(run, args).await,
+            Command::Completions { .. } | Command::Man { .. } => {
+                Err(FetchError::Internal("this command has no run".to_owned()))
+            }
+        }
+    };
+    tokio::select! {
+        result = work => result,
+        () = show => Err(FetchError::Internal("the meter stopped".to_owned())),
+    }
+}
+
+/// A model at its source, listed and selected.
+struct Selected {
+    source: Arc<dyn Source>,
+    /// What is told of where the bytes came from.
+    origin: String,
+    revision: String,
+    files: Vec<RemoteFile>,
+    left_out: Vec<LeftOut>,
+    digest: String,
+    bytes: u64,
+}
+
+async fn list(run: &Run, args: &SourceArgs) -> Result<Selected, FetchError> {
+    let Opened { source, origin } = open(&args.source, &args.access, &run.progress)?;
+    let listing = tokio::select! {
+        listing = source.list() => listing?,
+        () = run.stop.cancelled() => return Err(FetchError::Interrupted),
+    };
+    let Listing { revision, files } = listing;
+    let listed = files.len();
+    let selection = select(files, &args.include, args.exclude());
+    if selection.selected.is_empty() {
+        return Err(FetchError::NoFilesMatch { listed });
+    }
+    check_listing(&selection.selected)?;
+    formats::require_whole_sets(&selection, args.format.format_check)?;
+    let bytes = selection.selected.iter().map(|file| file.size).sum();
+    let digest = manifest_digest(&selection.selected);
+    tracing::info!(
+        revision,
+        digest,
+        files = selection.selected.len(),
+        listed,
+        bytes,
+        "listed"
+    );
+    Ok(Selected {
+        source,
+        origin: format!("{origin}@{revision}"),
+        revision,
+        files: selection.selected,
+        left_out: selection.left_out,
+        digest,
+        bytes,
+    })
+}
+
+fn signed(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}
+
+/// A defect must not look like a pod that was killed: it has a report and an exit code, too.
+fn report_panics(termination_log: Option<PathBuf>) {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        if let Some(path) = &termination_log {
+            let report = Report::Failed(FetchError::Internal(panic.to_string()).to_report());
+            write_termination_message(path, &report);
+        }
+        std::process::exit(FailureClass::Internal.exit_code().into());
+    }));
+}
+
+fn stop_on_signals() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let signals =
+        signal(SignalKind::terminate()).and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)));
+    match signals {
+        Ok((mut terminate, mut interrupt)) => {
+            let token = stop.clone();
+            tokio::spawn(async move {
+                for again in [false, true] {
+                    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+                    if again {
+                        // What is durable stays so; whoever asks twice does not want to wait for the rest.
+                        std::process::exit(FailureClass::Interrupted.exit_code().into());
+                    }
+                    tracing::info!("asked to stop; ending in order, a second signal ends at once");
+                    token.cancel();
+                }
+            });
+        }
+        Err(error) => tracing::warn!(error = %error, "cannot watch for signals; being stopped will end this at once"),
+    }
+    stop
+}
+
+fn log_to(display: &Display, format: LogFormat) {
+    // With a bar, or when told to be quiet, people see what went wrong only.
+    let level = match display {
+        Display::Log => "modelcache_fetcher=info,warn",
+        Display::Bars(_) | Display::Quiet => "warn",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(display.clone());
+    match format {
+        LogFormat::Text => lines
+            .with_target(false)
+            .with_ansi(matches!(display, Display::Bars(_)))
+            .init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+}
+
+/// Tells how a run ended to everyone who asked.
+fn tell(report: &Report, output: &Output) {
+    if let Some(path) = &output.termination_log {
+        write_termination_message(path, report);
+    }
+    let Report::Failed(failed) = report else { return };
+    if output.json {
+        let _ = print_json(report);
+    }
+    if output.log_format == LogFormat::Json {
+        tracing::error!(class = %failed.class, file = failed.file, offset = failed.offset, "{}", failed.message);
+    } else {
+        let _ = writeln!(io::stderr().lock(), "error: {}", failed.message);
+    }
+}
+
+/// Help and version are answers; everything else clap says is told like any other failure.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return ExitCode::SUCCESS;
+    }
+    if let Some(path) = termination_log(std::env::args_os().skip(1)) {
+        let text = error.to_string();
+        let sentence = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let report = Report::Failed(Failed {
+            class: FailureClass::Usage,
+            message: sentence.to_owned(),
+            file: None,
+            offset: None,
+            retry_after_seconds: None,
+            origins: Vec::new(),
+        });
+        write_termination_message(&path, &report);
+    }
+    ExitCode::from(FailureClass::Usage.exit_code())
+}

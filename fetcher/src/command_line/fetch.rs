@@ -1,0 +1,156 @@
+//! `fetch`: lists, fetches, proves and publishes.
+
+use std::time::Instant;
+
+use modelcache_crds::names::CURRENT;
+use modelcache_crds::report::{Published, Report};
+
+use super::args::FetchArgs;
+use super::formats::check_fetched;
+use super::terminal::{bytes, elapsed};
+use super::{Run, list, signed};
+use crate::application::layout::layout;
+use crate::application::mirrors::{Origins, origins};
+use crate::application::recorded::record;
+use crate::archive::Archives;
+use crate::http::client;
+use crate::model::error::FetchError;
+use crate::observe::progress::OriginSnapshot;
+use crate::source::RemoteFile;
+use crate::store::Store;
+use crate::transfer as engine;
+use crate::transfer::RangeClient;
+
+pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchError> {
+    let start = Instant::now();
+    let layout = layout(&args.source.source, args.layout, args.reference.as_deref())?;
+    let selected = list(run, &args.source).await?;
+    if let Some(expected) = args
+        .expect_digest
+        .as_ref()
+        .filter(|expected| **expected != selected.digest)
+    {
+        return Err(FetchError::SourceChanged {
+            revision: selected.revision,
+            expected: expected.clone(),
+            actual: selected.digest,
+        });
+    }
+    run.progress.set_total(selected.files.len() as u64, selected.bytes);
+    let Origins { asked, left_out } = origins(run, &args.transfer.origins.mirror, &args.source, &selected).await?;
+    let store = Store::open(&args.folder)?.with_layout(layout);
+    let is_archive = |file: &RemoteFile| selected.source.is_archive(file);
+    let archives = Archives::survey(&store, &selected.revision, &selected.files, is_archive, &run.stop).await?;
+    let reused = archives.reused_bytes();
+    let outcome = engine::fetch_beside(
+        &archives.to_fetch(),
+        archives.arrangement(),
+        archives.beside(),
+        asked,
+        RangeClient::new(http::range_client(&args.source.access.trust()?)?),
+        &store,
+        &args.transfer.settings(),
+        &run.progress,
+        run.stop.clone(),
+    )
+    .await?;
+    let contents = archives.unpack(&run.stop).await?;
+    let manifest = store.manifest(&selected.revision, &selected.files, &contents, &selected.origin);
+    check_fetched(
+        run,
+        args.source.format.format_check,
+        &store,
+        &manifest,
+        &selected.left_out,
+    )
+    .await?;
+    store.record_source(&manifest.id, &record(&args.source, &selected.revision))?;
+    let published = store.publish_manifest(&manifest)?;
+    let took = start.elapsed();
+    tracing::info!(path = published.as_str(), elapsed = ?took, "published");
+    let report = Report::Published(Published {
+        digest: selected.digest,
+        files: signed(contents.files.len()),
+        bytes: signed(contents.bytes()),
+        bytes_fetched: signed(outcome.bytes_fetched),
+        bytes_reused: signed(outcome.bytes_reused + reused),
+        duration_milliseconds: signed(took.as_millis()),
+        path: CURRENT.to_owned(),
+        revision: selected.revision,
+        origins: outcome
+            .origins
+            .iter()
+            .map(OriginSnapshot::to_report)
+            .chain(left_out)
+            .collect(),
+    });
+    let origin_lines = origin_lines(&outcome.origins);
+    if run.json {
+        for line in origin_lines {
+            tracing::info!("{line}");
+        }
+        run.print_json(&report);
+    } else {
+        run.print(&format!(
+            "{} files, {} (fetched {}, reused {}) in {}\n{}{}\n",
+            contents.files.len(),
+            bytes(contents.bytes()),
+            bytes(outcome.bytes_fetched),
+            bytes(outcome.bytes_reused + reused),
+            elapsed(took),
+            origin_lines
+                .iter()
+                .map(|line| format!("{line}\n"))
+                .collect::<Vec<_>>()
+                .concat(),
+            args.folder.join(CURRENT).display(),
+        ));
+    }
+    Ok(report)
+}
+
+/// What came from where, where there was a choice.
+fn origin_lines(origins: &[OriginSnapshot]) -> Vec<String> {
+    if origins.len() < 2 {
+        return Vec::new();
+    }
+    let line = |origin: &OriginSnapshot| match origin.dropped() {
+        None => format!("{} from {}", bytes(origin.bytes), origin.name),
+        Some(reason) => format!(
+            "{} from {}, which was dropped: {reason}",
+            bytes(origin.bytes),
+            origin.name
+        ),
+    };
+    origins.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use modelcache_crds::report::OriginFault;
+
+    use super::*;
+    use crate::observe::progress::OriginCourse;
+
+    #[test]
+    fn what_came_from_where_is_told_where_there_was_a_choice() {
+        let origin = |name: &str, bytes, course, last_error: Option<&str>| OriginSnapshot {
+            name: name.to_owned(),
+            bytes,
+            failures: 0,
+            course,
+            last_error: last_error.map(str::to_owned),
+        };
+        let hub = origin("hub", 3 << 30, OriginCourse::Asked, Some("a timeout"));
+        assert_eq!(origin_lines(std::slice::from_ref(&hub)), [""; 0]);
+        let dropped = OriginCourse::Dropped(OriginFault::SentWrongBytes);
+        let lines = origin_lines(&[hub, origin("mirror", 1 << 20, dropped, Some("sent wrong bytes"))]);
+        assert_eq!(
+            lines,
+            [
+                "3.00 GiB from hub",
+                "1.00 MiB from mirror, which was dropped: sent wrong bytes"
+            ]
+        );
+    }
+}

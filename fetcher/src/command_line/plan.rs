@@ -1,0 +1,247 @@
+//! `plan`: what a fetch would fetch, what of it is on disk already, and how long the rest will take.
+
+mod table;
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::time::Duration;
+
+use modelcache_crds::report::{OriginReport, Planned, Report};
+use serde::Serialize;
+
+use super::args::PlanArgs;
+use super::terminal::Display;
+use super::{Run, Selected, list, signed};
+use crate::application::estimate;
+use crate::application::mirrors::{Origins, origins};
+use crate::application::probe::{Probed, probe};
+use crate::archive;
+use crate::model::error::{FetchError, StorageError};
+use crate::model::pattern::Reason;
+use crate::source::RemoteFile;
+use crate::store::{Present, present};
+use crate::transfer::{FIRST_CONNECTIONS, Settings, free_room};
+
+pub(super) async fn plan(run: &Run, args: &PlanArgs) -> Result<Report, FetchError> {
+    let selected = list(run, &args.source).await?;
+    may_read(run, &selected).await?;
+    let disk = args.dir.as_deref().map(|dir| on_disk(dir, &selected)).transpose()?;
+    let is_watched = io::stdout().is_terminal() && !run.json && !matches!(run.display, Display::Quiet);
+    let speed = if args.is_to_probe(is_watched) {
+        Some(measure(run, args, &selected).await?)
+    } else {
+        None
+    };
+    let plan = Plan { selected, disk, speed };
+    if run.json {
+        run.print_json(&FullList::new(&plan));
+    } else {
+        run.print(&table::table(&plan));
+    }
+    let selected = plan.selected;
+    Ok(Report::Planned(Planned {
+        unpacking_bytes: unpacking_bytes(&selected),
+        digest: selected.digest,
+        files: signed(selected.files.len()),
+        bytes: signed(selected.bytes),
+        revision: selected.revision,
+    }))
+}
+
+/// Bytes that unpacking takes on the volume, where something is packed.
+fn unpacking_bytes(selected: &Selected) -> Option<i64> {
+    let archives = selected.files.iter().filter(|file| selected.source.is_archive(file));
+    let bytes = archive::unpacking_bytes(archives);
+    (bytes > 0).then(|| signed(bytes))
+}
+
+/// Everything that is known.
+struct Plan {
+    selected: Selected,
+    disk: Option<OnDisk>,
+    speed: Option<Speed>,
+}
+
+/// What of it is in a folder.
+struct OnDisk {
+    dir: String,
+    present: Present,
+    free: u64,
+}
+
+/// What a probe found out.
+struct Speed {
+    probed: Vec<Probed>,
+    left_out: Vec<OriginReport>,
+}
+
+impl Plan {
+    fn bytes_to_fetch(&self) -> u64 {
+        self.disk
+            .as_ref()
+            .map_or(self.selected.bytes, |disk| disk.present.missing)
+    }
+
+    /// The time that takes, where anything is known of it.
+    fn duration(&self) -> Option<Duration> {
+        let probed = &self.speed.as_ref()?.probed;
+        let speeds = probed.iter().filter_map(|origin| origin.brought.bytes_per_second());
+        estimate::duration(self.bytes_to_fetch(), speeds)
+    }
+}
+
+fn on_disk(dir: &Path, selected: &Selected) -> Result<OnDisk, StorageError> {
+    // The volume is asked where the folder would be made.
+    let there = dir.ancestors().find(|folder| folder.exists());
+    let there = there.filter(|folder| !folder.as_os_str().is_empty());
+    let there = there.unwrap_or(Path::new("."));
+    Ok(OnDisk {
+        dir: dir.display().to_string(),
+        present: present(
+            dir,
+            &selected.revision,
+            &selected.files,
+            Settings::default().block_bytes,
+        )?,
+        free: free_room(there).map_err(StorageError::at("read the free room of", there))?,
+    })
+}
+
+async fn measure(run: &Run, args: &PlanArgs, selected: &Selected) -> Result<Speed, FetchError> {
+    let Origins { asked, left_out } = origins(run, &args.origins.mirror, &args.source, selected).await?;
+    let trust = args.source.access.trust()?;
+    tokio::select! {
+        probed = probe(asked, usize::from(args.origins.connections).min(FIRST_CONNECTIONS), &trust) => Ok(Speed { probed: probed?, left_out }),
+        () = run.stop.cancelled() => Err(FetchError::Interrupted),
+    }
+}
+
+/// Finds out now what would otherwise end the fetch, when a volume has been made for it already: hubs list the
+/// files of a gated model to everyone. The largest file stands for all, since small ones may be open.
+async fn may_read(run: &Run, selected: &Selected) -> Result<(), FetchError> {
+    let Some(largest) = selected.files.iter().max_by_key(|file| file.size) else {
+        return Ok(());
+    };
+    tokio::select! {
+        located = selected.source.locate(&selected.revision, largest) => match located {
+            Ok(_) => Ok(()),
+            Err(source) => Err(FetchError::Source { file: Some(largest.path.clone()), offset: None, source }),
+        },
+        () = run.stop.cancelled() => Err(FetchError::Interrupted),
+    }
+}
+
+/// Everything that is known of a plan, for programs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FullList<'a> {
+    revision: &'a str,
+    digest: &'a str,
+    bytes: u64,
+    files: Vec<ListedFile<'a>>,
+    left_out: Vec<ListedFile<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk: Option<ListedDisk<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    origins: Vec<ListedOrigin<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimated_seconds: Option<u64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedDisk<'a> {
+    dir: &'a str,
+    bytes_present: u64,
+    bytes_to_fetch: u64,
+    room_needed: u64,
+    room_free: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedOrigin<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_per_second: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_byte_milliseconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+impl<'a> ListedOrigin<'a> {
+    fn probed(probed: &'a Probed) -> Self {
+        let first = u64::try_from(probed.brought.first.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            name: &probed.name,
+            bytes_per_second: probed.brought.bytes_per_second(),
+            first_byte_milliseconds: (probed.brought.bytes > 0).then_some(first),
+            error: probed.error.as_deref(),
+        }
+    }
+
+    fn left_out(origin: &'a OriginReport) -> Self {
+        Self {
+            name: &origin.name,
+            bytes_per_second: None,
+            first_byte_milliseconds: None,
+            error: origin.last_error.as_deref(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedFile<'a> {
+    path: &'a str,
+    size: u64,
+    digest: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl<'a> FullList<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let selected = &plan.selected;
+        let listed = |file: &'a RemoteFile, reason| ListedFile {
+            path: file.path.as_str(),
+            size: file.size,
+            digest: file.digest.to_string(),
+            reason,
+        };
+        Self {
+            revision: &selected.revision,
+            digest: &selected.digest,
+            bytes: selected.bytes,
+            files: selected.files.iter().map(|file| listed(file, None)).collect(),
+            left_out: selected
+                .left_out
+                .iter()
+                .map(|out| listed(&out.file, Some(told(&out.reason))))
+                .collect(),
+            disk: plan.disk.as_ref().map(|disk| ListedDisk {
+                dir: &disk.dir,
+                bytes_present: disk.present.bytes,
+                bytes_to_fetch: disk.present.missing,
+                room_needed: disk.present.room,
+                room_free: disk.free,
+            }),
+            origins: plan.speed.iter().flat_map(origins_of).collect(),
+            estimated_seconds: plan.duration().map(|time| time.as_secs()),
+        }
+    }
+}
+
+fn origins_of(speed: &Speed) -> impl Iterator<Item = ListedOrigin<'_>> {
+    let probed = speed.probed.iter().map(ListedOrigin::probed);
+    probed.chain(speed.left_out.iter().map(ListedOrigin::left_out))
+}
+
+fn told(reason: &Reason) -> String {
+    match reason {
+        Reason::NotIncluded => "no include pattern matches".to_owned(),
+        Reason::Excluded(pattern) => format!("excluded by {pattern}"),
+        Reason::Default(why) => format!("left out by default: {why}"),
+    }
+}

@@ -1,0 +1,179 @@
+//! `repair`: hashes what is published, and has fetched again what is damaged of it, block by block.
+//!
+//! It is a fetch of what the manifest lists: whatever is sound stays, and nobody is asked before something is missing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use modelcache_crds::names::CURRENT;
+use modelcache_crds::report::{FailureClass, Published, Report};
+
+use super::args::RepairArgs;
+use super::terminal::bytes;
+use super::verify::chosen;
+use super::{Run, signed};
+use crate::application::mirrors::open_mirror;
+use crate::application::open::{Opened, open};
+use crate::application::recorded::{address, reopen};
+use crate::http::client;
+use crate::model::error::{FetchError, SourceError};
+use crate::observe::progress::OriginSnapshot;
+use crate::source::{ByContent, Listing, Location, RemoteFile, Source, SourceAddress};
+use crate::store::{Layout, Store, StoredFile, StoredManifest, recorded_source};
+use crate::transfer as engine;
+use crate::transfer::{Origin, Outcome, RangeClient};
+
+pub(super) async fn repair(run: &Run, args: &RepairArgs) -> Result<Report, FetchError> {
+    let start = Instant::now();
+    let mut last = None;
+    let (mut fetched, mut reused, mut origins) = (0, 0, Vec::new());
+    let manifests = chosen(&args.folder, &args.revisions)?;
+    let store = Store::open(&args.folder)?;
+    for manifest in manifests {
+        let outcome = mend(run, args, &store, &manifest).await?;
+        if !run.json {
+            run.print(&told(&manifest, &outcome));
+        }
+        fetched += outcome.bytes_fetched;
+        reused += outcome.bytes_reused;
+        origins = outcome.origins;
+        last = Some(manifest);
+    }
+    let Some(manifest) = last else {
+        return Err(FetchError::NothingPublished {
+            root: args.folder.display().to_string(),
+        });
+    };
+    let report = Report::Published(Published {
+        files: signed(manifest.files.len()),
+        bytes: signed(manifest.files.iter().map(|file| file.size).sum::<u64>()),
+        bytes_fetched: signed(fetched),
+        bytes_reused: signed(reused),
+        duration_milliseconds: signed(start.elapsed().as_millis()),
+        path: if args.revisions.is_current() {
+            CURRENT.to_owned()
+        } else {
+            manifest.folder().display().to_string()
+        },
+        revision: manifest.revision,
+        digest: manifest.digest,
+        origins: origins.iter().map(OriginSnapshot::to_report).collect(),
+    });
+    if run.json {
+        run.print_json(&report);
+    }
+    Ok(report)
+}
+
+/// Has one revision sound again.
+async fn mend(run: &Run, args: &RepairArgs, store: &Store, manifest: &StoredManifest) -> Result<Outcome, FetchError> {
+    let files: Vec<RemoteFile> = manifest.files.iter().map(StoredFile::remote).collect();
+    let store = store.clone().with_layout(Layout::Kept(Box::new(manifest.clone())));
+    let outcome = engine::fetch(
+        &files,
+        &manifest.revision,
+        origins(run, args, manifest, &files)?,
+        RangeClient::new(http::range_client(&args.access.trust()?)?),
+        &store,
+        &args.transfer.settings(),
+        &run.progress,
+        run.stop.clone(),
+    )
+    .await?;
+    store.restore(manifest)?;
+    Ok(outcome)
+}
+
+/// Whom to ask for what is damaged: the source that is named or was recorded, then the mirrors. They are listed when
+/// the first file is needed of them.
+fn origins(
+    run: &Run,
+    args: &RepairArgs,
+    manifest: &StoredManifest,
+    files: &[RemoteFile],
+) -> Result<Vec<Origin>, FetchError> {
+    if !manifest.archives.is_empty() {
+        return Ok(vec![nobody(manifest, files, UNPACKED)]);
+    }
+    let recorded = recorded_source(&args.folder, &manifest.id)?;
+    let source: Option<(SourceAddress, Opened)> = match (&args.source, &recorded) {
+        (Some(source), _) => Some((source.clone(), open(source, &args.access, &run.progress)?)),
+        (None, Some(record)) => Some((address(record)?, reopen(record, &args.access, &run.progress)?)),
+        (None, None) => None,
+    };
+    let origin = |name: String, opened: Opened| Origin {
+        source: Arc::new(ByContent::new(opened.source, name.clone())),
+        name,
+        revision: manifest.revision.clone(),
+        files: files.to_vec(),
+    };
+    let mut mirrors = Vec::new();
+    for mirror in &args.transfer.origins.mirror {
+        let named = source.as_ref().map(|(address, _)| address);
+        match open_mirror(&args.access, named, mirror, &manifest.revision) {
+            Ok(opened) => mirrors.push(origin(mirror.to_string(), opened)),
+            Err(error) => {
+                tracing::warn!(%mirror, %error, "a mirror cannot be had; it is done without");
+            }
+        }
+    }
+    let mut origins: Vec<Origin> = source
+        .map(|(_, opened)| origin(opened.origin.clone(), opened))
+        .into_iter()
+        .collect();
+    origins.extend(mirrors);
+    if origins.is_empty() {
+        origins.push(nobody(manifest, files, UNKNOWN));
+    }
+    Ok(origins)
+}
+
+/// Why a file cannot be had: nobody wrote down where it came from.
+const UNKNOWN: &str = "it is damaged, and where this revision came from is not recorded; name a source with --source";
+
+/// Or it is only a part of what a source holds.
+const UNPACKED: &str =
+    "it is damaged, and was unpacked from an archive, of which no part can be had; fetch the model again";
+
+/// Stands where nobody can be asked: for a folder that turns out sound, nobody needs to be.
+fn nobody(manifest: &StoredManifest, files: &[RemoteFile], why: &'static str) -> Origin {
+    Origin {
+        name: "no source".to_owned(),
+        source: Arc::new(Nobody(why)),
+        revision: manifest.revision.clone(),
+        files: files.to_vec(),
+    }
+}
+
+struct Nobody(&'static str);
+
+#[async_trait]
+impl Source for Nobody {
+    async fn list(&self) -> Result<Listing, SourceError> {
+        Err(SourceError::new(FailureClass::Usage, self.0))
+    }
+
+    async fn locate(&self, _revision: &str, _file: &RemoteFile) -> Result<Location, SourceError> {
+        Err(SourceError::new(FailureClass::Usage, self.0))
+    }
+}
+
+fn told(manifest: &StoredManifest, outcome: &Outcome) -> String {
+    let folder = manifest.folder();
+    if outcome.bytes_fetched == 0 {
+        let total = manifest.files.iter().map(|file| file.size).sum();
+        return format!(
+            "sound    {}: {} files, {}\n",
+            folder.display(),
+            manifest.files.len(),
+            bytes(total)
+        );
+    }
+    format!(
+        "repaired {}: fetched {}, kept {}\n",
+        folder.display(),
+        bytes(outcome.bytes_fetched),
+        bytes(outcome.bytes_reused)
+    )
+}

@@ -1,0 +1,22 @@
+//! The canonical manifest: path, size and digest of every selected file. Its digest names the content,
+//! whatever source or mirror it came from.
+
+use sha2::{Digest, Sha256};
+
+use super::digest::hex;
+use crate::source::RemoteFile;
+
+/// Digest of the canonical manifest, `sha256:<hex>`.
+///
+/// One line a file, sorted by path in byte order: `<digest> <size> <path>\n`. A path holds no control
+/// character, so no two manifests share a text.
+#[must_use]
+pub fn manifest_digest(files: &[RemoteFile]) -> String {
+    let mut sorted: Vec<&RemoteFile> = files.iter().collect();
+    sorted.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut hasher = Sha256::new();
+    for file in sorted {
+        hasher.update(format!("{} {} {}\n", file.digest, file.size, file.path));
+    }
+    format!("sha256:{}", hex(&hasher.finalize()))
+}

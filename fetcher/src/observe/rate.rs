@@ -1,0 +1,149 @@
+//! How fast bytes come, over the last seconds. Pure but for [`Meter`], which shares the last reading.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::progress::{Progress, Snapshot};
+
+/// Long enough to smooth the bursts of single pieces, short enough to show that nothing moves.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// How often a meter is read.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Readings of a growing counter over the last seconds.
+#[derive(Debug, Default)]
+pub(crate) struct Window(VecDeque<(Duration, u64)>);
+
+impl Window {
+    /// Takes in a reading: the time since the start and the counter then. Returns the growth per second.
+    pub(crate) fn record(&mut self, now: Duration, counter: u64) -> u64 {
+        self.0.push_back((now, counter));
+        // One reading at or beyond the edge is kept, so that the window is full.
+        while self.0.get(1).is_some_and(|(at, _)| now.saturating_sub(*at) >= WINDOW) {
+            self.0.pop_front();
+        }
+        let Some((from, first)) = self.0.front() else { return 0 };
+        let elapsed = now.saturating_sub(*from);
+        let millis = elapsed.as_millis().max(1);
+        let growth = u128::from(counter.saturating_sub(*first));
+        if elapsed.is_zero() {
+            return 0;
+        }
+        u64::try_from(growth * 1000 / millis).unwrap_or(u64::MAX)
+    }
+}
+
+/// Progress with its speed, for whoever shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Meter {
+    progress: Progress,
+    bytes_per_second: Arc<AtomicU64>,
+}
+
+/// The counter whose speed is measured, or that is shown.
+pub(crate) type Counter = fn(&Snapshot) -> u64;
+
+/// A meter's reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) counters: Snapshot,
+    /// Of the network while fetching, of the disk while verifying.
+    pub(crate) bytes_per_second: u64,
+}
+
+impl Meter {
+    pub(crate) fn new(progress: Progress) -> Self {
+        Self {
+            progress,
+            bytes_per_second: Arc::new(AtomicU64::new(0)),
+        }
+    }
+
+    pub(crate) fn read(&self) -> Reading {
+        Reading {
+            counters: self.progress.snapshot(),
+            bytes_per_second: self.bytes_per_second.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Keeps the speed current and calls `show` with each reading. Runs until it is dropped.
+    pub(crate) async fn run(self, counter: Counter, mut show: impl FnMut(Reading)) {
+        let mut window = Window::default();
+        let start = Instant::now();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let speed = window.record(start.elapsed(), counter(&self.progress.snapshot()));
+            self.bytes_per_second.store(speed, Ordering::Relaxed);
+            show(self.read());
+        }
+    }
+}
+
+impl Reading {
+    /// Time until the last byte at this speed; `None` when nothing moves or everything is there.
+    pub(crate) fn remaining(&self, done: u64) -> Option<Duration> {
+        let rest = self.counters.bytes_total.saturating_sub(done);
+        let seconds = rest.checked_div(self.bytes_per_second)?;
+        (rest > 0).then(|| Duration::from_secs(seconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(window: &mut Window, second: u64, counter: u64) -> u64 {
+        window.record(Duration::from_secs(second), counter)
+    }
+
+    #[test]
+    fn the_first_reading_has_no_speed() {
+        assert_eq!(record(&mut Window::default(), 0, 1000), 0);
+    }
+
+    #[test]
+    fn the_speed_is_that_of_the_last_ten_seconds() {
+        let mut window = Window::default();
+        for second in 0..=10 {
+            record(&mut window, second, second * 100);
+        }
+        assert_eq!(record(&mut window, 11, 1100), 100);
+        for second in 12..=21 {
+            record(&mut window, second, 1100);
+        }
+        assert_eq!(record(&mut window, 22, 1100), 0);
+    }
+
+    #[test]
+    fn a_counter_that_shrinks_is_no_speed() {
+        let mut window = Window::default();
+        record(&mut window, 0, 1000);
+        assert_eq!(record(&mut window, 1, 0), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_meter_shares_the_speed_it_measures() {
+        let progress = Progress::default();
+        progress.set_total(1, 10_000);
+        let meter = Meter::new(progress.clone());
+        let mut readings = Vec::new();
+        let run = meter.clone().run(
+            |counters| counters.bytes_received,
+            |reading| {
+                readings.push(reading.bytes_per_second);
+                progress.received(500);
+            },
+        );
+        let _ = tokio::time::timeout(Duration::from_millis(2500), run).await;
+        assert_eq!(readings, [0, 500, 500]);
+        assert_eq!(meter.read().bytes_per_second, 500);
+        assert_eq!(meter.read().remaining(1500), Some(Duration::from_secs(17)));
+    }
+}

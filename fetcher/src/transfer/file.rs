@@ -1,0 +1,10 @@
+//! A file in transfer: its worker, its bytes on disk, the memory its blocks pass through.
+
+pub(crate) mod active;
+pub(crate) mod attribution;
+pub(crate) mod buffers;
+pub(crate) mod durable;
+pub(crate) mod partial;
+pub(crate) mod read_ahead;
+pub(crate) mod repair;
+pub(crate) mod worker;

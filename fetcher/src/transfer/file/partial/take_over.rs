@@ -1,0 +1,61 @@
+//! Blocks that come from a damaged file on this disk, not from a source.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Partial;
+use crate::model::error::{FetchError, StorageError};
+use crate::store::verify::forget;
+use crate::transfer::file::buffers::Memory;
+
+/// Blocks taken over from a damaged file that are made durable at once.
+const TAKEN_OVER_AT_ONCE: usize = 64;
+
+impl Partial {
+    /// Takes over those missing blocks of a file that have the given checksums, and says how many. What cannot be read
+    /// is as damaged as it gets.
+    pub(in crate::transfer) fn take_over(
+        &mut self,
+        file: &File,
+        checksums: &[u32],
+        stop: &CancellationToken,
+    ) -> Result<u64, FetchError> {
+        let mut taken = 0;
+        let mut memory = Memory::new(usize::try_from(self.key.size.min(self.key.block_bytes)).unwrap_or(usize::MAX));
+        for (block, checksum) in (0..self.blocks()).zip(checksums) {
+            if stop.is_cancelled() {
+                return Err(FetchError::Interrupted);
+            }
+            if self.is_written(block) {
+                continue;
+            }
+            let offset = block * self.key.block_bytes;
+            let length = usize::try_from(self.block_length(block)).unwrap_or(usize::MAX);
+            let bytes = memory.first(length);
+            if file.read_exact_at(bytes, offset).is_err() || crc32c::crc32c(bytes) != *checksum {
+                // Nothing may be written before what must come first.
+                if self.in_order {
+                    break;
+                }
+                continue;
+            }
+            self.disk
+                .write(bytes, offset)
+                .map_err(|error| StorageError::at("write", Path::new(&self.label))(error).at_byte(offset))?;
+            forget(file, offset, length as u64);
+            self.mark(block, *checksum);
+            taken += 1;
+            if self.durable.is_some() {
+                self.unsynced.blocks.push((block, *checksum));
+            }
+            if self.unsynced.blocks.len() >= TAKEN_OVER_AT_ONCE {
+                self.sync()?;
+            }
+        }
+        self.sync()?;
+        Ok(taken)
+    }
+}

@@ -1,0 +1,151 @@
+//! Where a file's bytes are now: asked for once and shared by all connections, and again when it has expired or
+//! stopped serving the file.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+
+use crate::model::error::SourceError;
+use crate::source::{Location, RemoteFile, Source};
+
+/// An address that expires sooner than this is not used for another request.
+const EXPIRY_MARGIN: Duration = Duration::from_mins(1);
+
+/// A location and its number, to give back when it fails.
+#[derive(Debug)]
+pub(crate) struct Located {
+    pub(crate) location: Location,
+    number: u64,
+}
+
+/// The present location of one file.
+#[derive(Debug, Default)]
+pub(crate) struct Locations(Mutex<(u64, Option<Arc<Located>>)>);
+
+impl Locations {
+    /// The present location. Only one connection asks the source; the others wait for its answer.
+    pub(crate) async fn get(
+        &self,
+        source: &dyn Source,
+        revision: &str,
+        file: &RemoteFile,
+        now: Timestamp,
+    ) -> Result<Arc<Located>, SourceError> {
+        let mut state = self.0.lock().await;
+        if let (_, Some(located)) = &*state
+            && !expires_soon(&located.location, now)
+        {
+            return Ok(Arc::clone(located));
+        }
+        let location = source.locate(revision, file).await?;
+        let located = Arc::new(Located {
+            location,
+            number: state.0 + 1,
+        });
+        *state = (located.number, Some(Arc::clone(&located)));
+        Ok(located)
+    }
+
+    /// Does not use a location again. One that was replaced in the meantime is not concerned.
+    pub(crate) async fn discard(&self, located: &Located) {
+        let mut state = self.0.lock().await;
+        if state.0 == located.number {
+            state.1 = None;
+        }
+    }
+}
+
+fn expires_soon(location: &Location, now: Timestamp) -> bool {
+    location
+        .expires()
+        .is_some_and(|expires| expires.duration_since(now) <= signed(EXPIRY_MARGIN))
+}
+
+fn signed(duration: Duration) -> jiff::SignedDuration {
+    jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use async_trait::async_trait;
+    use reqwest::header::HeaderMap;
+
+    use super::*;
+    use crate::http::redact::SecretUrl;
+    use crate::model::digest::ContentDigest;
+    use crate::model::path::FilePath;
+    use crate::source::{HttpLocation, Listing};
+
+    /// Counts how often it is asked; its locations are good for five minutes.
+    #[derive(Default)]
+    struct Counting(AtomicU64);
+
+    #[async_trait]
+    impl Source for Counting {
+        async fn list(&self) -> Result<Listing, SourceError> {
+            Ok(Listing {
+                revision: String::new(),
+                files: Vec::new(),
+            })
+        }
+
+        async fn locate(&self, _revision: &str, _file: &RemoteFile) -> Result<Location, SourceError> {
+            let count = self.0.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            Ok(Location::Http(HttpLocation {
+                url: SecretUrl::new(format!("http://host/{count}").parse().unwrap()),
+                headers: HeaderMap::new(),
+                expires: Some(at(300)),
+            }))
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    async fn get(locations: &Locations, source: &Counting, now: i64) -> Arc<Located> {
+        let file = RemoteFile {
+            path: FilePath::parse("a").unwrap(),
+            size: 1,
+            digest: ContentDigest::Sha256([0; 32]),
+        };
+        locations.get(source, "abc", &file, at(now)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn connections_that_ask_at_once_share_one_answer() {
+        let (locations, source) = (Locations::default(), Counting::default());
+        let _ = tokio::join!(
+            get(&locations, &source, 0),
+            get(&locations, &source, 0),
+            get(&locations, &source, 1)
+        );
+        assert_eq!(source.0.into_inner(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_address_is_not_used_in_the_last_minute_before_it_expires() {
+        let (locations, source) = (Locations::default(), Counting::default());
+        get(&locations, &source, 239).await;
+        get(&locations, &source, 239).await;
+        assert_eq!(source.0.load(Ordering::Relaxed), 1);
+        get(&locations, &source, 240).await;
+        assert_eq!(source.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn a_failed_address_is_asked_for_anew_once_however_many_connections_met_it() {
+        let (locations, source) = (Locations::default(), Counting::default());
+        let first = get(&locations, &source, 0).await;
+        locations.discard(&first).await;
+        get(&locations, &source, 0).await;
+        locations.discard(&first).await;
+        get(&locations, &source, 0).await;
+        assert_eq!(source.0.load(Ordering::Relaxed), 2);
+    }
+}

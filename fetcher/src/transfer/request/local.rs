@@ -1,0 +1,218 @@
+//! A range of a file that is mounted here, read as the body of an answer is: chunk by chunk, each on a blocking
+//! thread, and not kept in the page cache, which is charged to us.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use modelcache_crds::report::FailureClass;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::model::error::SourceError;
+use crate::source::{LocalFile, Stamp};
+use crate::store::open_plain;
+use crate::store::verify::forget;
+
+/// Bytes read at once.
+const CHUNK: u64 = 256 << 10;
+
+/// Reads at the same time. A volume that hangs keeps its threads, and must leave some to those who write.
+const READS: usize = 16;
+
+/// The right to read, by as many as do not get in each other's way.
+#[derive(Debug)]
+pub(crate) struct Readers(Arc<Semaphore>);
+
+impl Default for Readers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(READS)))
+    }
+}
+
+impl Readers {
+    /// Reads on a thread of its own, which keeps its permit for as long as it hangs.
+    async fn run<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
+    ) -> Result<T, SourceError> {
+        let internal = |what: String| SourceError::new(FailureClass::Internal, what);
+        let permit = Arc::clone(&self.0).acquire_owned().await;
+        let permit = permit.map_err(|error| internal(format!("cannot read: {error}")))?;
+        let ended = spawn_blocking(move || {
+            let _permit = permit;
+            read()
+        });
+        ended
+            .await
+            .map_err(|error| internal(format!("a read ended early: {error}")))?
+    }
+}
+
+/// A range of a file.
+pub(crate) struct Reading {
+    readers: Readers,
+    file: Arc<File>,
+    stamp: Stamp,
+    left: Range<u64>,
+}
+
+impl Reading {
+    /// Opens a file that is as it was when it was listed.
+    pub(crate) async fn open(readers: &Readers, local: &LocalFile, range: Range<u64>) -> Result<Self, SourceError> {
+        let LocalFile { path, stamp } = local.clone();
+        let file = readers.run(move || {
+            let file = open_plain(&path).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => changed("it is not there any more"),
+                _ => failed("open", 0, &error),
+            })?;
+            unchanged(&file, stamp)?;
+            Ok(file)
+        });
+        Ok(Self {
+            file: Arc::new(file.await?),
+            readers: Readers(Arc::clone(&readers.0)),
+            stamp,
+            left: range,
+        })
+    }
+
+    /// The next bytes; `None` at the end of the range.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, SourceError> {
+        if self.left.is_empty() {
+            return Ok(None);
+        }
+        let (file, stamp, left) = (Arc::clone(&self.file), self.stamp, self.left.clone());
+        let bytes = self.readers.run(move || read(&file, stamp, &left)).await?;
+        self.left.start += bytes.len() as u64;
+        Ok(Some(bytes))
+    }
+}
+
+/// Reads the first bytes of a range. Those of its end are only handed out if the file is as it was listed.
+fn read(file: &File, stamp: Stamp, range: &Range<u64>) -> Result<Bytes, SourceError> {
+    let length = CHUNK.min(range.end - range.start);
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+    let read = loop {
+        match file.read_at(&mut bytes, range.start) {
+            Ok(0) => return Err(changed("it ends early")),
+            Ok(read) => break read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed("read", range.start, &error)),
+        }
+    };
+    bytes.truncate(read);
+    forget(file, range.start, read as u64);
+    if range.start + read as u64 == range.end {
+        unchanged(file, stamp)?;
+    }
+    Ok(bytes.into())
+}
+
+fn unchanged(file: &File, stamp: Stamp) -> Result<(), SourceError> {
+    let metadata = file.metadata().map_err(|error| failed("read", 0, &error))?;
+    if Stamp::of(&metadata) == stamp {
+        return Ok(());
+    }
+    Err(changed("its length or the time of its last write is another one"))
+}
+
+fn changed(how: &str) -> SourceError {
+    SourceError::new(
+        FailureClass::SourceChanged,
+        format!("the file changed since it was listed: {how}; let it be written to its end, and plan it anew"),
+    )
+}
+
+fn failed(action: &str, offset: u64, error: &io::Error) -> SourceError {
+    let class = match error.kind() {
+        io::ErrorKind::PermissionDenied => FailureClass::AccessDenied,
+        // Input/output errors of a network's volume pass when it comes back; those of a disk are told again and again.
+        _ => FailureClass::SourceError,
+    };
+    let advice = match class {
+        FailureClass::AccessDenied => "; let the fetcher's user read it",
+        _ => "",
+    };
+    SourceError::new(class, format!("cannot {action} it at byte {offset}: {error}{advice}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write;
+
+    use super::*;
+
+    fn listed(content: &[u8]) -> (tempfile::TempDir, LocalFile) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, content).unwrap();
+        let stamp = Stamp::of(&std::fs::metadata(&path).unwrap());
+        (folder, LocalFile { path, stamp })
+    }
+
+    async fn all(local: &LocalFile, range: Range<u64>) -> Result<Vec<u8>, SourceError> {
+        let mut reading = Reading::open(&Readers::default(), local, range).await?;
+        let mut read = Vec::new();
+        while let Some(bytes) = reading.chunk().await? {
+            read.extend_from_slice(&bytes);
+        }
+        Ok(read)
+    }
+
+    #[tokio::test]
+    async fn a_range_is_read_to_the_byte() {
+        let content: Vec<u8> = (0..=250).cycle().take(700_000).collect();
+        let (_folder, local) = listed(&content);
+        assert!(all(&local, 0..700_000).await.unwrap() == content);
+        assert!(all(&local, 300_001..600_003).await.unwrap() == content[300_001..600_003]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_written_to_cut_or_removed_is_not_the_one_listed() {
+        let (_folder, local) = listed(&[7; 1000]);
+        let mut open = Reading::open(&Readers::default(), &local, 0..1000).await.unwrap();
+        let file = OpenOptions::new().append(true).open(&local.path);
+        file.unwrap().write_all(b"more").unwrap();
+        let errors = [
+            open.chunk().await.unwrap_err(),
+            all(&local, 0..10).await.unwrap_err(),
+            {
+                std::fs::remove_file(&local.path).unwrap();
+                all(&local, 0..10).await.unwrap_err()
+            },
+        ];
+        for error in errors {
+            assert_eq!(error.class, FailureClass::SourceChanged, "{error}");
+            assert!(error.message.contains("plan it anew"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_shorter_than_it_is_said_to_be_is_told() {
+        let (_folder, local) = listed(&[7; 1000]);
+        let error = all(&local, 900..1100).await.unwrap_err();
+        assert_eq!(error.class, FailureClass::SourceChanged);
+        assert!(error.message.contains("ends early"), "{error}");
+    }
+
+    #[test]
+    fn an_error_of_the_disk_is_named_with_its_place_and_may_pass() {
+        let error = failed(
+            "read",
+            4096,
+            &io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()),
+        );
+        assert!(!error.class.is_permanent());
+        assert!(
+            error
+                .message
+                .contains("cannot read it at byte 4096: Input/output error"),
+            "{error}"
+        );
+    }
+}

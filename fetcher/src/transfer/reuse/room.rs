@@ -1,0 +1,116 @@
+//! Whether the disk has room for what is to be fetched, asked before the first byte.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::Reuse;
+use super::content::Content;
+use crate::model::error::StorageError;
+use crate::store::Store;
+
+/// Refuses to begin what cannot end for want of room, of which others need some `beside`.
+pub(crate) fn require(store: &Store, contents: &[Content], reuse: &Reuse, beside: u64) -> Result<(), StorageError> {
+    let needed = needed(store, contents, reuse).saturating_add(beside);
+    let free = free(store.root()).map_err(StorageError::at("read the free room of", store.root()))?;
+    if needed > free {
+        return Err(StorageError::at("reserve room in", store.root())(too_little(
+            needed,
+            Some(free),
+        )));
+    }
+    Ok(())
+}
+
+/// Bytes that are neither on disk nor reserved there.
+fn needed(store: &Store, contents: &[Content], reuse: &Reuse) -> u64 {
+    contents
+        .iter()
+        .filter(|content| !reuse.may_have(store, content))
+        .map(|content| {
+            let reserved =
+                std::fs::metadata(store.partial(&content.remote.digest)).map_or(0, |metadata| metadata.blocks() * 512);
+            content.remote.size.saturating_sub(reserved)
+        })
+        .sum()
+}
+
+/// Bytes that may still be written on the file system of a folder.
+pub(crate) fn free(folder: &Path) -> io::Result<u64> {
+    let statistics = rustix::fs::statvfs(folder)?;
+    Ok(statistics.f_bavail.saturating_mul(statistics.f_frsize))
+}
+
+/// The error of a disk that is full, saying what is missing.
+pub(crate) fn too_little(needed: u64, free: Option<u64>) -> io::Error {
+    let free = free.map_or_else(|| "less".to_owned(), |free| format!("only {}", size(free)));
+    let message = format!(
+        "no space left: {} more are needed, {free} are free; enlarge the volume or free space on it",
+        size(needed)
+    );
+    io::Error::new(io::ErrorKind::StorageFull, message)
+}
+
+/// A number of bytes as people read it, in the units Kubernetes sizes volumes in.
+fn size(bytes: u64) -> String {
+    let (unit, divisor) = match bytes {
+        0..0x10_0000 => ("Ki", 0x400_u64),
+        0x10_0000..0x4000_0000 => ("Mi", 0x10_0000),
+        _ => ("Gi", 0x4000_0000),
+    };
+    format!("{:.1}{unit}", bytes as f64 / divisor as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::digest::ContentDigest;
+    use crate::model::path::FilePath;
+    use crate::source::RemoteFile;
+    use crate::store::create_folders;
+
+    #[test]
+    fn room_is_not_asked_for_a_file_an_earlier_run_has_staged() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let content = |path: &str, size, byte| {
+            let remote = RemoteFile {
+                path: FilePath::parse(path).unwrap(),
+                size,
+                digest: ContentDigest::Sha256([byte; 32]),
+            };
+            Content {
+                files: 1,
+                place: remote.path.clone(),
+                further: Vec::new(),
+                remote,
+            }
+        };
+        let contents = [
+            content("sub/staged", 1000, 1),
+            content("cut", 400, 2),
+            content("missing", 30, 3),
+        ];
+        let reuse = Reuse::survey(&store, "abc").unwrap();
+        assert_eq!(needed(&store, &contents, &reuse), 1430);
+        let staged = |content: &Content| store.staged("abc", &content.place);
+        create_folders(staged(&contents[0]).parent().unwrap()).unwrap();
+        std::fs::write(staged(&contents[0]), [0; 1000]).unwrap();
+        std::fs::write(staged(&contents[1]), [0; 399]).unwrap();
+        assert_eq!(
+            needed(&store, &contents, &reuse),
+            430,
+            "a file of another length is not the one listed"
+        );
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_what_is_needed_and_what_is_free() {
+        let error = too_little(5 << 30, Some(100 << 20));
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(
+            error.to_string(),
+            "no space left: 5.0Gi more are needed, only 100.0Mi are free; enlarge the volume or free space on it"
+        );
+    }
+}
