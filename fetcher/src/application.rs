@@ -1,8 +1,10 @@
-//! What the subcommands share: opening sources and mirrors, choosing a layout, recording where a revision came from.
+//! What the subcommands share: selecting files, opening sources and mirrors, choosing a layout, recording where a
+//! revision came from, judging weights, probing origins.
 
 pub(crate) mod estimate;
+pub(crate) mod formats;
 pub(crate) mod layout;
 pub(crate) mod mirrors;
-pub(crate) mod open;
 pub(crate) mod probe;
 pub(crate) mod recorded;
+pub(crate) mod selection;

@@ -12,63 +12,20 @@ use std::fs;
 use std::path::Path;
 
 use modelcache_crds::report::FailureClass;
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use self::names::Names;
 use self::unpack::unpack;
 use crate::disk::blocking::blocking;
-use crate::model::digest::ContentDigest;
+use crate::disk::files::size_of_plain_file;
+use crate::disk::hash::hash_file;
 use crate::model::error::{FetchError, SourceError};
 use crate::model::path::FilePath;
+use crate::model::remote_file::RemoteFile;
 use crate::observe::progress::Progress;
-use crate::source::{RemoteFile, check_listing};
-use crate::store::verify::hash_file;
-use crate::store::{Arrangement, Store, StoredManifest, published, size_of_plain_file};
-use crate::transfer::Beside;
-
-/// What came out of an archive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Unpacked {
-    /// The archive, as its source lists it.
-    pub(crate) path: FilePath,
-    /// Its bytes.
-    pub(crate) size: u64,
-    /// Its digest.
-    pub(crate) digest: ContentDigest,
-    /// The files that were in it.
-    pub(crate) files: Vec<UnpackedFile>,
-}
-
-/// A file that was in an archive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct UnpackedFile {
-    /// Below the revision's folder.
-    pub(crate) path: FilePath,
-    /// Bytes.
-    pub(crate) size: u64,
-    /// What they hash to; computed here, when they were unpacked from the proven archive.
-    pub(crate) digest: ContentDigest,
-}
-
-/// What is to be published: every file, and the archives that some of them came from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Contents {
-    /// Every file.
-    pub(crate) files: Vec<RemoteFile>,
-    /// What was unpacked.
-    pub(crate) archives: Vec<Unpacked>,
-}
-
-impl Contents {
-    /// Bytes of all files.
-    #[must_use]
-    pub(crate) fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.size).sum()
-    }
-}
+use crate::source::check_listing;
+use crate::store::ExtraStaging;
+use crate::store::{Arrangement, Contents, Store, StoredManifest, Unpacked, published};
 
 /// Where the files of an archive are.
 enum Place {
@@ -136,8 +93,8 @@ impl Archives {
 
     /// What the engine must know of this: whether it fills the staging alone, and the room that unpacking needs.
     #[must_use]
-    pub(crate) fn beside(&self) -> Beside {
-        Beside {
+    pub(crate) fn extra_staging(&self) -> ExtraStaging {
+        ExtraStaging {
             bytes: unpacking_bytes(self.packed()),
             is_staged: self.places.iter().any(|place| !matches!(place, Place::Published(_))),
         }

@@ -2,7 +2,6 @@
 
 pub mod args;
 mod fetch;
-mod formats;
 mod plan;
 mod repair;
 mod result;
@@ -13,7 +12,6 @@ mod verify;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -22,19 +20,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use self::args::{Args, Command, LogFormat, Output, SourceArgs, termination_log};
+use self::args::{Args, Command, LogFormat, Output, termination_log};
 use self::result::{exit_code, print_json, write_termination_message};
 use self::terminal::Display;
-use crate::application::open::{Opened, open};
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use crate::application::recorded::read_anything as read_any_record;
 use crate::model::error::FetchError;
-use crate::model::manifest::manifest_digest;
-use crate::model::pattern::{LeftOut, select};
 use crate::observe::progress::{OriginSnapshot, Progress, Snapshot};
 use crate::observe::rate::{Counter, Meter};
 use crate::observe::serve;
-use crate::source::{Listing, RemoteFile, Source, check_listing};
 
 /// What every command works with.
 struct Run {
@@ -154,53 +146,6 @@ async fn watched(run: &Run, command: &Command, output: &Output) -> Result<Report
         result = work => result,
         () = show => Err(FetchError::Internal("the meter stopped".to_owned())),
     }
-}
-
-/// A model at its source, listed and selected.
-struct Selected {
-    source: Arc<dyn Source>,
-    /// What is told of where the bytes came from.
-    origin: String,
-    revision: String,
-    files: Vec<RemoteFile>,
-    left_out: Vec<LeftOut>,
-    digest: String,
-    bytes: u64,
-}
-
-async fn list(run: &Run, args: &SourceArgs) -> Result<Selected, FetchError> {
-    let Opened { source, origin } = open(&args.source, &args.access, &run.progress)?;
-    let listing = tokio::select! {
-        listing = source.list() => listing?,
-        () = run.stop.cancelled() => return Err(FetchError::Interrupted),
-    };
-    let Listing { revision, files } = listing;
-    let listed = files.len();
-    let selection = select(files, &args.include, args.exclude());
-    if selection.selected.is_empty() {
-        return Err(FetchError::NoFilesMatch { listed });
-    }
-    check_listing(&selection.selected)?;
-    formats::require_whole_sets(&selection, args.format.format_check)?;
-    let bytes = selection.selected.iter().map(|file| file.size).sum();
-    let digest = manifest_digest(&selection.selected);
-    tracing::info!(
-        revision,
-        digest,
-        files = selection.selected.len(),
-        listed,
-        bytes,
-        "listed"
-    );
-    Ok(Selected {
-        source,
-        origin: format!("{origin}@{revision}"),
-        revision,
-        files: selection.selected,
-        left_out: selection.left_out,
-        digest,
-        bytes,
-    })
 }
 
 fn signed(count: impl TryInto<i64>) -> i64 {

@@ -14,18 +14,21 @@ mod shards;
 mod spans;
 mod tensors;
 
-use std::fmt;
 use std::io;
 
+use crate::model::fault::Fault;
 use crate::model::path::FilePath;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::check::check_anything;
 pub(crate) use self::check::{Contents, Held, check};
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::gguf::read as read_gguf;
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::index::read as read_index;
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::safetensors::read as read_safetensors;
-pub(crate) use self::shards::{numbered, require_whole_sets};
+pub(crate) use self::shards::require_whole_sets;
 
 /// What is wrong in some bytes, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,26 +68,6 @@ fn wrong(cause: impl Into<String>) -> Refusal {
         offset: None,
         cause: cause.into(),
     })
-}
-
-/// What is wrong with a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The file; one that is missing, too.
-    pub file: FilePath,
-    /// Where in it, where that is known.
-    pub offset: Option<u64>,
-    /// Why.
-    pub cause: String,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.offset {
-            None => write!(f, "{}: {}", self.file, self.cause),
-            Some(offset) => write!(f, "{} at byte {offset}: {}", self.file, self.cause),
-        }
-    }
 }
 
 /// What was found.

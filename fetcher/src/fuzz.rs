@@ -3,7 +3,8 @@
 //! API.
 
 use std::io::Cursor;
-use std::path::{Component, Path};
+#[cfg(test)]
+use std::path::Path;
 
 use jiff::Timestamp;
 use modelcache_crds::report::{MAX_REPORT_BYTES, Report};
@@ -11,18 +12,20 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 use url::Url;
 
+use crate::application::recorded;
 use crate::archive;
-use crate::command_line;
 use crate::format;
 use crate::http::range::{Asked, Decision, decide};
 use crate::http::redact::SecretUrl;
 use crate::http::redirect;
 use crate::http::retry::{Backoff, Policy, retry_after};
 use crate::model::digest::ContentDigest;
+use crate::model::fuzz_input::{line, require_below};
 use crate::model::path::FilePath;
 use crate::model::pattern::{Pattern, select};
+use crate::model::remote_file::RemoteFile;
 use crate::source;
-use crate::source::{MirrorAddress, RemoteFile, SourceAddress, check_listing};
+use crate::source::{MirrorAddress, SourceAddress, check_listing};
 use crate::store;
 use crate::store::journal;
 
@@ -62,14 +65,6 @@ pub const TARGETS: &[Target] = &[
     ("token", token),
 ];
 
-/// The first line, and what follows it.
-pub(crate) fn line(bytes: &[u8]) -> (&[u8], &[u8]) {
-    match bytes.iter().position(|byte| *byte == b'\n') {
-        None => (bytes, &[]),
-        Some(end) => (&bytes[..end], &bytes[end + 1..]),
-    }
-}
-
 /// Lines as headers, `name: value`; others are passed over.
 fn headers(bytes: &[u8]) -> HeaderMap {
     let header = |line: &[u8]| {
@@ -86,13 +81,6 @@ fn parts(bytes: &[u8]) -> (&[u8], &[u8]) {
         None => (bytes, &[]),
         Some(end) => (&bytes[..end], &bytes[end + 2..]),
     }
-}
-
-/// A path that is let through leads below the folder it is joined to.
-pub(crate) fn require_below(path: &FilePath) {
-    let mut components = Path::new(path.as_str()).components();
-    assert!(components.all(|component| matches!(component, Component::Normal(_))));
-    assert!(!path.as_str().starts_with(".modelcache/"));
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -335,7 +323,7 @@ pub fn safetensors(bytes: &[u8]) {
 pub fn store(bytes: &[u8]) {
     store::read_anything(bytes);
     if let (b"source", record) = line(bytes) {
-        commands::read_any_record(record);
+        recorded::read_anything(record);
     }
 }
 

@@ -2,6 +2,11 @@
 
 pub mod digest;
 pub mod error;
+pub mod fault;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz_input;
 pub mod manifest;
 pub mod path;
 pub mod pattern;
+pub mod remote_file;
+pub(crate) mod shard_name;

@@ -1,11 +1,13 @@
 //! A source lists the files of a revision and says where the bytes of each are now. It moves no bytes.
 
+pub(crate) mod access;
 mod address;
 mod api;
 mod by_content;
 mod check;
 mod expiry;
 pub mod hugging_face;
+pub(crate) mod kind;
 pub mod local;
 mod location;
 mod mirror;
@@ -18,9 +20,8 @@ pub mod s3;
 
 use async_trait::async_trait;
 
-use crate::model::digest::ContentDigest;
 use crate::model::error::SourceError;
-use crate::model::path::FilePath;
+use crate::model::remote_file::RemoteFile;
 
 pub use self::address::{InvalidSource, SourceAddress};
 pub use self::api::API_RETRY;
@@ -28,11 +29,14 @@ pub(crate) use self::by_content::ByContent;
 pub use self::check::check_listing;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::expiry::expiry;
-pub use self::location::{HttpLocation, LocalFile, Location, Stamp};
+pub use self::location::{LocalFile, Location, Stamp};
 pub use self::mirror::{InvalidMirror, MirrorAddress};
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::plain_http::read_sums;
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::registry::challenge::{Challenge, parse_challenges};
 pub use self::registry::{InvalidImageName, RegistryCredentials};
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::registry::{read_any_credentials, read_anything as read_any_token};
 
 /// A place that holds a model.
@@ -57,15 +61,4 @@ pub struct Listing {
     pub revision: String,
     /// Its files, in the order the source gave.
     pub files: Vec<RemoteFile>,
-}
-
-/// A file as its source lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemoteFile {
-    /// Where it goes, below the revision's folder.
-    pub path: FilePath,
-    /// Bytes.
-    pub size: u64,
-    /// What its bytes must hash to.
-    pub digest: ContentDigest,
 }

@@ -19,14 +19,16 @@
 
 mod abilities;
 mod blocks;
-mod disk;
+mod extra_staging;
 pub(crate) mod journal;
 mod layout;
+mod links;
 mod lock;
 mod manifest;
 mod present;
 mod publish;
 mod record;
+mod unpacked;
 pub mod verify;
 
 use std::path::{Path, PathBuf};
@@ -35,21 +37,23 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use self::abilities::{Abilities, Writes};
-use self::disk::{clone_file, write_whole};
-pub(crate) use self::disk::{create_folders, leads, open_plain, says, size_of_plain_file, sync_folder};
+pub(crate) use self::extra_staging::ExtraStaging;
 pub(crate) use self::layout::Arrangement;
 pub use self::layout::{HubCache, InvalidReference, Layout, Link, Note};
+pub(crate) use self::links::{leads, says};
 use self::lock::Lock;
 pub(crate) use self::manifest::{Holding, holding};
 pub use self::manifest::{StoredArchive, StoredFile, StoredManifest, current, published};
 pub(crate) use self::present::{Present, present};
 pub use self::record::{SourceRecord, recorded_source};
-use crate::archive::{Contents, Unpacked};
+pub(crate) use self::unpacked::{Contents, Unpacked, UnpackedFile};
+use crate::disk::files::{clone_file, create_folders, remove_tree, size_of_plain_file, write_whole};
+
 use crate::disk::boot::Boot;
 use crate::model::digest::ContentDigest;
 use crate::model::error::StorageError;
 use crate::model::path::FilePath;
-use crate::source::RemoteFile;
+use crate::model::remote_file::RemoteFile;
 
 /// The folder of the store's own files, below the root.
 const OWN: &str = ".modelcache";
@@ -109,7 +113,7 @@ impl Store {
             create_folders(&folder)?;
         }
         // Whatever a swap left behind when it was cut short is no longer known to be proven.
-        disk::remove_tree(&store.own("swap"))?;
+        remove_tree(&store.own("swap"))?;
         Ok(store)
     }
 
@@ -253,7 +257,7 @@ impl Store {
 
     /// Forgets what is staged of a revision.
     pub(crate) fn unstage(&self, id: &str) -> Result<(), StorageError> {
-        disk::remove_tree(&self.staging(id))
+        remove_tree(&self.staging(id))
     }
 
     fn staging(&self, id: &str) -> PathBuf {
@@ -337,24 +341,10 @@ fn revision_id(revision: &str, digest: &str) -> String {
     }
 }
 
-impl StorageError {
-    /// Says what was tried on which path, for `map_err`.
-    pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.display().to_string();
-        move |source| Self {
-            action,
-            path,
-            file: None,
-            offset: None,
-            source,
-        }
-    }
-}
-
 /// Reads what a store holds of its own, in the shape the first line names; for the fuzz targets.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_anything(bytes: &[u8]) {
-    let (shape, text) = crate::fuzz::line(bytes);
+    let (shape, text) = crate::model::fuzz_input::line(bytes);
     match shape {
         b"blocks" => blocks::read_anything(text),
         b"source" => {
@@ -369,7 +359,7 @@ pub(crate) fn read_anything(bytes: &[u8]) {
                 return;
             };
             for file in &note.unpacked.files {
-                crate::fuzz::require_below(&file.path);
+                crate::model::fuzz_input::require_below(&file.path);
             }
             let again = serde_json::to_vec(&note).and_then(|text| serde_json::from_slice(&text));
             assert!(again.is_ok_and(|again: UnpackedNote| (again.id, again.unpacked) == (note.id, note.unpacked)));

@@ -33,7 +33,6 @@ use self::request::local::Readers;
 use self::request::pauses::Pauses;
 use self::reuse::Reuse;
 use self::reuse::content::{Content, contents};
-pub(crate) use self::reuse::room::free as free_room;
 use self::schedule::Limits;
 use self::schedule::piece_length::{Bounds, PieceLength};
 use self::schedule::queue::{Queue, Takes};
@@ -41,9 +40,9 @@ use self::schedule::shared::Board;
 pub use self::settings::Settings;
 use crate::disk::blocking::blocking;
 use crate::model::error::{FetchError, SourceError};
+use crate::model::remote_file::RemoteFile;
 use crate::observe::progress::{OriginSnapshot, Progress};
-use crate::source::RemoteFile;
-use crate::store::{Arrangement, Store};
+use crate::store::{Arrangement, ExtraStaging, Store};
 
 /// How often it is looked what each origin brings.
 const LOOK: Duration = Duration::from_millis(250);
@@ -130,67 +129,53 @@ impl From<SourceError> for Trouble {
     }
 }
 
-/// What others do in the staging that the engine fills.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Beside {
-    /// Bytes that they need on the volume.
-    pub(crate) bytes: u64,
-    /// Whether they stage anything: then the revision is staged as a whole.
-    pub(crate) is_staged: bool,
+/// What to fetch, from where, and how.
+pub struct FetchRequest<'a> {
+    /// The files, as they are listed. What is arranged and staged are these.
+    pub files: &'a [RemoteFile],
+    /// Name of the revision in the store, whose layout says where each file goes.
+    pub revision: &'a str,
+    /// Who serves the files; all of them are asked for what they list.
+    pub origins: Vec<Origin>,
+    /// Sends the requests.
+    pub client: RangeClient,
+    /// Where the files are staged.
+    pub store: &'a Store,
+    /// Limits and timeouts.
+    pub settings: &'a Settings,
+    /// Counts for those who watch.
+    pub progress: &'a Progress,
+    /// Ends the fetch early; what is durable stays.
+    pub stop: CancellationToken,
 }
 
-/// Fetches every file into the store's staging, each proven against its digest and durable. All origins are asked for
-/// what they offer; `revision` is the name of the revision in the store, whose layout says where each file goes.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each is a different collaborator, and there is one caller"
-)]
-pub async fn fetch(
-    files: &[RemoteFile],
-    revision: &str,
-    origins: Vec<Origin>,
-    client: RangeClient,
-    store: &Store,
-    settings: &Settings,
-    progress: &Progress,
-    stop: CancellationToken,
+/// Fetches every file into the store's staging, each proven against its digest and durable.
+pub async fn fetch(request: FetchRequest<'_>) -> Result<Outcome, FetchError> {
+    let arrangement = request.store.arrange(request.revision, request.files);
+    fetch_arranged(request, arrangement, ExtraStaging::default()).await
+}
+
+/// The same for files that are a part of their revision; the rest is staged by others.
+pub(crate) async fn fetch_arranged(
+    request: FetchRequest<'_>,
+    arrangement: Arrangement,
+    extra: ExtraStaging,
 ) -> Result<Outcome, FetchError> {
-    let (arrangement, beside) = (store.arrange(revision, files), Beside::default());
-    fetch_beside(
+    let FetchRequest {
         files,
-        arrangement,
-        beside,
+        revision: _,
         origins,
         client,
         store,
         settings,
         progress,
         stop,
-    )
-    .await
-}
-
-/// The same for a revision that is more than these files: others stage the rest. What is arranged are these.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each is a different collaborator, and there is one caller"
-)]
-pub(crate) async fn fetch_beside(
-    files: &[RemoteFile],
-    arrangement: Arrangement,
-    beside: Beside,
-    origins: Vec<Origin>,
-    client: RangeClient,
-    store: &Store,
-    settings: &Settings,
-    progress: &Progress,
-    stop: CancellationToken,
-) -> Result<Outcome, FetchError> {
+    } = request;
     let before = progress.snapshot();
     progress.set_total(files.len() as u64, files.iter().map(|file| file.size).sum());
     let contents = contents(files, &arrangement.places);
     let reuse = Reuse::survey(store, &arrangement.id)?;
-    room::require(store, &contents, &reuse, beside.bytes)?;
+    reuse::room::require(store, &contents, &reuse, extra.bytes)?;
     let settings = settings.sound();
     let budget = Budget::new(&settings);
     let waiting = Queue::new(contents, settings.block_bytes);
@@ -230,7 +215,7 @@ pub(crate) async fn fetch_beside(
         reuse,
         waiting: Mutex::new(waiting),
         in_place: Mutex::default(),
-        any_staged: AtomicBool::new(beside.is_staged),
+        any_staged: AtomicBool::new(extra.is_staged),
         failure: Mutex::default(),
         halt: stop.child_token(),
         drained: AtomicBool::new(false),
@@ -271,7 +256,7 @@ async fn run_to_the_end(run: &Arc<Run>) {
     let lanes: Vec<_> = lanes.into_iter().map(|takes| start_lane(run, takes)).collect();
     let mut connections = JoinSet::new();
     for _ in 0..run.settings.connections {
-        connections.spawn(connection::run(Arc::clone(run)));
+        connections.spawn(request::connection::run(Arc::clone(run)));
     }
     let steering = tokio::spawn(steer(Arc::clone(run)));
     let mut lanes = std::pin::pin!(async {
@@ -339,7 +324,7 @@ fn start_lane(run: &Arc<Run>, takes: Takes) -> oneshot::Receiver<()> {
     let (ended, hears) = oneshot::channel();
     let lane = Arc::clone(run);
     let started = std::thread::Builder::new().name("lane".to_owned()).spawn(move || {
-        lane::run(&lane, takes);
+        file::worker::run(&lane, takes);
         let _ = ended.send(());
     });
     if let Err(error) = started {

@@ -1,11 +1,23 @@
 //! Which layout a model is published in: what is asked for, where its source allows that.
 
+use clap::ValueEnum;
 use modelcache_crds::report::FailureClass;
 
-use crate::command_line::args::LayoutName;
 use crate::model::error::SourceError;
 use crate::source::SourceAddress;
+use crate::source::kind::OwnLayout;
 use crate::store::{HubCache, Layout};
+
+/// How a published folder is laid out.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayoutName {
+    /// Every file under its own path
+    Directory,
+    /// What huggingface_hub, transformers and vLLM find org/name in, with HF_HUB_CACHE=DIR/current and HF_HUB_OFFLINE=1
+    HuggingFaceCache,
+    /// What Ollama runs with OLLAMA_MODELS=DIR/current; for ollama:// only
+    Ollama,
+}
 
 /// The layout asked for; a source of Ollama's lists its files in Ollama's own.
 pub(crate) fn layout(
@@ -13,32 +25,32 @@ pub(crate) fn layout(
     asked: Option<LayoutName>,
     reference: Option<&str>,
 ) -> Result<Layout, SourceError> {
-    let is_ollama = matches!(source, SourceAddress::Ollama(_));
     if reference.is_some() && asked != Some(LayoutName::HuggingFaceCache) {
         return Err(usage(
             "--ref names a model in the layout hugging-face-cache; give --layout hugging-face-cache, or leave it out"
                 .to_owned(),
         ));
     }
-    match (asked, source) {
-        (Some(LayoutName::HuggingFaceCache), SourceAddress::HuggingFace(address)) => {
-            let reference = reference.unwrap_or(address.revision.as_str());
-            let cache = HubCache::new(&address.repo.to_string(), reference);
+    match (asked, source.kind().own_layout()) {
+        (Some(LayoutName::HuggingFaceCache), OwnLayout::HubCache { repository, revision }) => {
+            let cache = HubCache::new(&repository, reference.unwrap_or(&revision));
             Ok(Layout::HuggingFaceCache(
                 cache.map_err(|error| usage(error.to_string()))?,
             ))
         }
-        (Some(LayoutName::HuggingFaceCache), _) => Err(usage(format!(
+        (Some(LayoutName::HuggingFaceCache), OwnLayout::None | OwnLayout::Ollama) => Err(usage(format!(
             "the layout hugging-face-cache is for models of the hub (hf://): {source} has neither its name nor a commit; \
              leave out --layout"
         ))),
-        (Some(LayoutName::Ollama), _) if !is_ollama => Err(usage(format!(
-            "the layout ollama is for models of Ollama's registry (ollama://), and {source} is none; leave out --layout"
+        (Some(LayoutName::Ollama), OwnLayout::None | OwnLayout::HubCache { .. }) => Err(usage(format!(
+            "the layout ollama is for models of Ollama's registry (ollama://), not for {source}; leave out --layout"
         ))),
-        (Some(LayoutName::Directory), _) if is_ollama => Err(usage(format!(
+        (Some(LayoutName::Directory), OwnLayout::Ollama) => Err(usage(format!(
             "{source} is published in Ollama's own layout, and in no other; leave out --layout"
         ))),
-        _ => Ok(Layout::AsListed),
+        (Some(LayoutName::Directory), OwnLayout::None | OwnLayout::HubCache { .. })
+        | (Some(LayoutName::Ollama), OwnLayout::Ollama)
+        | (None, _) => Ok(Layout::AsListed),
     }
 }
 

@@ -9,14 +9,14 @@ use std::time::Duration;
 use modelcache_crds::report::{FailureClass, OriginFault, OriginReport};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use super::open::{Opened, open, open_hub};
-use crate::command_line::args::{AccessArgs, SourceArgs};
-use crate::command_line::{Run, Selected};
-use crate::http::client;
+use super::selection::{Selected, SourceRequest};
 use crate::model::error::{FetchError, SourceError};
 use crate::observe::progress::Progress;
-use crate::source::hugging_face::ModelAddress;
+use crate::source::access::Access;
+use crate::source::hugging_face::{self, ModelAddress};
+use crate::source::kind::Opened;
 use crate::source::{Listing, MirrorAddress, Source, SourceAddress};
 use crate::transfer::Origin;
 
@@ -33,10 +33,10 @@ pub(crate) struct Origins {
 
 /// All origins of the selected files.
 pub(crate) async fn origins(
-    run: &Run,
     mirrors: &[MirrorAddress],
-    source: &SourceArgs,
+    request: &SourceRequest,
     selected: &Selected,
+    stop: &CancellationToken,
 ) -> Result<Origins, FetchError> {
     let mut left_out = Vec::new();
     let mut origins = vec![Origin {
@@ -47,14 +47,14 @@ pub(crate) async fn origins(
     }];
     let mut listings = JoinSet::new();
     for (place, mirror) in mirrors.iter().enumerate() {
-        let opened = open_mirror(&source.access, Some(&source.source), mirror, &selected.revision);
+        let opened = open_mirror(&request.access, Some(&request.address), mirror, &selected.revision);
         let name = mirror.to_string();
         listings.spawn(async move { (place, name, list(opened).await) });
     }
     let mut listed = Vec::new();
     loop {
         tokio::select! {
-            () = run.stop.cancelled() => return Err(FetchError::Interrupted),
+            () = stop.cancelled() => return Err(FetchError::Interrupted),
             next = listings.join_next() => match next {
                 None => break,
                 Some(Ok(listing)) => listed.push(listing),
@@ -113,21 +113,23 @@ fn without(name: String, error: String) -> OriginReport {
 
 /// A further place of what a source holds.
 pub(crate) fn open_mirror(
-    access: &AccessArgs,
+    access: &Access,
     source: Option<&SourceAddress>,
     mirror: &MirrorAddress,
     revision: &str,
 ) -> Result<Opened, SourceError> {
     match (mirror, source) {
         // Only what is fetched is told of.
-        (MirrorAddress::Source(mirror), _) => open(mirror, &as_mirror(access, source, mirror), &Progress::default()),
+        (MirrorAddress::Source(mirror), _) => mirror
+            .kind()
+            .open(&as_mirror(access, source, mirror), &Progress::default()),
         // The token was given for the source's host, and is told to nobody else.
         (MirrorAddress::Hub(endpoint), Some(SourceAddress::HuggingFace(address))) => {
             let address = format!("{}@{revision}", address.repo);
             let address: ModelAddress = address
                 .parse()
                 .map_err(|error| SourceError::new(FailureClass::SourceError, format!("{address}: {error}")))?;
-            open_hub(endpoint, address, None, http::api_client(&access.trust()?)?)
+            hugging_face::open::open(endpoint, address, None, access.api_client()?)
         }
         (MirrorAddress::Hub(endpoint), source) => Err(SourceError::new(
             FailureClass::Usage,
@@ -141,9 +143,9 @@ pub(crate) fn open_mirror(
 
 /// How to get at a place beside the source. The token's file was given for the kind of place that the source is, and is
 /// told to no other kind.
-fn as_mirror(access: &AccessArgs, source: Option<&SourceAddress>, mirror: &SourceAddress) -> AccessArgs {
+fn as_mirror(access: &Access, source: Option<&SourceAddress>, mirror: &SourceAddress) -> Access {
     let is_of_one_kind = source.is_some_and(|source| discriminant(source) == discriminant(mirror));
-    AccessArgs {
+    Access {
         token_file: access.token_file.clone().filter(|_| is_of_one_kind),
         ..access.clone()
     }
@@ -162,21 +164,24 @@ async fn list(opened: Result<Opened, SourceError>) -> Result<(Arc<dyn Source>, L
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
     use rstest::rstest;
 
     use super::*;
-    use crate::command_line::args::{Args, Command, PlanArgs};
+    use crate::source::access::S3Access;
 
     #[rstest]
     #[case::twin("hf://org/twin", true)]
     #[case::another_hub("modelscope://org/name", false)]
-    fn a_tokens_file_is_for_the_kind_of_place_it_was_given_for(#[case] mirror: &str, #[case] is_told: bool) {
-        let line = ["modelcache-fetcher", "plan", "hf://org/name", "--token-file", "/token"];
-        let Command::Plan(PlanArgs { source: args, .. }) = Args::parse_from(line).command else {
-            panic!("another command")
+    fn a_token_file_is_for_the_kind_of_source_it_was_given_for(#[case] mirror: &str, #[case] is_kept: bool) {
+        let access = Access {
+            endpoint: "https://hub".parse().unwrap(),
+            modelscope_endpoint: "https://ms".parse().unwrap(),
+            s3: S3Access::default(),
+            token_file: Some("/token".into()),
+            ca_certificate: None,
         };
-        let told = as_mirror(&args.access, Some(&args.source), &mirror.parse().unwrap());
-        assert_eq!(told.token_file.is_some(), is_told);
+        let source = "hf://org/name".parse().unwrap();
+        let kept = as_mirror(&access, Some(&source), &mirror.parse().unwrap());
+        assert_eq!(kept.token_file.is_some(), is_kept);
     }
 }

@@ -17,7 +17,8 @@ use crate::http::client::Trust;
 use crate::http::range_request::{Judged, RangeRequest};
 use crate::http::redact::SecretUrl;
 use crate::model::error::{FetchError, SourceError};
-use crate::source::{Location, RemoteFile};
+use crate::model::remote_file::RemoteFile;
+use crate::source::Location;
 use crate::transfer::Origin;
 
 /// A probe ends after this time.

@@ -7,7 +7,7 @@ use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-use crate::store::verify::forget;
+use crate::disk::page_cache::forget;
 
 /// Bytes read from the disk at once.
 const BUFFER: usize = 256 << 10;

@@ -6,7 +6,7 @@ use modelcache_crds::report::FailureClass;
 
 use crate::model::error::{FetchError, SourceError, StorageError};
 use crate::model::path::InvalidPath;
-use crate::source::RemoteFile;
+use crate::model::remote_file::RemoteFile;
 
 /// What is wrong with an archive. Its bytes are the ones that its source lists, so fetching it again does not help.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::create_folders;
+use crate::disk::files::create_folders;
+use crate::model::digest::ContentDigest;
 
 /// A model whose layers are archives.
 struct Kit {
@@ -272,7 +273,7 @@ async fn an_archive_that_was_unpacked_before_a_crash_is_not_wanted_again() {
     kit.unpack().await.unwrap_err();
     let survey = kit.survey().await;
     assert_eq!(survey.to_fetch(), [kit.archives[1].0.clone()]);
-    assert!(survey.beside().is_staged, "what is staged must not be forgotten");
+    assert!(survey.extra_staging().is_staged, "what is staged must not be forgotten");
     kit.stage(1);
     let contents = survey.unpack(&CancellationToken::new()).await.unwrap();
     let published = kit.publish(&contents);
@@ -303,7 +304,7 @@ async fn what_is_published_is_proven_and_not_unpacked_again_also_for_another_rev
         (survey.to_fetch(), survey.reused_bytes()),
         (vec![], kit.archives[0].0.size)
     );
-    assert!(!survey.beside().is_staged);
+    assert!(!survey.extra_staging().is_staged);
     let again = survey.unpack(&CancellationToken::new()).await.unwrap();
     assert_eq!(again, contents);
     assert_eq!(kit.publish(&again), published);

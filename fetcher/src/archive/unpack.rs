@@ -13,14 +13,15 @@ use super::decode::tar_of;
 use super::error::{Failure, Fault, Located};
 use super::names::{Names, destination, follow, target};
 use super::tar::{Entry, Kind, Tar};
-use super::{Unpacked, UnpackedFile};
+use crate::disk::files::{create_folders, open_plain, sync_folder};
+use crate::disk::free_space::free;
+use crate::disk::page_cache::forget;
 use crate::model::digest::ContentDigest;
 use crate::model::error::{FetchError, StorageError};
 use crate::model::path::FilePath;
-use crate::source::RemoteFile;
-use crate::store::verify::forget;
-use crate::store::{Store, create_folders, open_plain, sync_folder};
-use crate::transfer::free_room;
+use crate::model::remote_file::RemoteFile;
+use crate::store::Store;
+use crate::store::{Unpacked, UnpackedFile};
 
 /// How much longer than itself an archive may unpack: text does ten times, weights hardly at all.
 const LARGEST_RATIO: u64 = 100;
@@ -198,7 +199,7 @@ impl Unpacking<'_> {
     /// Refuses to begin a file that cannot end for want of room.
     fn require_room(&self, size: u64) -> Result<(), StorageError> {
         let root = self.store.root();
-        let free = free_room(root).map_err(StorageError::at("read the free room of", root))?;
+        let free = free(root).map_err(StorageError::at("read the free room of", root))?;
         if size <= free {
             return Ok(());
         }

@@ -19,10 +19,12 @@ use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use modelcache_crds::report::FailureClass;
 
-use crate::http::client::Trust;
-use crate::model::error::SourceError;
+use crate::application::formats::FormatCheck;
+use crate::application::layout::LayoutName;
+use crate::application::selection::SourceRequest;
 use crate::model::pattern::Pattern;
 use crate::source::SourceAddress;
+use crate::source::access::{Access, S3Access};
 use crate::source::hugging_face::Endpoint;
 
 pub use self::plan::PlanArgs;
@@ -126,17 +128,6 @@ pub struct FetchArgs {
     /// Refuse to fetch anything but the content with this manifest digest, as `plan` tells it
     #[arg(long, env = "MODELCACHE_EXPECT_DIGEST", value_name = "sha256:HEX", value_parser = manifest_digest)]
     pub expect_digest: Option<String>,
-}
-
-/// How a published folder is laid out.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LayoutName {
-    /// Every file under its own path
-    Directory,
-    /// What huggingface_hub, transformers and vLLM find org/name in, with HF_HUB_CACHE=DIR/current and HF_HUB_OFFLINE=1
-    HuggingFaceCache,
-    /// What Ollama runs with OLLAMA_MODELS=DIR/current; for ollama:// only
-    Ollama,
 }
 
 /// Where a model comes from, and which of its files are wanted.
@@ -245,15 +236,6 @@ pub struct FormatArgs {
     pub format_check: FormatCheck,
 }
 
-/// What to do about weights that are not what their names say.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FormatCheck {
-    /// Fail, and publish nothing
-    Enforce,
-    /// Say so, and go on
-    Warn,
-}
-
 /// Where the buckets of s3:// are.
 #[derive(Group, Clone, Debug)]
 pub struct S3Args {
@@ -288,18 +270,37 @@ pub enum S3Addressing {
 }
 
 impl AccessArgs {
-    /// The certificate authorities to trust beside those of the system.
-    pub(crate) fn trust(&self) -> Result<Trust, SourceError> {
-        self.ca_certificate
-            .as_deref()
-            .map_or_else(|| Ok(Trust::default()), Trust::from_file)
+    /// How to reach sources, in the words of the sources.
+    pub(crate) fn access(&self) -> Access {
+        Access {
+            endpoint: self.endpoint.clone(),
+            modelscope_endpoint: self.modelscope_endpoint.clone(),
+            s3: S3Access {
+                endpoint: self.s3.s3_endpoint.clone(),
+                region: self.s3.s3_region.clone(),
+                is_virtual_hosted: match self.s3.s3_addressing {
+                    S3Addressing::Auto => None,
+                    S3Addressing::Path => Some(false),
+                    S3Addressing::Virtual => Some(true),
+                },
+            },
+            token_file: self.token_file.clone(),
+            ca_certificate: self.ca_certificate.clone(),
+        }
     }
 }
 
 impl SourceArgs {
-    /// The exclude list in force; `None` means the default one.
-    pub(crate) fn exclude(&self) -> Option<&[Pattern]> {
-        (self.no_default_exclude || !self.exclude.is_empty()).then_some(self.exclude.as_slice())
+    /// What is wanted, in the words of the application.
+    pub(crate) fn request(&self) -> SourceRequest {
+        let is_given = self.no_default_exclude || !self.exclude.is_empty();
+        SourceRequest {
+            address: self.source.clone(),
+            access: self.access.access(),
+            include: self.include.clone(),
+            exclude: is_given.then(|| self.exclude.clone()),
+            format_check: self.format.format_check,
+        }
     }
 }
 
@@ -423,6 +424,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::application::recorded::address as address_of;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -446,7 +448,7 @@ mod tests {
         let Command::Plan(PlanArgs { source, .. }) = args.command else {
             panic!()
         };
-        assert_eq!(source.exclude().map(<[Pattern]>::len), excludes);
+        assert_eq!(source.request().exclude.map(|list| list.len()), excludes);
     }
 
     #[rstest]
@@ -458,5 +460,28 @@ mod tests {
             termination_log(args.iter().map(OsString::from)),
             found.map(PathBuf::from)
         );
+    }
+
+    #[rstest]
+    #[case::hub(&["hf://org/name@main", "--endpoint", "https://hub"], "hf://org/name@abc", Some("https://hub"))]
+    #[case::model_scope(&["modelscope://org/name", "--modelscope-endpoint", "https://ms"], "modelscope://org/name@master", Some("https://ms"))]
+    #[case::bucket(&["s3://bucket/m", "--s3-endpoint", "http://s3"], "s3://bucket/m", Some("http://s3"))]
+    #[case::list(&["https://host/SHA256SUMS"], "https://host/SHA256SUMS", None)]
+    #[case::registry(&["oci://host/repo:tag"], "oci://host/repo:tag", None)]
+    fn what_is_recorded_can_be_opened_again(
+        #[case] words: &[&str],
+        #[case] recorded: &str,
+        #[case] endpoint: Option<&str>,
+    ) {
+        let (address, options) = words.split_first().unwrap();
+        let words = [&["modelcache-fetcher", "fetch", *address, "DIR"][..], options].concat();
+        let request = match Args::try_parse_from(words).unwrap().command {
+            Command::Fetch(args) => args.source.request(),
+            command => panic!("{command:?}"),
+        };
+        let record = request.address.kind().record(&request.access, "abc");
+        assert_eq!(record.source, recorded);
+        assert_eq!(record.endpoint.as_deref(), endpoint);
+        assert_eq!(address_of(&record).unwrap().to_string(), recorded);
     }
 }

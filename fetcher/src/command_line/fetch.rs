@@ -6,25 +6,25 @@ use modelcache_crds::names::CURRENT;
 use modelcache_crds::report::{Published, Report};
 
 use super::args::FetchArgs;
-use super::formats::check_fetched;
 use super::terminal::{bytes, elapsed};
-use super::{Run, list, signed};
+use super::{Run, signed};
+use crate::application::formats::check_fetched;
 use crate::application::layout::layout;
 use crate::application::mirrors::{Origins, origins};
-use crate::application::recorded::record;
+use crate::application::selection::list;
 use crate::archive::Archives;
-use crate::http::client;
+use crate::http::client::range_client;
 use crate::model::error::FetchError;
+use crate::model::remote_file::RemoteFile;
 use crate::observe::progress::OriginSnapshot;
-use crate::source::RemoteFile;
 use crate::store::Store;
-use crate::transfer as engine;
-use crate::transfer::RangeClient;
+use crate::transfer::{FetchRequest, RangeClient, fetch_arranged};
 
 pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchError> {
     let start = Instant::now();
     let layout = layout(&args.source.source, args.layout, args.reference.as_deref())?;
-    let selected = list(run, &args.source).await?;
+    let request = args.source.request();
+    let selected = list(&request, &run.progress, &run.stop).await?;
     if let Some(expected) = args
         .expect_digest
         .as_ref()
@@ -37,34 +37,29 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
         });
     }
     run.progress.set_total(selected.files.len() as u64, selected.bytes);
-    let Origins { asked, left_out } = origins(run, &args.transfer.origins.mirror, &args.source, &selected).await?;
+    let Origins { asked, left_out } = origins(&args.transfer.origins.mirror, &request, &selected, &run.stop).await?;
     let store = Store::open(&args.folder)?.with_layout(layout);
     let is_archive = |file: &RemoteFile| selected.source.is_archive(file);
     let archives = Archives::survey(&store, &selected.revision, &selected.files, is_archive, &run.stop).await?;
     let reused = archives.reused_bytes();
-    let outcome = engine::fetch_beside(
-        &archives.to_fetch(),
-        archives.arrangement(),
-        archives.beside(),
-        asked,
-        RangeClient::new(http::range_client(&args.source.access.trust()?)?),
-        &store,
-        &args.transfer.settings(),
-        &run.progress,
-        run.stop.clone(),
-    )
-    .await?;
+    let transfer = FetchRequest {
+        files: &archives.to_fetch(),
+        revision: &selected.revision,
+        origins: asked,
+        client: RangeClient::new(range_client(&request.access.trust()?)?),
+        store: &store,
+        settings: &args.transfer.settings(),
+        progress: &run.progress,
+        stop: run.stop.clone(),
+    };
+    let outcome = fetch_arranged(transfer, archives.arrangement(), archives.extra_staging()).await?;
     let contents = archives.unpack(&run.stop).await?;
     let manifest = store.manifest(&selected.revision, &selected.files, &contents, &selected.origin);
-    check_fetched(
-        run,
-        args.source.format.format_check,
-        &store,
-        &manifest,
-        &selected.left_out,
-    )
-    .await?;
-    store.record_source(&manifest.id, &record(&args.source, &selected.revision))?;
+    check_fetched(request.format_check, &store, &manifest, &selected.left_out, &run.stop).await?;
+    store.record_source(
+        &manifest.id,
+        &request.address.kind().record(&request.access, &selected.revision),
+    )?;
     let published = store.publish_manifest(&manifest)?;
     let took = start.elapsed();
     tracing::info!(path = published.as_str(), elapsed = ?took, "published");

@@ -11,24 +11,27 @@ use serde::Serialize;
 
 use super::args::PlanArgs;
 use super::terminal::Display;
-use super::{Run, Selected, list, signed};
+use super::{Run, signed};
 use crate::application::estimate;
 use crate::application::mirrors::{Origins, origins};
 use crate::application::probe::{Probed, probe};
+use crate::application::selection::{Selected, SourceRequest, list};
 use crate::archive;
+use crate::disk::free_space::free;
 use crate::model::error::{FetchError, StorageError};
 use crate::model::pattern::Reason;
-use crate::source::RemoteFile;
+use crate::model::remote_file::RemoteFile;
 use crate::store::{Present, present};
-use crate::transfer::{FIRST_CONNECTIONS, Settings, free_room};
+use crate::transfer::{FIRST_CONNECTIONS, Settings};
 
 pub(super) async fn plan(run: &Run, args: &PlanArgs) -> Result<Report, FetchError> {
-    let selected = list(run, &args.source).await?;
+    let request = args.source.request();
+    let selected = list(&request, &run.progress, &run.stop).await?;
     may_read(run, &selected).await?;
     let disk = args.dir.as_deref().map(|dir| on_disk(dir, &selected)).transpose()?;
     let is_watched = io::stdout().is_terminal() && !run.json && !matches!(run.display, Display::Quiet);
     let speed = if args.is_to_probe(is_watched) {
-        Some(measure(run, args, &selected).await?)
+        Some(measure(run, args, &request, &selected).await?)
     } else {
         None
     };
@@ -103,13 +106,18 @@ fn on_disk(dir: &Path, selected: &Selected) -> Result<OnDisk, StorageError> {
             &selected.files,
             Settings::default().block_bytes,
         )?,
-        free: free_room(there).map_err(StorageError::at("read the free room of", there))?,
+        free: free(there).map_err(StorageError::at("read the free room of", there))?,
     })
 }
 
-async fn measure(run: &Run, args: &PlanArgs, selected: &Selected) -> Result<Speed, FetchError> {
-    let Origins { asked, left_out } = origins(run, &args.origins.mirror, &args.source, selected).await?;
-    let trust = args.source.access.trust()?;
+async fn measure(
+    run: &Run,
+    args: &PlanArgs,
+    request: &SourceRequest,
+    selected: &Selected,
+) -> Result<Speed, FetchError> {
+    let Origins { asked, left_out } = origins(&args.origins.mirror, request, selected, &run.stop).await?;
+    let trust = request.access.trust()?;
     tokio::select! {
         probed = probe(asked, usize::from(args.origins.connections).min(FIRST_CONNECTIONS), &trust) => Ok(Speed { probed: probed?, left_out }),
         () = run.stop.cancelled() => Err(FetchError::Interrupted),

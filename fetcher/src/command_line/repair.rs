@@ -14,15 +14,15 @@ use super::terminal::bytes;
 use super::verify::chosen;
 use super::{Run, signed};
 use crate::application::mirrors::open_mirror;
-use crate::application::open::{Opened, open};
 use crate::application::recorded::{address, reopen};
-use crate::http::client;
+use crate::http::client::range_client;
 use crate::model::error::{FetchError, SourceError};
+use crate::model::remote_file::RemoteFile;
 use crate::observe::progress::OriginSnapshot;
-use crate::source::{ByContent, Listing, Location, RemoteFile, Source, SourceAddress};
+use crate::source::kind::Opened;
+use crate::source::{ByContent, Listing, Location, Source, SourceAddress};
 use crate::store::{Layout, Store, StoredFile, StoredManifest, recorded_source};
-use crate::transfer as engine;
-use crate::transfer::{Origin, Outcome, RangeClient};
+use crate::transfer::{self, FetchRequest, Origin, Outcome, RangeClient};
 
 pub(super) async fn repair(run: &Run, args: &RepairArgs) -> Result<Report, FetchError> {
     let start = Instant::now();
@@ -70,16 +70,16 @@ pub(super) async fn repair(run: &Run, args: &RepairArgs) -> Result<Report, Fetch
 async fn mend(run: &Run, args: &RepairArgs, store: &Store, manifest: &StoredManifest) -> Result<Outcome, FetchError> {
     let files: Vec<RemoteFile> = manifest.files.iter().map(StoredFile::remote).collect();
     let store = store.clone().with_layout(Layout::Kept(Box::new(manifest.clone())));
-    let outcome = engine::fetch(
-        &files,
-        &manifest.revision,
-        origins(run, args, manifest, &files)?,
-        RangeClient::new(http::range_client(&args.access.trust()?)?),
-        &store,
-        &args.transfer.settings(),
-        &run.progress,
-        run.stop.clone(),
-    )
+    let outcome = transfer::fetch(FetchRequest {
+        files: &files,
+        revision: &manifest.revision,
+        origins: origins(run, args, manifest, &files)?,
+        client: RangeClient::new(range_client(&args.access.access().trust()?)?),
+        store: &store,
+        settings: &args.transfer.settings(),
+        progress: &run.progress,
+        stop: run.stop.clone(),
+    })
     .await?;
     store.restore(manifest)?;
     Ok(outcome)
@@ -96,10 +96,11 @@ fn origins(
     if !manifest.archives.is_empty() {
         return Ok(vec![nobody(manifest, files, UNPACKED)]);
     }
+    let access = args.access.access();
     let recorded = recorded_source(&args.folder, &manifest.id)?;
     let source: Option<(SourceAddress, Opened)> = match (&args.source, &recorded) {
-        (Some(source), _) => Some((source.clone(), open(source, &args.access, &run.progress)?)),
-        (None, Some(record)) => Some((address(record)?, reopen(record, &args.access, &run.progress)?)),
+        (Some(source), _) => Some((source.clone(), source.kind().open(&access, &run.progress)?)),
+        (None, Some(record)) => Some((address(record)?, reopen(record, &access, &run.progress)?)),
         (None, None) => None,
     };
     let origin = |name: String, opened: Opened| Origin {
@@ -111,7 +112,7 @@ fn origins(
     let mut mirrors = Vec::new();
     for mirror in &args.transfer.origins.mirror {
         let named = source.as_ref().map(|(address, _)| address);
-        match open_mirror(&args.access, named, mirror, &manifest.revision) {
+        match open_mirror(&access, named, mirror, &manifest.revision) {
             Ok(opened) => mirrors.push(origin(mirror.to_string(), opened)),
             Err(error) => {
                 tracing::warn!(%mirror, %error, "a mirror cannot be had; it is done without");

@@ -7,10 +7,11 @@ use std::time::Instant;
 use modelcache_crds::names::CURRENT;
 use modelcache_crds::report::{Published, Report};
 
-use super::args::{FormatCheck, RevisionArgs};
-use super::formats::check_published;
+use super::args::RevisionArgs;
 use super::terminal::bytes;
 use super::{Run, signed};
+use crate::application::formats::{FormatCheck, check_published, judge};
+use crate::format;
 use crate::model::error::FetchError;
 use crate::model::path::FilePath;
 use crate::store;
@@ -34,13 +35,14 @@ pub(super) async fn verify(
         }
         files += manifest.files.len() + manifest.links.len() + manifest.notes.len();
         // What is damaged is no model anyway, and its headers say nothing new.
-        if found.is_sound()
-            && let Err(error) = check_published(run, how, root, &manifest).await
-        {
-            if !matches!(error, FetchError::InvalidFormat { .. }) {
-                return Err(error);
+        if found.is_sound() {
+            let findings = check_published(root, &manifest, &run.stop).await?;
+            if !run.json {
+                run.print(&invalid_lines(&manifest, &findings));
             }
-            invalid.get_or_insert(error);
+            if let Err(error) = judge(findings, how) {
+                invalid.get_or_insert(error);
+            }
         }
         all.damages.extend(found.damages);
         all.unreadable.extend(found.unreadable);
@@ -120,6 +122,12 @@ fn nothing(root: &Path) -> FetchError {
     FetchError::NothingPublished {
         root: root.display().to_string(),
     }
+}
+
+/// A line for each fault of a revision's weights.
+fn invalid_lines(manifest: &StoredManifest, findings: &format::Findings) -> String {
+    let line = |fault| format!("invalid  {}/{fault}\n", manifest.folder().display());
+    findings.faults.iter().map(line).collect()
 }
 
 /// What was found in one revision, a line for each damage and for each file that cannot be read.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::transfer::file::buffers::{ALIGNMENT, Memory};
+use super::memory::{ALIGNMENT, Memory};
 
 /// A file under way.
 #[derive(Debug)]

@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use self::splits::Splits;
 use super::shards::folder_and_name;
 use super::{Findings, gguf, safetensors};
+use crate::disk::files::open_plain;
 use crate::model::error::{FetchError, StorageError};
 use crate::model::path::FilePath;
-use crate::store::open_plain;
 
 /// The files of a folder.
 pub(crate) struct Contents<'a> {
@@ -201,7 +201,7 @@ pub(crate) fn check_anything(files: &[(FilePath, &[u8])], left_out: Option<&[Fil
         let found = check_opened(&contents, open, &CancellationToken::new());
         contents.files.reverse();
         let Findings { faults, remarks } = found.unwrap_or_default();
-        let sorted = |list: Vec<super::Fault>| {
+        let sorted = |list: Vec<crate::model::fault::Fault>| {
             let mut lines: Vec<_> = list.iter().map(ToString::to_string).collect();
             lines.sort();
             lines

@@ -5,24 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::Findings;
 use crate::model::path::FilePath;
-use crate::source::RemoteFile;
+use crate::model::remote_file::RemoteFile;
+use crate::model::shard_name::numbered;
 
 /// Formats of weights that come in shards.
 const EXTENSIONS: &[&str] = &["safetensors", "gguf", "bin", "pth", "pt", "h5", "msgpack"];
-
-/// What shards share, their number and how many there should be, from `<name>-00001-of-00004`.
-pub(crate) fn numbered(stem: &str) -> Option<(&str, u32, u32)> {
-    let (rest, count) = stem.rsplit_once("-of-")?;
-    let name = rest.trim_end_matches(|c: char| c.is_ascii_digit());
-    let number = &rest[name.len()..];
-    let name = name.strip_suffix(['-', '_', '.'])?;
-    Some((name, digits(number)?, digits(count)?))
-}
-
-fn digits(text: &str) -> Option<u32> {
-    let are_digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    are_digits.then(|| text.parse().ok()).flatten()
-}
 
 /// The folder of a path, with the slash after it, and the name in it.
 pub(super) fn folder_and_name(path: &str) -> (&str, &str) {
@@ -223,7 +210,7 @@ mod tests {
             .collect();
         let left_out: Vec<_> = left_out.iter().map(path).collect();
         let found = require_whole_sets(&files, &left_out.iter().collect::<Vec<_>>());
-        let first = |faults: &[crate::format::Fault]| faults.first().map(|fault| fault.file.to_string());
+        let first = |faults: &[crate::model::fault::Fault]| faults.first().map(|fault| fault.file.to_string());
         assert_eq!(first(&found.faults).as_deref(), fault);
         assert_eq!(first(&found.remarks).as_deref(), remark);
     }

@@ -9,10 +9,10 @@ use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE, HeaderMap, HeaderV
 use reqwest::{Client, RequestBuilder, Response};
 use url::Url;
 
+use super::location::HttpLocation;
 use super::range::{Asked, Decision, decide};
 use super::redirect::{MAX_HOPS, follow};
 use crate::model::error::SourceError;
-use crate::source::HttpLocation;
 
 /// What is to be asked next.
 pub(crate) struct RangeRequest {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use modelcache_crds::report::{Failed, FailureClass};
 
+use super::fault::Fault;
 use super::path::FilePath;
-use crate::format::Fault;
 
 /// The source, or the way to it, failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -70,6 +70,18 @@ pub struct StorageError {
 }
 
 impl StorageError {
+    /// Says what was tried on which path, for `map_err`.
+    pub(crate) fn at(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self {
+            action,
+            path,
+            file: None,
+            offset: None,
+            source,
+        }
+    }
+
     /// The same, of a file of the model; its path on the volume need not tell.
     #[must_use]
     pub(crate) fn of(mut self, file: &FilePath) -> Self {

@@ -4,7 +4,7 @@
 use sha2::{Digest, Sha256};
 
 use super::digest::hex;
-use crate::source::RemoteFile;
+use super::remote_file::RemoteFile;
 
 /// Digest of the canonical manifest, `sha256:<hex>`.
 ///

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use modelcache_crds::report::FailureClass;
 use tokio::sync::OnceCell;
 
-use super::{Listing, Location, RemoteFile, Source};
+use super::{Listing, Location, Source};
 use crate::model::error::SourceError;
+use crate::model::remote_file::RemoteFile;
 
 /// Finds files by digest and size in what a source lists.
 pub(crate) struct ByContent {

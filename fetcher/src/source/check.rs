@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use modelcache_crds::report::FailureClass;
 
-use super::RemoteFile;
 use crate::model::error::SourceError;
+use crate::model::remote_file::RemoteFile;
 
 /// Refuses files that cannot stand beside each other in one folder: the same path twice, paths that differ in case
 /// only (on some volumes one would overwrite the other), a file where another needs a folder, more bytes than any

@@ -5,6 +5,7 @@ mod address;
 mod answers;
 mod listing;
 mod locate;
+pub(crate) mod open;
 mod token;
 
 use std::collections::HashSet;
@@ -23,15 +24,18 @@ use self::answers::Asked;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::listing::read_anything;
 use self::locate::Hop;
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::locate::read_anything as read_any_location;
 pub use self::token::{find_modelscope_token, find_token};
 use super::api::{is_head_unknown, is_redirect, persist, read_body};
 use super::expiry::expiry;
-use super::{HttpLocation, Listing, Location, RemoteFile, Source};
+use super::{Listing, Location, Source};
 use crate::http::client::describe;
+use crate::http::location::HttpLocation;
 use crate::http::redact::SecretUrl;
 use crate::http::retry::Policy;
 use crate::model::error::SourceError;
+use crate::model::remote_file::RemoteFile;
 
 /// As the hub's own client: more hops are a loop.
 const MAX_HOPS: usize = 20;

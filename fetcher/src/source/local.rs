@@ -3,6 +3,7 @@
 //! them, which proves the copy alone.
 
 mod address;
+mod open;
 mod tree;
 
 use std::collections::HashMap;
@@ -19,13 +20,14 @@ use tokio_util::sync::CancellationToken;
 pub use self::address::{InvalidLocalAddress, LocalAddress};
 use self::tree::{Entry, failed, invalid, resolve, root, walk};
 use super::plain_http::read_sums;
-use super::{Listing, LocalFile, Location, RemoteFile, Source, Stamp};
+use super::{Listing, LocalFile, Location, Source, Stamp};
+use crate::disk::hash::hash_file;
 use crate::model::digest::{ContentDigest, hex};
 use crate::model::error::{FetchError, SourceError, StorageError};
 use crate::model::manifest::manifest_digest;
 use crate::model::path::FilePath;
+use crate::model::remote_file::RemoteFile;
 use crate::observe::progress::Progress;
-use crate::store::verify::hash_file;
 use crate::store::{Holding, holding};
 
 /// A list of digests in a folder.

@@ -5,9 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use reqwest::header::HeaderMap;
 
-use crate::http::redact::SecretUrl;
+use crate::http::location::HttpLocation;
 
 /// Where the bytes of one file are.
 #[derive(Clone, Debug)]
@@ -16,17 +15,6 @@ pub enum Location {
     Http(HttpLocation),
     /// On a disk that is mounted here.
     File(LocalFile),
-}
-
-/// An address that answers byte-range requests for one file, for a while.
-#[derive(Clone, Debug)]
-pub struct HttpLocation {
-    /// The address; signed, so never shown whole.
-    pub url: SecretUrl,
-    /// Headers to send there: credentials only where this host is the one they were given for.
-    pub headers: HeaderMap,
-    /// When the address stops working, where that is known.
-    pub expires: Option<Timestamp>,
 }
 
 /// A file that is mounted here, as it was when it was listed.

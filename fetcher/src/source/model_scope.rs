@@ -3,6 +3,7 @@
 
 mod address;
 mod listing;
+mod open;
 
 use std::collections::VecDeque;
 
@@ -21,11 +22,13 @@ use super::api;
 use super::api::{persist, read_body};
 use super::expiry::expiry;
 use super::hugging_face::Endpoint;
-use super::{HttpLocation, Listing, Location, RemoteFile, Source};
+use super::{Listing, Location, Source};
+use crate::http::location::HttpLocation;
 use crate::http::redact::SecretUrl;
 use crate::http::retry::{Policy, retry_after};
 use crate::model::error::SourceError;
 use crate::model::manifest::manifest_digest;
+use crate::model::remote_file::RemoteFile;
 
 /// A listing of this many entries was cut off without a word; its folders are listed one by one then.
 const CUT_OFF_AT: usize = 3000;

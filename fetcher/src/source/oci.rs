@@ -3,6 +3,7 @@
 
 mod kit;
 mod layer;
+mod open;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -17,10 +18,11 @@ use self::kit::{KITFILE, holds_its_model};
 use self::layer::Layer;
 use super::registry::manifest::{Descriptor, Manifest};
 use super::registry::{ImageName, InvalidImageName, RawManifest, Reference, RegistryCredentials, Repository};
-use super::{Listing, Location, RemoteFile, Source};
+use super::{Listing, Location, Source};
 use crate::http::retry::Policy;
 use crate::model::error::SourceError;
 use crate::model::path::FilePath;
+use crate::model::remote_file::RemoteFile;
 
 /// `oci://registry/repository[:tag][@digest]`; with `oci+http://` for a registry that is not encrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]

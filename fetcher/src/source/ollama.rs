@@ -1,6 +1,8 @@
 //! Models of the Ollama registry, in the layout that Ollama itself keeps: the manifest as it was sent, and blobs by
 //! their digest. With `OLLAMA_MODELS` set to the published folder Ollama runs the model.
 
+mod open;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -10,11 +12,12 @@ use reqwest::Client;
 
 use super::registry::manifest::{Descriptor, Manifest};
 use super::registry::{ImageName, InvalidImageName, Reference, RegistryCredentials, Repository};
-use super::{Listing, Location, RemoteFile, Source};
+use super::{Listing, Location, Source};
 use crate::http::retry::Policy;
 use crate::model::digest::ContentDigest;
 use crate::model::error::SourceError;
 use crate::model::path::FilePath;
+use crate::model::remote_file::RemoteFile;
 
 const DEFAULT_REGISTRY: &str = "registry.ollama.ai";
 const DEFAULT_NAMESPACE: &str = "library";

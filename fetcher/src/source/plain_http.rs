@@ -2,6 +2,7 @@
 //! as `sha256sum` writes it. No credentials are sent but what the address itself carries.
 
 mod address;
+mod open;
 mod sums;
 
 use std::fmt::Display;
@@ -19,12 +20,14 @@ use self::address::Named;
 pub use self::address::{HttpAddress, InvalidHttpAddress};
 use super::api;
 use super::api::{persist, read_body};
-use super::{HttpLocation, Listing, Location, RemoteFile, Source};
+use super::{Listing, Location, Source};
+use crate::http::location::HttpLocation;
 use crate::http::redact::SecretUrl;
 use crate::http::retry::{Policy, retry_after};
 use crate::model::digest::{ContentDigest, hex};
 use crate::model::error::SourceError;
 use crate::model::path::FilePath;
+use crate::model::remote_file::RemoteFile;
 
 /// Sizes are asked for file by file; as many at once as a browser would.
 const SIZES_AT_ONCE: usize = 8;

@@ -25,10 +25,11 @@ pub(crate) use self::credentials::read_anything as read_any_credentials;
 use self::manifest::MANIFEST_TYPES;
 pub use self::name::InvalidImageName;
 pub(super) use self::name::{ImageName, Reference};
+use super::Location;
 use super::api;
 use super::api::{Answered, persist, read_body};
 use super::expiry::expiry;
-use super::{HttpLocation, Location};
+use crate::http::location::HttpLocation;
 use crate::http::redact::SecretUrl;
 use crate::http::retry::{Policy, retry_after};
 use crate::model::digest::hex;
@@ -312,7 +313,7 @@ fn granted(body: &[u8], asked: Timestamp) -> Result<Granted, &'static str> {
 /// token is asked for where nobody listens, is good for a while, and is never printed.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_anything(bytes: &[u8]) {
-    let (challenge, body) = crate::fuzz::line(bytes);
+    let (challenge, body) = crate::model::fuzz_input::line(bytes);
     for challenge in parse_challenges(&String::from_utf8_lossy(challenge)) {
         let Challenge::Bearer { realm, service, scope } = challenge else {
             continue;

@@ -4,6 +4,7 @@
 mod address;
 mod answers;
 mod credentials;
+mod open;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -25,13 +26,15 @@ use self::credentials::Keys;
 use super::api;
 use super::api::{persist, read_body};
 use super::plain_http::read_sums;
-use super::{HttpLocation, Listing, Location, RemoteFile, Source};
+use super::{Listing, Location, Source};
+use crate::http::location::HttpLocation;
 use crate::http::redact::SecretUrl;
 use crate::http::retry::Policy;
 use crate::model::digest::ContentDigest;
 use crate::model::error::SourceError;
 use crate::model::manifest::manifest_digest;
 use crate::model::path::FilePath;
+use crate::model::remote_file::RemoteFile;
 
 /// How long a signed address is good.
 const SIGNED_FOR: Duration = Duration::from_hours(1);
@@ -351,7 +354,7 @@ fn invalid(why: String) -> SourceError {
 /// Reads a page of a listing, and an error; for the fuzz targets.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_anything(bytes: &[u8]) {
-    let (header, body) = crate::fuzz::line(bytes);
+    let (header, body) = crate::model::fuzz_input::line(bytes);
     let body = String::from_utf8_lossy(body);
     if let Ok(page) = ListObjectsV2::parse_response(&body) {
         for object in page.contents {

@@ -9,10 +9,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::disk::create_folders;
 use super::journal::Key;
 use super::manifest::published;
 use super::{OWN, Store, content_name};
+use crate::disk::files::create_folders;
 use crate::model::digest::ContentDigest;
 use crate::model::error::StorageError;
 

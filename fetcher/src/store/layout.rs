@@ -10,7 +10,7 @@ use super::{StoredManifest, revision_id};
 use crate::model::digest::hex;
 use crate::model::manifest::manifest_digest;
 use crate::model::path::{FilePath, InvalidPath};
-use crate::source::RemoteFile;
+use crate::model::remote_file::RemoteFile;
 
 /// How the published folder is laid out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,11 +9,11 @@ use modelcache_crds::names::CURRENT;
 use serde::{Deserialize, Serialize};
 
 use super::{Arrangement, Link, Note, OWN, REVISIONS};
-use crate::archive::{Contents, Unpacked, UnpackedFile};
+use super::{Contents, Unpacked, UnpackedFile};
 use crate::model::digest::ContentDigest;
 use crate::model::error::StorageError;
 use crate::model::path::FilePath;
-use crate::source::RemoteFile;
+use crate::model::remote_file::RemoteFile;
 
 /// What is published in a revision's folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -276,7 +276,7 @@ pub(super) fn read_anything(bytes: &[u8]) {
         .iter()
         .flat_map(|archive| archive.files.iter().chain([&archive.path]));
     for path in files.chain(beside).chain(archives) {
-        crate::fuzz::require_below(path);
+        crate::model::fuzz_input::require_below(path);
     }
     for archive in &manifest.archives {
         let listed = RemoteFile {

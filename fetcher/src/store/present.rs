@@ -8,9 +8,10 @@ use std::path::Path;
 
 use super::journal;
 use super::journal::Key;
-use super::{Layout, partial, published, size_of_plain_file, staging};
+use super::{Layout, partial, published, staging};
+use crate::disk::files::size_of_plain_file;
 use crate::model::error::StorageError;
-use crate::source::RemoteFile;
+use crate::model::remote_file::RemoteFile;
 
 /// What of a revision is on disk, and what is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,10 +100,11 @@ fn under_way(root: &Path, file: &RemoteFile, block_bytes: u64) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::files::create_folders;
     use crate::model::digest::ContentDigest;
     use crate::model::path::FilePath;
+    use crate::store::Store;
     use crate::store::journal::Journal;
-    use crate::store::{Store, create_folders};
 
     const BLOCK: u64 = 4096;
 

@@ -12,12 +12,12 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::blocks::forget_unpublished;
-use super::disk::{
-    create_folders, leads, make_read_only, make_searchable, remove_tree, says, set_link, set_note, size_of_plain_file,
-    sync_folder, write_whole,
-};
+use super::links::{leads, says, set_link, set_note};
 use super::manifest::manifest_path;
 use super::{PublishedPath, REVISIONS, Store, StoredFile, StoredManifest};
+use crate::disk::files::{
+    create_folders, make_read_only, make_searchable, remove_tree, size_of_plain_file, sync_folder, write_whole,
+};
 use crate::model::error::StorageError;
 
 pub(super) fn publish(store: &Store, manifest: &StoredManifest) -> Result<PublishedPath, StorageError> {

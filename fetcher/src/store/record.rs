@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::disk::{create_folders, write_whole};
 use super::{OWN, Store};
+use crate::disk::files::{create_folders, write_whole};
 use crate::model::error::StorageError;
 
 /// Where a revision came from.

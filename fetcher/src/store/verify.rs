@@ -1,17 +1,15 @@
 //! Proves again what is on disk, by hashing it. Reads only, and needs no lock.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::num::NonZeroU64;
+use std::fs::{self};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, fadvise};
 use tokio_util::sync::CancellationToken;
 
-use super::{StoredFile, StoredManifest, leads, open_plain, says};
+use super::{StoredFile, StoredManifest, leads, says};
 use crate::disk::blocking::blocking;
-use crate::model::digest::{ContentDigest, Hasher};
+use crate::disk::hash::hash_file;
 use crate::model::error::{FetchError, StorageError};
 use crate::model::path::FilePath;
 use crate::observe::progress::Progress;
@@ -180,45 +178,12 @@ fn check(
     }))
 }
 
-/// Hashes a file as the expected digest is made, and does not keep it in the page cache, which is charged to us.
-pub(crate) fn hash_file(
-    path: &Path,
-    expected: &ContentDigest,
-    size: u64,
-    progress: &Progress,
-    stop: &CancellationToken,
-) -> Result<ContentDigest, FetchError> {
-    let mut file = open_plain(path).map_err(StorageError::at("open", path))?;
-    let mut hasher = Hasher::new(expected, size);
-    let mut buffer = vec![0; 1 << 20];
-    let mut offset = 0;
-    loop {
-        if stop.is_cancelled() {
-            return Err(FetchError::Interrupted);
-        }
-        let read = match file.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finish()),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(StorageError::at("read", path)(error).at_byte(offset).into()),
-        };
-        hasher.update(&buffer[..read]);
-        progress.verified(read as u64);
-        forget(&file, offset, read as u64);
-        offset += read as u64;
-    }
-}
-
-/// Lets go of the page cache of some bytes. Advice: not following it costs memory, not correctness.
-pub(crate) fn forget(file: &File, offset: u64, length: u64) {
-    let _ = fadvise(file, offset, NonZeroU64::new(length), Advice::DontNeed);
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::model::digest::{ContentDigest, Hasher};
     use crate::store::{Link, Note};
 
     fn stored(path: &str, content: &[u8]) -> StoredFile {

@@ -15,8 +15,9 @@ use super::reuse::content::Content;
 use super::schedule::OriginNumber;
 use crate::model::digest::ContentDigest;
 use crate::model::error::{FetchError, SourceError};
+use crate::model::remote_file::RemoteFile;
 use crate::observe::progress::{OriginProgress, OriginSnapshot, Progress};
-use crate::source::{RemoteFile, Source};
+use crate::source::Source;
 
 /// A place that offers files of the model.
 #[derive(Clone)]

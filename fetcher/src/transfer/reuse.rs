@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 use self::content::Content;
+use crate::disk::files::size_of_plain_file;
+use crate::disk::hash::hash_file;
 use crate::model::digest::ContentDigest;
 use crate::model::error::{FetchError, StorageError};
 use crate::observe::progress::Progress;
-use crate::store::verify::hash_file;
-use crate::store::{Store, published, size_of_plain_file};
+use crate::store::{Store, published};
 
 /// Where a content was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use modelcache_crds::report::FailureClass;
 use modelcache_fetcher::disk::boot::Boot;
 use modelcache_fetcher::model::error::FetchError;
-use modelcache_fetcher::source::RemoteFile;
+use modelcache_fetcher::model::remote_file::RemoteFile;
 use modelcache_fetcher::store::Store;
 use modelcache_fetcher::transfer::{Origin, Outcome};
 use proptest::prelude::*;

@@ -17,15 +17,17 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
+use modelcache_fetcher::http::location::HttpLocation;
 use modelcache_fetcher::http::redact::SecretUrl;
 use modelcache_fetcher::http::retry::Policy;
 use modelcache_fetcher::model::digest::ContentDigest;
 use modelcache_fetcher::model::error::{FetchError, SourceError};
 use modelcache_fetcher::model::path::FilePath;
+use modelcache_fetcher::model::remote_file::RemoteFile;
 use modelcache_fetcher::observe::progress::{Progress, Snapshot};
-use modelcache_fetcher::source::{HttpLocation, Listing, Location, RemoteFile, Source};
+use modelcache_fetcher::source::{Listing, Location, Source};
 use modelcache_fetcher::store::Store;
-use modelcache_fetcher::transfer::{self, Origin, Outcome, RangeClient, Settings};
+use modelcache_fetcher::transfer::{self, FetchRequest, Origin, Outcome, RangeClient, Settings};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
@@ -439,16 +441,16 @@ impl Fetch {
         origins.extend(self.mirrors.iter().cloned());
         let client = RangeClient::new(client);
         let stop = self.stop.clone();
-        engine::fetch(
+        transfer::fetch(FetchRequest {
             files,
             revision,
             origins,
             client,
             store,
-            &self.settings,
-            &self.progress,
+            settings: &self.settings,
+            progress: &self.progress,
             stop,
-        )
+        })
         .await
     }
 

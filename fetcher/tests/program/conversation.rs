@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use modelcache_crds::report::FailureClass;
 use modelcache_fetcher::http::client;
+use modelcache_fetcher::http::location::HttpLocation;
 use modelcache_fetcher::http::retry::Policy;
 use modelcache_fetcher::model::digest::ContentDigest;
 use modelcache_fetcher::model::error::SourceError;
 use modelcache_fetcher::model::path::FilePath;
+use modelcache_fetcher::model::remote_file::RemoteFile;
 use modelcache_fetcher::source::hugging_face::HuggingFace;
-use modelcache_fetcher::source::{HttpLocation, Listing, RemoteFile, Source};
+use modelcache_fetcher::source::{Listing, Source};
 use pretty_assertions::assert_eq;
 use reqwest::header::AUTHORIZATION;
 use rstest::rstest;
@@ -37,7 +39,7 @@ fn source(hub: &Scripted, token: Option<&str>) -> HuggingFace {
         retry_after_cap: Duration::from_mins(1),
         attempts: 5,
     };
-    let client = http::api_client(&http::Trust::default()).unwrap();
+    let client = client::api_client(&client::Trust::default()).unwrap();
     let token = token.map(SecretString::from);
     let address = "hf://org/name@refs/pr/1".parse().unwrap();
     HuggingFace::new(hub.url.parse().unwrap(), address, token.as_ref(), client, policy).unwrap()

@@ -53,7 +53,7 @@ async fn list(server: &Scripted) -> Result<Listing, SourceError> {
         endpoint,
         address,
         None,
-        http::api_client(&http::Trust::default()).unwrap(),
+        client::api_client(&client::Trust::default()).unwrap(),
         policy,
     )
     .unwrap();

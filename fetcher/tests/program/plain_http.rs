@@ -23,7 +23,7 @@ async fn list(address: &str) -> Result<Listing, SourceError> {
         retry_after_cap: Duration::from_mins(1),
         attempts: 3,
     };
-    let client = http::api_client(&http::Trust::default()).unwrap();
+    let client = client::api_client(&client::Trust::default()).unwrap();
     PlainHttp::new(address.parse().unwrap(), client, policy).list().await
 }
 

@@ -106,7 +106,7 @@ pub(crate) fn source(endpoint: &str, address: &str, keys: KeySource) -> S3 {
         region: "us-east-1".to_owned(),
         virtual_hosted: false,
     };
-    let client = http::api_client(&http::Trust::default()).unwrap();
+    let client = client::api_client(&client::Trust::default()).unwrap();
     S3::new(address.parse().unwrap(), endpoint, keys, client, policy).unwrap()
 }
 

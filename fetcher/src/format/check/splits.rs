@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::format::Findings;
 use crate::format::gguf::Header;
-use crate::format::shards::{folder_and_name, numbered};
+use crate::format::shards::folder_and_name;
 use crate::model::path::FilePath;
+use crate::model::shard_name::numbered;
 
 /// Files of sets, by what their names share.
 #[derive(Default)]

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::Pattern;
-use crate::format::numbered;
-use crate::source::RemoteFile;
+use crate::model::remote_file::RemoteFile;
+use crate::model::shard_name::numbered;
 
 /// Left behind by a training run, whatever else is there; matched against the whole path and the file's name.
 const TRAINING: &[&str] = &[

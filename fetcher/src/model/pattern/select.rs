@@ -2,7 +2,7 @@
 
 use super::Pattern;
 use super::defaults::Listed;
-use crate::source::RemoteFile;
+use crate::model::remote_file::RemoteFile;
 
 /// A listing, divided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use super::address::RepoId;
 use crate::model::digest::ContentDigest;
 use crate::model::error::SourceError;
 use crate::model::path::FilePath;
-use crate::source::RemoteFile;
+use crate::model::remote_file::RemoteFile;
 
 /// Answer to the request for a revision; the rest of it is not read.
 #[derive(Deserialize, Debug)]
@@ -153,7 +153,7 @@ fn target_of_next(value: &str) -> Option<&str> {
 /// Reads a line as a `Link` header, and what follows as answers of a hub; for the fuzz targets.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_anything(bytes: &[u8]) {
-    let (link, body) = crate::fuzz::line(bytes);
+    let (link, body) = crate::model::fuzz_input::line(bytes);
     if let Ok(link) = reqwest::header::HeaderValue::from_bytes(link)
         && let Ok(page) = Url::parse("https://hub.example/org/name")
     {

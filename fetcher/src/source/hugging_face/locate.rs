@@ -9,7 +9,7 @@ use url::Url;
 use crate::http::redact::SecretUrl;
 use crate::model::digest::ContentDigest;
 use crate::model::error::SourceError;
-use crate::source::RemoteFile;
+use crate::model::remote_file::RemoteFile;
 
 /// Where a redirect goes.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use rstest::rstest;
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::{HubCache, Layout, Store, create_folders};
+use crate::disk::files::create_folders;
+use crate::store::{HubCache, Layout, Store};
 
 fn sha256(bytes: &[u8]) -> ContentDigest {
     ContentDigest::Sha256(Sha256::digest(bytes).into())

@@ -7,7 +7,7 @@ use super::ModelScopeAddress;
 use crate::model::digest::ContentDigest;
 use crate::model::error::SourceError;
 use crate::model::path::FilePath;
-use crate::source::RemoteFile;
+use crate::model::remote_file::RemoteFile;
 
 /// What every answer is wrapped in; an error may come with status 200.
 #[derive(Debug, Deserialize)]

@@ -4,7 +4,7 @@ use super::invalid;
 use super::kit::KITFILE;
 use crate::model::error::SourceError;
 use crate::model::path::FilePath;
-use crate::source::RemoteFile;
+use crate::model::remote_file::RemoteFile;
 use crate::source::registry::manifest::Descriptor;
 
 /// Where a layer says which file it is: ModelPack's way, and everybody's.

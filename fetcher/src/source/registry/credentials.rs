@@ -105,7 +105,7 @@ fn refused(what: &str) -> SourceError {
 /// and what is sent for a user and a password is these and nothing else.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_anything(bytes: &[u8]) {
-    let (registry, text) = crate::fuzz::line(bytes);
+    let (registry, text) = crate::model::fuzz_input::line(bytes);
     let (registry, text) = (String::from_utf8_lossy(registry), String::from_utf8_lossy(text));
     let Ok(credentials) = RegistryCredentials::parse(&text) else {
         return;

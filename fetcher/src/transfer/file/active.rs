@@ -11,8 +11,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::buffers::Kept;
 use crate::disk::block_file::Disk;
 use crate::model::error::StorageError;
+use crate::model::remote_file::RemoteFile;
 use crate::observe::progress::FileProgress;
-use crate::source::RemoteFile;
 use crate::transfer::origins::locations::Locations;
 use crate::transfer::schedule::OriginNumber;
 

@@ -5,53 +5,16 @@
 //! read back later.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::disk::memory::Memory;
 use crate::transfer::schedule::FileNumber;
-
-/// What file systems want direct reads and writes to begin at and to be a multiple of, whatever their block size.
-pub(crate) const ALIGNMENT: usize = 4096;
 
 /// Blocks that are read back at the same time, of all files. One alone comes slower than a fast hash goes through it, and
 /// more than these are no faster.
 const SPARES: usize = 4;
-
-/// Bytes that begin where direct reads and writes may.
-pub(crate) struct Memory {
-    bytes: Box<[u8]>,
-    begin: usize,
-}
-
-impl Memory {
-    pub(crate) fn new(capacity: usize) -> Self {
-        let bytes = vec![0; capacity + ALIGNMENT].into_boxed_slice();
-        let begin = bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        Self { bytes, begin }
-    }
-
-    /// How many bytes fit into it.
-    pub(crate) fn capacity(&self) -> usize {
-        self.bytes.len() - ALIGNMENT
-    }
-
-    /// The first bytes of it.
-    pub(crate) fn first(&mut self, length: usize) -> &mut [u8] {
-        &mut self.bytes[self.begin..self.begin + length]
-    }
-
-    fn get(&self, length: usize) -> &[u8] {
-        &self.bytes[self.begin..self.begin + length]
-    }
-}
-
-impl fmt::Debug for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Memory({})", self.capacity())
-    }
-}
 
 /// All buffers of a fetch.
 #[derive(Debug)]
@@ -267,6 +230,7 @@ impl Drop for Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::memory::ALIGNMENT;
 
     #[tokio::test]
     async fn a_buffer_begins_where_direct_writes_may_and_holds_what_it_was_given() {

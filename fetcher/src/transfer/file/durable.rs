@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::disk::block_file::Disk;
+use crate::disk::page_cache::forget;
 use crate::model::error::{FetchError, StorageError};
 use crate::store::journal::{Checkpoint, Journal};
-use crate::store::verify::forget;
 
 /// What is to be made durable at once.
 #[derive(Debug, Default)]

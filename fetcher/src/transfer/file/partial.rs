@@ -15,18 +15,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::active::Written;
 use super::attribution::Brought;
-use super::buffers::{Buffers, Kept, Memory};
+use super::buffers::{Buffers, Kept};
 use super::durable::{Batch, Durable};
 use super::read_ahead::ReadAhead;
 use crate::disk::block_file::Disk;
 use crate::disk::boot::Boot;
+use crate::disk::free_space::{free, too_little};
+use crate::disk::memory::Memory;
+use crate::disk::page_cache::forget;
 use crate::model::digest::{ContentDigest, Hasher};
 use crate::model::error::{FetchError, StorageError};
-use crate::source::RemoteFile;
+use crate::model::remote_file::RemoteFile;
 use crate::store::journal::{Checkpoint, Journal, Key, Recovered};
-use crate::store::verify::forget;
 use crate::store::{Store, Writes};
-use crate::transfer::reuse::room;
 use crate::transfer::schedule::OriginNumber;
 
 /// Bytes that are read at once where there is no block of memory for them: each file under way has its own.
@@ -478,7 +479,7 @@ impl Partial {
         self.disk.file().sync_all().map_err(StorageError::at("sync", label))?;
         forget(self.disk.file(), 0, 0);
         if let Some(folder) = to.parent() {
-            crate::store::create_folders(folder)?;
+            crate::disk::files::create_folders(folder)?;
         }
         fs::rename(&self.path, to).map_err(StorageError::at("rename", label))?;
         Ok(())
@@ -513,7 +514,7 @@ fn make_room(file: &File, size: u64, store: &Store) -> io::Result<()> {
     match fallocate(file, FallocateFlags::empty(), 0, size) {
         Ok(()) => Ok(()),
         Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) => file.set_len(size),
-        Err(Errno::NOSPC | Errno::DQUOT) => Err(room::too_little(size, room::free(store.root()).ok())),
+        Err(Errno::NOSPC | Errno::DQUOT) => Err(too_little(size, free(store.root()).ok())),
         Err(error) => Err(error.into()),
     }
 }

@@ -2,8 +2,8 @@
 //! for published ones are never written to. Only the rest is fetched. The whole is hashed like any other file.
 
 use super::partial::Partial;
+use crate::disk::files::open_plain;
 use crate::model::error::FetchError;
-use crate::store::open_plain;
 use crate::transfer::Run;
 use crate::transfer::reuse::content::Content;
 

@@ -62,7 +62,7 @@ fn obtain(run: &Run, content: &Content) -> Result<(), FetchError> {
         Found::Nowhere => {
             let first = run.store.staged(&run.arrangement.id, &content.place);
             let fetched = fetch(run, content)?;
-            salvage::keep_checksums(run, &fetched);
+            repair::keep_checksums(run, &fetched);
             fetched.stage(&first)?;
             run.reuse.stage(&run.store, content, &first)?;
             run.any_staged.store(true, Ordering::Release);
@@ -84,13 +84,13 @@ fn fetch(run: &Run, content: &Content) -> Result<Partial, FetchError> {
         let mut partial = Partial::open(&run.store, remote, run.settings.block_bytes, &run.buffers, &run.halt)?;
         // Once: should what is taken over not be right after all, everything is fetched.
         if refetches == 0 {
-            salvage::salvage(run, content, &mut partial)?;
+            repair::salvage(run, content, &mut partial)?;
         }
         run.progress.reused(partial.written_bytes());
         run.progress.verified(partial.hashed_bytes());
         complete(run, content, &mut partial, run.origins.offering(content))?;
         let actual = partial.digest();
-        if actual == remote.digest || blame::replace(run, content, &mut partial)? {
+        if actual == remote.digest || attribution::replace(run, content, &mut partial)? {
             return Ok(partial);
         }
         run.progress.discarded(partial.written_bytes());

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use crate::model::error::SourceError;
-use crate::source::{Location, RemoteFile, Source};
+use crate::model::remote_file::RemoteFile;
+use crate::source::{Location, Source};
 
 /// An address that expires sooner than this is not used for another request.
 const EXPIRY_MARGIN: Duration = Duration::from_mins(1);
@@ -75,10 +76,11 @@ mod tests {
     use reqwest::header::HeaderMap;
 
     use super::*;
+    use crate::http::location::HttpLocation;
     use crate::http::redact::SecretUrl;
     use crate::model::digest::ContentDigest;
     use crate::model::path::FilePath;
-    use crate::source::{HttpLocation, Listing};
+    use crate::source::Listing;
 
     /// Counts how often it is asked; its locations are good for five minutes.
     #[derive(Default)]

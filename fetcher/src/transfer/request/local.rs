@@ -12,10 +12,10 @@ use modelcache_crds::report::FailureClass;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use crate::disk::files::open_plain;
+use crate::disk::page_cache::forget;
 use crate::model::error::SourceError;
 use crate::source::{LocalFile, Stamp};
-use crate::store::open_plain;
-use crate::store::verify::forget;
 
 /// Bytes read at once.
 const CHUNK: u64 = 256 << 10;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::model::path::FilePath;
-use crate::source::RemoteFile;
+use crate::model::remote_file::RemoteFile;
 
 /// Bytes to fetch, and where they go.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,11 +1,10 @@
 //! Whether the disk has room for what is to be fetched, asked before the first byte.
 
-use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use super::Reuse;
 use super::content::Content;
+use crate::disk::free_space::{free, too_little};
 use crate::model::error::StorageError;
 use crate::store::Store;
 
@@ -35,39 +34,15 @@ fn needed(store: &Store, contents: &[Content], reuse: &Reuse) -> u64 {
         .sum()
 }
 
-/// Bytes that may still be written on the file system of a folder.
-pub(crate) fn free(folder: &Path) -> io::Result<u64> {
-    let statistics = rustix::fs::statvfs(folder)?;
-    Ok(statistics.f_bavail.saturating_mul(statistics.f_frsize))
-}
-
-/// The error of a disk that is full, saying what is missing.
-pub(crate) fn too_little(needed: u64, free: Option<u64>) -> io::Error {
-    let free = free.map_or_else(|| "less".to_owned(), |free| format!("only {}", size(free)));
-    let message = format!(
-        "no space left: {} more are needed, {free} are free; enlarge the volume or free space on it",
-        size(needed)
-    );
-    io::Error::new(io::ErrorKind::StorageFull, message)
-}
-
-/// A number of bytes as people read it, in the units Kubernetes sizes volumes in.
-fn size(bytes: u64) -> String {
-    let (unit, divisor) = match bytes {
-        0..0x10_0000 => ("Ki", 0x400_u64),
-        0x10_0000..0x4000_0000 => ("Mi", 0x10_0000),
-        _ => ("Gi", 0x4000_0000),
-    };
-    format!("{:.1}{unit}", bytes as f64 / divisor as f64)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+    use crate::disk::files::create_folders;
     use crate::model::digest::ContentDigest;
     use crate::model::path::FilePath;
-    use crate::source::RemoteFile;
-    use crate::store::create_folders;
+    use crate::model::remote_file::RemoteFile;
 
     #[test]
     fn room_is_not_asked_for_a_file_an_earlier_run_has_staged() {

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
     use crate::model::digest::ContentDigest;
     use crate::model::path::FilePath;
-    use crate::source::RemoteFile;
+    use crate::model::remote_file::RemoteFile;
 
     fn queue(sizes: &[u64]) -> Queue {
         let content = |size: &u64| {

@@ -7,9 +7,9 @@ use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 use super::Partial;
+use crate::disk::memory::Memory;
+use crate::disk::page_cache::forget;
 use crate::model::error::{FetchError, StorageError};
-use crate::store::verify::forget;
-use crate::transfer::file::buffers::Memory;
 
 /// Blocks taken over from a damaged file that are made durable at once.
 const TAKEN_OVER_AT_ONCE: usize = 64;

@@ -38,7 +38,7 @@ const PAUSE: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// Whether no more is left than comes while more connections begin and are judged.
-pub(in crate::transfer) fn is_nearly_there(came: u64, left: u64) -> bool {
+pub(crate) fn is_nearly_there(came: u64, left: u64) -> bool {
     left <= came.saturating_mul(LAST_STEPS)
 }
 

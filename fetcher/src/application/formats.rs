@@ -1,11 +1,11 @@
-//! What is made of findings about weights: they are told, and what is wrong stands in the way of publication unless
-//! somebody asked otherwise.
+//! Judges findings about weights: they are logged, and a fault prevents publication unless the caller asked otherwise.
 
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::Run;
-use super::args::FormatCheck;
+use clap::ValueEnum;
+use tokio_util::sync::CancellationToken;
+
 use crate::disk::blocking::blocking;
 use crate::format;
 use crate::format::{Contents, Findings, Held};
@@ -14,50 +14,50 @@ use crate::model::path::FilePath;
 use crate::model::pattern::{LeftOut, Selection};
 use crate::store::{Store, StoredFile, StoredManifest};
 
+/// What to do about weights that are not what their names say.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FormatCheck {
+    /// Fail, and publish nothing
+    Enforce,
+    /// Say so, and go on
+    Warn,
+}
+
 /// Refuses a listing that lacks a shard, before anything is fetched.
-pub(super) fn require_whole_sets(selection: &Selection, how: FormatCheck) -> Result<(), FetchError> {
+pub(crate) fn require_whole_sets(selection: &Selection, how: FormatCheck) -> Result<(), FetchError> {
     let left_out: Vec<_> = selection.left_out.iter().map(|out| &out.file.path).collect();
     judge(format::require_whole_sets(&selection.selected, &left_out), how)
 }
 
 /// Refuses weights that were fetched and proven, and are no weights.
-pub(super) async fn check_fetched(
-    run: &Run,
+pub(crate) async fn check_fetched(
     how: FormatCheck,
     store: &Store,
     manifest: &StoredManifest,
     left_out: &[LeftOut],
+    stop: &CancellationToken,
 ) -> Result<(), FetchError> {
     let left_out = left_out.iter().map(|out| out.file.path.clone()).collect();
-    let findings = check(run, &store.proven(&manifest.id), manifest, Some(left_out)).await?;
+    let findings = check(&store.proven(&manifest.id), manifest, Some(left_out), stop).await?;
     judge(findings, how)
 }
 
-/// The same for a revision that is published. What was left out of it is not known any more.
-pub(super) async fn check_published(
-    run: &Run,
-    how: FormatCheck,
+/// Findings about a published revision. What was left out of it is no longer known.
+pub(crate) async fn check_published(
     root: &Path,
     manifest: &StoredManifest,
-) -> Result<(), FetchError> {
-    let findings = check(run, &root.join(manifest.folder()), manifest, None).await?;
-    if !run.json {
-        let lines = findings.faults.iter();
-        let lines: Vec<_> = lines
-            .map(|fault| format!("invalid  {}/{fault}\n", manifest.folder().display()))
-            .collect();
-        run.print(&lines.concat());
-    }
-    judge(findings, how)
+    stop: &CancellationToken,
+) -> Result<Findings, FetchError> {
+    check(&root.join(manifest.folder()), manifest, None, stop).await
 }
 
 async fn check(
-    run: &Run,
     folder: &Path,
     manifest: &StoredManifest,
     left_out: Option<HashSet<FilePath>>,
+    stop: &CancellationToken,
 ) -> Result<Findings, FetchError> {
-    let (folder, files, stop) = (folder.to_owned(), manifest.files.clone(), run.stop.clone());
+    let (folder, files, stop) = (folder.to_owned(), manifest.files.clone(), stop.clone());
     blocking(move || {
         let contents = Contents {
             folder: &folder,
@@ -77,7 +77,8 @@ fn held(file: &StoredFile) -> Held<'_> {
     }
 }
 
-fn judge(findings: Findings, how: FormatCheck) -> Result<(), FetchError> {
+/// Logs findings, and fails with the first fault where that is asked.
+pub(crate) fn judge(findings: Findings, how: FormatCheck) -> Result<(), FetchError> {
     for remark in &findings.remarks {
         tracing::warn!("{remark}");
     }

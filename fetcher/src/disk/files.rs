@@ -1,13 +1,12 @@
-//! Writing so that it lasts: files and folders synced in the order that makes a crash harmless.
+//! Durable writes: files and folders are synced in the order that makes a crash harmless.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use super::{Link, Note};
 use crate::model::error::StorageError;
 
 /// Makes a folder and those above it.
@@ -32,42 +31,8 @@ pub(crate) fn size_of_plain_file(path: &Path) -> Option<u64> {
     metadata.is_file().then_some(metadata.len())
 }
 
-/// Whether a link is there and leads where it should.
-pub(crate) fn leads(folder: &Path, link: &Link) -> bool {
-    fs::read_link(folder.join(link.path.as_str())).is_ok_and(|target| target == Path::new(&link.target))
-}
-
-/// Whether a note is there and says what it should.
-pub(crate) fn says(folder: &Path, note: &Note) -> bool {
-    let path = folder.join(note.path.as_str());
-    size_of_plain_file(&path) == Some(note.text.len() as u64)
-        && fs::read(&path).is_ok_and(|text| text == note.text.as_bytes())
-}
-
-/// Sets a link. Its name becomes durable with its folder.
-pub(super) fn set_link(folder: &Path, link: &Link) -> Result<(), StorageError> {
-    if leads(folder, link) {
-        return Ok(());
-    }
-    let path = folder.join(link.path.as_str());
-    make_way(&path)?;
-    symlink(&link.target, &path).map_err(StorageError::at("link", &path))
-}
-
-/// Writes a note. Its name becomes durable with its folder.
-pub(super) fn set_note(folder: &Path, note: &Note) -> Result<(), StorageError> {
-    let path = folder.join(note.path.as_str());
-    make_way(&path)?;
-    File::create(&path)
-        .and_then(|mut file| {
-            file.write_all(note.text.as_bytes())?;
-            file.sync_all()
-        })
-        .map_err(StorageError::at("write", &path))
-}
-
 /// Makes the folder of something new, and removes what has its name.
-fn make_way(path: &Path) -> Result<(), StorageError> {
+pub(crate) fn make_way(path: &Path) -> Result<(), StorageError> {
     if let Some(folder) = path.parent() {
         create_folders(folder)?;
     }
@@ -101,7 +66,7 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), StorageError> {
 
 /// Lets everyone read a published file and nobody change it. Not before it is published: a file under way must stay
 /// open to the next run. One that has its mode already may be somebody else's.
-pub(super) fn make_read_only(path: &Path) -> Result<(), StorageError> {
+pub(crate) fn make_read_only(path: &Path) -> Result<(), StorageError> {
     let mode = fs::symlink_metadata(path)
         .map_err(StorageError::at("read", path))?
         .permissions()
@@ -113,7 +78,7 @@ pub(super) fn make_read_only(path: &Path) -> Result<(), StorageError> {
 }
 
 /// Lets others read a published folder and find what is in it. Keeps the bit that hands its group down.
-pub(super) fn make_searchable(path: &Path) -> Result<(), StorageError> {
+pub(crate) fn make_searchable(path: &Path) -> Result<(), StorageError> {
     let mode = fs::metadata(path)
         .map_err(StorageError::at("read", path))?
         .permissions()
@@ -123,7 +88,7 @@ pub(super) fn make_searchable(path: &Path) -> Result<(), StorageError> {
 }
 
 /// Replaces a small file as a whole, durably: its old or its new text is there at any moment.
-pub(super) fn write_whole(path: &Path, text: &[u8]) -> Result<(), StorageError> {
+pub(crate) fn write_whole(path: &Path, text: &[u8]) -> Result<(), StorageError> {
     let temporary = path.with_extension("new");
     File::create(&temporary)
         .and_then(|mut file| {
@@ -136,7 +101,7 @@ pub(super) fn write_whole(path: &Path, text: &[u8]) -> Result<(), StorageError> 
 }
 
 /// Removes a folder and everything in it, if it is there.
-pub(super) fn remove_tree(path: &Path) -> Result<(), StorageError> {
+pub(crate) fn remove_tree(path: &Path) -> Result<(), StorageError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StorageError::at("remove", path)(error)),
         _ => Ok(()),
