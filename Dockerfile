@@ -1,12 +1,12 @@
 # syntax=docker/dockerfile:1
-# Two images from one build: `--target operator` and `--target fetcher`.
+# Builds two images: `--target operator` and `--target fetcher`.
 
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
-# `quick` compiles in a third of the time, for tests.
+# For tests, `quick` compiles in a third of the time.
 ARG PROFILE=release
 COPY . .
-# One compilation serves both targets. The caches outlive the layer, so that an edit compiles what it touched.
+# One compilation serves both targets. The cache mounts outlive the layer, so an edit compiles only what it affects.
 RUN --mount=type=cache,id=modelcache-cargo-registry,target=/usr/local/cargo/registry \
     --mount=type=cache,id=modelcache-cargo-target,target=/src/target \
     cargo build --locked --profile "$PROFILE" --bin modelcache-operator --bin modelcache-fetcher \
@@ -16,12 +16,12 @@ FROM gcr.io/distroless/cc-debian12:nonroot AS base
 LABEL org.opencontainers.image.source="https://github.com/modelcache/modelcache" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.vendor="modelcache"
-# By number: the kubelet cannot prove of a name that it is not root's.
+# Numeric: the kubelet cannot verify that a user name is not root (runAsNonRoot).
 USER 65532:65532
 
 FROM base AS fetcher
 LABEL org.opencontainers.image.title="modelcache-fetcher" \
-      org.opencontainers.image.description="Fetches a model in parallel byte ranges, proves every byte and publishes it atomically"
+      org.opencontainers.image.description="Fetches a model in parallel byte ranges, verifies every byte and publishes it atomically"
 COPY --from=build /out/modelcache-fetcher /usr/local/bin/modelcache-fetcher
 ENTRYPOINT ["/usr/local/bin/modelcache-fetcher"]
 

@@ -1,4 +1,4 @@
-"""Pushes a tiny model in GGUF to a registry, as Ollama packs models: tiny_gguf.py HOST REPOSITORY TAG."""
+"""Pushes a tiny GGUF model to a registry in Ollama's format: tiny_gguf.py HOST REPOSITORY TAG."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ def text(value):
 
 
 def typed(value):
-    """The type's number, and the value."""
+    """The GGUF type number, and the encoded value."""
     if isinstance(value, str):
         return 8, text(value)
     if isinstance(value, float):

@@ -1,1 +1,1 @@
-"""The fetcher beside what else fetches large files. Run it by tests/bench."""
+"""Measures the fetcher against other programs that fetch large files. Run it through tests/bench."""

@@ -1,4 +1,4 @@
-"""Entry of tests/bench, which has the description."""
+"""Entry point of tests/bench, which has the description."""
 
 import argparse
 import json
@@ -63,17 +63,17 @@ def _absolute(text):
 def _wanted(only, known):
     unknown = set(only or ()) - set(known)
     if unknown:
-        sys.exit(f"bench: no such case: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        sys.exit(f"bench: unknown case: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
     return set(only or known)
 
 
 def _measure(arguments, sizes, wanted, with_kills, kept):
-    """Runs the cases; what is kept is written after each, so that an interruption loses one case only."""
+    """Runs the cases and writes the results after each, so that an interruption loses one case only."""
     rounds = arguments.runs or (1 if arguments.quick else 5)
-    # Servers and links are ended on every way out.
+    # Servers and links end on every exit path.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended"))
     root = arguments.cache / "data"
-    runs.say("making what is fetched, where it is not there yet")
+    runs.say("creating missing test data")
     datasets = {
         "file": data.one_file(root, sizes.file), "narrow_file": data.one_file(root, sizes.narrow_file),
         "model": data.model(root, sizes.model),
@@ -92,7 +92,7 @@ def _measure(arguments, sizes, wanted, with_kills, kept):
             for case in wanted:
                 runs.say(case.title)
                 dataset = datasets[case.dataset]
-                results["cases"][case.key] = _told(bench.run_case(case, dataset, rounds), dataset, case)
+                results["cases"][case.key] = _case_result(bench.run_case(case, dataset, rounds), dataset, case)
                 kept.write_text(json.dumps(results))
             if with_kills:
                 runs.say(cases.KILL_TITLE)
@@ -104,22 +104,25 @@ def _measure(arguments, sizes, wanted, with_kills, kept):
     return results
 
 
-def _told(measured, dataset, case):
+def _case_result(measured, dataset, case):
     caps = [shape.bytes_per_second for shape in case.mirrors]
     return {"at": runs.today(), "commit": _commit(), "bytes": dataset.size, "files": len(dataset.files), "caps": caps, "runs": measured}
 
 
 def _fail_where_wrong(results, wanted):
-    """Our own program must bring the right bytes; what others bring is a result."""
+    """Our own program must fetch the right bytes; wrong bytes of other tools are a result."""
     for key in wanted:
-        told = results["cases"][key]["runs"]
-        ours = told if key == cases.KILL else [run for tool, all_runs in told.items() if tool.startswith(tools.OURS) for run in all_runs]
+        measured = results["cases"][key]["runs"]
+        if key == cases.KILL:
+            ours = measured
+        else:
+            ours = [run for tool, all_runs in measured.items() if tool.startswith(tools.OURS) for run in all_runs]
         if not all(run.get("right", True) for run in ours):
-            sys.exit(f"bench: modelcache did not bring the right bytes in {key}")
+            sys.exit(f"bench: modelcache fetched wrong bytes in {key}")
 
 
 def _commit():
-    """The last one that changed the program."""
+    """The last commit that changed the program."""
     git, of = ["git", "-C", ROOT], ["--", "Cargo.lock", "crds", "fetcher"]
     last = subprocess.run([*git, "log", "-1", "--format=%h", *of], capture_output=True, text=True, check=False).stdout.strip()
     changed = subprocess.run([*git, "status", "--porcelain", *of], capture_output=True, text=True, check=False).stdout.strip()

@@ -1,4 +1,4 @@
-"""The cases: what is fetched over what kind of way by which programs."""
+"""The cases: which data is fetched over which network by which programs."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ TIMEOUT_SECONDS = 600
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """How much is fetched."""
+    """Sizes of the test data, in bytes."""
 
     file: int
     narrow_file: int
@@ -26,7 +26,7 @@ QUICK = Sizes(file=64 * MIB, narrow_file=16 * MIB, model=32 * MIB, mirror_bytes_
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One comparison; the tools take turns in it."""
+    """One comparison, in which the tools take turns."""
 
     key: str
     title: str
@@ -37,11 +37,11 @@ class Case:
     is_tls: bool = False
     shape: Shape | None = None
     mirrors: tuple[Shape, ...] = ()
-    # Tools that take minutes here: one turn.
+    # Tools that take minutes here run once.
     once: tuple[str, ...] = ()
-    # A tool that is not done by then is ended.
+    # A tool that runs longer is killed.
     timeout_seconds: int = TIMEOUT_SECONDS
-    # Where the way and not the machine sets the pace, runs are alike.
+    # If the network sets the pace, not the machine, runs vary little.
     max_runs: int | None = None
     with_limits: bool = False
 
@@ -50,14 +50,14 @@ OURS = ("modelcache", "modelcache-default")
 ARIA2 = ("aria2", "aria2-checksum", "aria2-tuned", "aria2-tuned-checksum")
 OTHERS = ("curl-sha256sum", "axel-openssl", "hub", "hub-openssl", "transfer", "transfer-openssl", "modelscope")
 VERIFYING = ("aria2-checksum", "aria2-tuned-checksum", "curl-sha256sum", "axel-openssl", "hub-openssl", "transfer-openssl", "modelscope")
-# Axel is for one file.
+# Axel fetches one file only.
 MODEL = (*OURS, "modelcache-128m", *ARIA2, "curl-sha256sum", "hub", "hub-openssl", "transfer", "transfer-openssl", "modelscope")
 FAR_MODEL = (*OURS, *ARIA2[1:], "curl-sha256sum", "hub", "hub-openssl", "transfer-openssl", "modelscope")
 MIRRORING = ("modelcache", "aria2-checksum", "aria2-tuned-checksum", "axel-openssl")
 
 
 def all_cases(sizes):
-    """Every case, in the order they are run in."""
+    """Every case, in the order of execution."""
     rate = sizes.mirror_bytes_per_second
     even, slow = Shape(bytes_per_second=rate), Shape(bytes_per_second=rate // 100)
     return [
@@ -73,7 +73,7 @@ def all_cases(sizes):
              once=("curl-sha256sum", "hub-openssl")),
         Case("mirrors", "Three mirrors, each capped", "file", MIRRORING, 8, mirrors=(even,) * MIRRORS, max_runs=3),
         Case("mirrors-slow", "Three mirrors, one 100 times slower", "file", MIRRORING, 9, mirrors=(even, slow, even), max_runs=3,
-             # The last piece of the slow mirror takes others minutes.
+             # Other tools wait minutes for the last piece of the slow mirror.
              once=MIRRORING[1:], timeout_seconds=120),
         Case("model", "A model from loopback", "model", MODEL, 12, with_limits=True),
         Case("model-tls", "A model from loopback by TLS", "model", MODEL, 13, is_tls=True, with_limits=True),
@@ -82,7 +82,7 @@ def all_cases(sizes):
     ]
 
 
-# Not a comparison, so no case: how much is fetched again after a SIGKILL.
+# Not a comparison and therefore not a case: the bytes fetched again after a SIGKILL.
 KILL = "kill"
 KILL_TITLE = "SIGKILL at a random point, then again"
 KILLS = 10

@@ -1,4 +1,4 @@
-"""What is fetched: one large file, and a model of shards and small files. Made once and kept in the cache."""
+"""The test data: one large file, and a model of shards and small files. Created once and kept in the cache."""
 
 import dataclasses
 import hashlib
@@ -16,7 +16,7 @@ BLOCK = 8 * MIB
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """A file and what a hub says of it."""
+    """A file with the metadata that a hub lists for it."""
 
     path: str
     size: int
@@ -25,7 +25,7 @@ class File:
 
     @property
     def is_large(self):
-        """Whether a hub would keep it in its store of large files."""
+        """Whether a hub would store it as a large file (LFS)."""
         return self.path.endswith(".safetensors")
 
 
@@ -46,7 +46,7 @@ class Dataset:
         return sum(file.size for file in self.files)
 
     def warm(self):
-        """Reads all of it, so that the servers send from memory."""
+        """Reads all files, so that the servers send from the page cache."""
         buffer = memoryview(bytearray(BLOCK))
         for file in self.files:
             with open(self.folder / file.path, "rb", buffering=0) as data:
@@ -109,7 +109,7 @@ def _tensor(path):
 
 
 def _header(path, size):
-    """The header of a safetensors file of this size with one tensor in it."""
+    """The header of a safetensors file of this size with one tensor."""
     length = 256
     data = size - 8 - length
     header = json.dumps({_tensor(path): {"dtype": "U8", "shape": [data], "data_offsets": [0, data]}})

@@ -1,5 +1,5 @@
-"""The figures that the fetcher promises, and whether this measurement reaches them. All but memory are ratios of medians of
-one case, whose runs took turns."""
+"""The targets of the fetcher, and whether this measurement reaches them. All but memory are ratios of medians within one case,
+whose tools took turns."""
 
 import dataclasses
 import statistics
@@ -11,7 +11,7 @@ LIMITS = "limits"
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """One promise."""
+    """One target and its measured value."""
 
     text: str
     value: str
@@ -20,14 +20,14 @@ class Figure:
 
 
 def median(results, case, tool, what="wall"):
-    """Of the runs that brought the right bytes; None where there is none."""
+    """Median over the runs with the right bytes; None if there are none."""
     runs = results["cases"].get(case, {}).get("runs", {}).get(tool, [])
     values = [run[what] for run in runs if run.get("right", True) and run[what] is not None]
     return statistics.median(values) if values else None
 
 
 def all_figures(results):
-    """Every promise whose cases were measured."""
+    """Every target whose cases were measured."""
     found = [
         _at_most(results, "file", "wall time beside aria2 with --checksum", "aria2-checksum", 0.6),
         _at_most(results, "file", "the same, aria2 tuned (-k1M, falloc)", "aria2-tuned-checksum", 0.6),
@@ -57,16 +57,16 @@ def _share_of_caps(results, case, text):
     wall = median(results, case, tools.OURS)
     if wall is None:
         return None
-    told = results["cases"][case]
-    share = told["bytes"] / wall / sum(told["caps"])
+    result = results["cases"][case]
+    share = result["bytes"] / wall / sum(result["caps"])
     return Figure(text, f"{share:.3f}", "at least 0.95", share >= 0.95)
 
 
 def _memory(results):
     peaks = [
         run["resident"]
-        for key, told in results["cases"].items() if key != cases.KILL
-        for tool, runs in told["runs"].items() if tool.startswith(tools.OURS)
+        for key, result in results["cases"].items() if key != cases.KILL
+        for tool, runs in result["runs"].items() if tool.startswith(tools.OURS)
         for run in runs
     ]
     if not peaks:

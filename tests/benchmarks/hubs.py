@@ -1,4 +1,4 @@
-"""What a Hugging Face hub and ModelScope would answer, as files and nginx configuration: nothing but nginx serves."""
+"""Responses of a Hugging Face hub and of ModelScope as files and nginx configuration, so that nginx alone serves."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from .data import COMMIT
 
 
 def write(folder, datasets):
-    """Writes locations.conf (into a server that sets $cdn), maps.conf, and the answers they name."""
+    """Writes locations.conf (for a server that sets $cdn), maps.conf, and the response files that they name."""
     folder.mkdir(parents=True)
     locations, paths = [], []
     for dataset in datasets:

@@ -10,20 +10,20 @@ from .runs import is_true, say
 
 
 def run(bench, dataset, count):
-    """Kills the fetcher and starts it again, so many times, each in an empty folder; what was fetched twice in each."""
+    """Kills the fetcher and restarts it `count` times, each in an empty folder; returns what each run fetched twice."""
     tool = tools.ALL[tools.OURS]
     view = bench.servers.direct()
     dataset.warm()
     with bench.clean_destination() as folder:
         whole = measure.run(tool.command(bench.job(dataset, view)), folder, cases.TIMEOUT_SECONDS)
     if whole.exit_code:
-        raise RuntimeError(f"it fails without being killed: {whole.said}")
+        raise RuntimeError(f"the fetcher fails without a kill: {whole.said}")
     runs, moments = [], random.Random(20260101)
     while len(runs) < count:
         moment = whole.wall_seconds * moments.uniform(0.05, 0.95)
         with bench.clean_destination() as folder:
             result = _once(bench, tool, dataset, view, folder, moment)
-        # On a fast machine it may have been done.
+        # On a fast machine the run may end before the kill.
         if result is None:
             continue
         runs.append(result)
@@ -38,7 +38,7 @@ def _once(bench, tool, dataset, view, folder, moment):
     port = int(view.files.rsplit(":", 1)[1])
     with measure.Run(command, folder) as first:
         time.sleep(moment)
-        # Stopped first, so that it can be told what it read from what only lies in the kernel's buffers.
+        # Stopped first, to separate the bytes it has read from those in the kernel's buffers.
         first.stop(signal.SIGSTOP)
         time.sleep(0.3)
         unread = _unread(port)
@@ -48,13 +48,13 @@ def _once(bench, tool, dataset, view, folder, moment):
     if killed.exit_code == 0:
         return None
     if killed.exit_code != -signal.SIGKILL:
-        raise RuntimeError(f"it failed before it was killed: {killed.said}")
+        raise RuntimeError(f"the fetcher failed before the kill: {killed.said}")
     before = bench.servers.log_length()
     second = measure.run(command, folder, cases.TIMEOUT_SECONDS)
     received_then = _union(_read(bench.servers.answers(before), {}))
     is_right = second.exit_code == 0 and is_true(dataset, command.results)
     if not is_right:
-        say(f"after a kill it did not end well (exit {second.exit_code}): {second.said[-1500:]}")
+        say(f"the run after a kill failed (exit {second.exit_code}): {second.said[-1500:]}")
     return {
         "moment": moment, "first": _length(received), "unread": sum(unread.values()), "second": _length(received_then),
         "again": _length(received) + _length(received_then) - _length(_union(received + received_then)), "right": is_right,
@@ -62,7 +62,7 @@ def _once(bench, tool, dataset, view, folder, moment):
 
 
 def _unread(port):
-    """Bytes that the server has handed over and the client has not read, by the client's port."""
+    """Bytes that the server has sent and the client has not read, by the client's port."""
     unread = collections.Counter()
     with open("/proc/net/tcp") as table:
         for line in list(table)[1:]:
@@ -77,7 +77,7 @@ def _unread(port):
 
 
 def _read(answers, unread):
-    """The ranges of the file that the client has read: what was sent, but for the unread end of each connection."""
+    """The ranges of the file that the client has read: what was sent, minus the unread end of each connection."""
     left = collections.Counter(unread)
     for answer in reversed(answers):
         cut = min(left[answer.client_port], answer.body)
@@ -86,7 +86,7 @@ def _read(answers, unread):
 
 
 def _union(ranges):
-    """The same bytes in ranges that do not overlap, in order."""
+    """The same bytes as sorted ranges without overlap."""
     merged = []
     for start, end in sorted(ranges):
         if merged and start <= merged[-1][1]:

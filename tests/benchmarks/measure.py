@@ -1,4 +1,4 @@
-"""Runs a program and measures it with all its children: time, processor time, memory."""
+"""Runs a program and measures it and its children: wall time, processor time, memory."""
 
 import contextlib
 import dataclasses
@@ -19,18 +19,18 @@ class Measurement:
     """One run of a program and its children."""
 
     exit_code: int
-    # Was killed, because its time was over.
+    # Killed at its timeout.
     is_timed_out: bool
     wall_seconds: float
     cpu_seconds: float
     peak_resident_bytes: int
-    # With its share of the page cache; None where the kernel does not tell.
+    # With its share of the page cache; None if the kernel does not report it.
     peak_charged_bytes: int | None
     said: str
 
 
 class Run:
-    """A program that runs. It leads a process group of its own, which `stop` ends. Use it in a `with`."""
+    """A running program. It leads its own process group, which `stop` signals. Use it in a `with`."""
 
     def __init__(self, command, folder, memory_limit=None):
         self.output = folder / "output"
@@ -49,7 +49,7 @@ class Run:
         return self
 
     def __exit__(self, *_):
-        # Not waited for: something else went wrong.
+        # An exception ended the block before `wait`.
         if self.process.returncode is None:
             self.stop()
             self.process.wait()
@@ -61,12 +61,12 @@ class Run:
             os.killpg(self.process.pid, number)
 
     def wait(self, timeout):
-        """Waits for its end; past the timeout it is killed."""
+        """Waits until it exits; kills it at the timeout."""
         is_timed_out = threading.Event()
         watchdog = threading.Timer(timeout, lambda: (is_timed_out.set(), self.stop()))
         watchdog.start()
         try:
-            # Of the child and of all children it waited for.
+            # Covers the child and all children that it waited for.
             _, status, usage = os.wait4(self.process.pid, 0)
             wall = time.monotonic() - self.start
         finally:
@@ -81,15 +81,15 @@ class Run:
 
 
 def run(command, folder, timeout, memory_limit=None):
-    """Runs a program to its end."""
+    """Runs a program until it exits."""
     with Run(command, folder, memory_limit) as running:
         return running.wait(timeout)
 
 
 class MemoryWatch(threading.Thread):
-    """The most that a process and its children have resident together, looked at many times a second.
+    """Samples the resident memory of a process and its children, and keeps the peak of the sum.
 
-    What a single process had at its most is kept by the kernel and not missed between two looks.
+    The kernel keeps the peak of each single process, so no sample misses it.
     """
 
     def __init__(self, root):
@@ -124,7 +124,7 @@ def _family(root):
 
 
 def _resident(pid):
-    """Bytes now and at most."""
+    """Resident bytes now, and their peak."""
     now = highest = 0
     with contextlib.suppress(OSError), open(f"/proc/{pid}/status") as status:
         for line in status:
@@ -136,7 +136,7 @@ def _resident(pid):
 
 
 class MemoryGroup:
-    """A control group for memory, where this process may make one; else nothing."""
+    """A memory control group if this process may create one; otherwise a no-op."""
 
     numbers = iter(range(10**9))
 
@@ -160,13 +160,13 @@ class MemoryGroup:
         return "memory.max_usage_in_bytes" if self.is_v1 else "memory.peak"
 
     def join(self, arguments):
-        """The command that joins the group and becomes the given one."""
+        """A command that joins the group and then executes the given one."""
         if self.folder is None:
             return arguments
         return ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self.folder / "cgroup.procs"), *arguments]
 
     def close(self):
-        """Bytes charged to it at most."""
+        """Removes the group and returns the peak of the bytes charged to it."""
         if self.folder is None:
             return None
         peak = int((self.folder / self._peak_file()).read_text())
@@ -181,7 +181,7 @@ class MemoryGroup:
 
 
 def sync(folder):
-    """Seconds until what was written is on the disk."""
+    """Syncs the file system and returns the seconds that it took."""
     start = time.monotonic()
     subprocess.run(["sync", "--file-system", folder], check=True)
     return time.monotonic() - start

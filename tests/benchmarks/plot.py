@@ -1,4 +1,4 @@
-"""Draws the wall times: results.json into an SVG. Run by the Python that has matplotlib.
+"""Draws the wall times in results.json as an SVG. Needs a Python with matplotlib.
 
 Usage: plot.py RESULTS SVG
 """
@@ -23,21 +23,21 @@ COLUMNS = 2
 
 def main():
     results = json.loads(pathlib.Path(sys.argv[1]).read_text())
-    told = results["cases"]
-    shown = [case for case in cases.all_cases(cases.FULL) if case.key in told]
+    measured = results["cases"]
+    shown = [case for case in cases.all_cases(cases.FULL) if case.key in measured]
     if not shown:
         return
     plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "modelcache", "font.family": "sans-serif", "font.size": 9})
     rows = -(-len(shown) // COLUMNS)
-    heights = [max(_bars(told[case.key]) for case in shown[row * COLUMNS : (row + 1) * COLUMNS]) + 3 for row in range(rows)]
+    heights = [max(_bars(measured[case.key]) for case in shown[row * COLUMNS : (row + 1) * COLUMNS]) + 3 for row in range(rows)]
     figure, axes = plt.subplots(
         rows, COLUMNS, figsize=(13, 0.24 * sum(heights)), squeeze=False, gridspec_kw={"height_ratios": heights}, layout="constrained"
     )
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
     for place, (axis, case) in enumerate(zip(axes.flat, shown, strict=False)):
-        # Bars are equally thick in all.
-        _draw(axis, case, told[case.key], heights[place // COLUMNS] - 3)
+        # Bars have the same thickness in all plots.
+        _draw(axis, case, measured[case.key], heights[place // COLUMNS] - 3)
     handles = [plt.Rectangle((0, 0), 1, 1, color=color) for color in (OURS, VERIFYING, BLIND)]
     handles.append(plt.Line2D([], [], color="#b3261e", linestyle="--"))
     labels = ["modelcache (verified, durable)", "others, verified", "others, not verified", "limit of disk and SHA-256, or of the caps"]
@@ -45,13 +45,13 @@ def main():
     figure.savefig(sys.argv[2], metadata={"Date": None})
 
 
-def _bars(told):
-    return sum(1 for key, runs in told["runs"].items() if key in tools.ALL and any(run["right"] for run in runs))
+def _bars(result):
+    return sum(1 for key, runs in result["runs"].items() if key in tools.ALL and any(run["right"] for run in runs))
 
 
-def _draw(axis, case, told, places):
+def _draw(axis, case, result, places):
     bars = []
-    for key, runs in told["runs"].items():
+    for key, runs in result["runs"].items():
         walls = [run["wall"] for run in runs if run.get("right")]
         if key in tools.ALL and walls:
             bars.append((tools.ALL[key], walls))
@@ -63,7 +63,7 @@ def _draw(axis, case, told, places):
         axis.barh(place, middle, color=color, height=0.7)
         axis.plot([min(walls), max(walls)], [place, place], color="black", linewidth=0.8)
         axis.text(max(middle, max(walls)) + longest * 0.01, place, f"{middle:.1f}", va="center", fontsize=8)
-    limit = _limit(told)
+    limit = _limit(result)
     if limit:
         axis.axvline(limit, color="#b3261e", linestyle="--", linewidth=1)
     axis.set_yticks(range(len(bars)), [tool.label for tool, _ in bars])
@@ -74,10 +74,10 @@ def _draw(axis, case, told, places):
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _limit(told):
-    if told["caps"]:
-        return told["bytes"] / sum(told["caps"])
-    limits = [run["wall"] for run in told["runs"].get("limits", [])]
+def _limit(result):
+    if result["caps"]:
+        return result["bytes"] / sum(result["caps"])
+    limits = [run["wall"] for run in result["runs"].get("limits", [])]
     return statistics.median(limits) if limits else None
 
 

@@ -10,45 +10,44 @@ MIB = 2**20
 HEAD = """\
 # Benchmarks
 
-Written by `make bench`; the runs themselves are in [benchmarks/results.json](benchmarks/results.json).
+`make bench` writes this file; [benchmarks/results.json](benchmarks/results.json) holds the single runs.
 
 ![Wall time of each tool in each case](benchmarks/wall.svg)
 """
 
 METHOD = """\
-## How it was measured
+## Method
 
-{machine}; data and destination on {disk}. All of it on this one machine: nginx, the links and the tool
-share its cores, so that a tool that leaves more of them to the server is faster; over a real network all of that is less.
+{machine}; data and destination on {disk}. Everything runs on this one machine: nginx, the links and the tool
+share its cores, so a tool that leaves more of them to the server is faster. Over a real network this effect is smaller.
 
-- **Turns.** The tools of a case take turns, and who begins changes with each turn. Before each run the data is read into the
-  page cache for nginx, the destination is removed, and the disk is synced. Medians; in brackets the least and the most.
+- **Turns.** The tools of a case alternate, and each turn starts with another tool. Before each run the data is read into the
+  page cache for nginx, the destination is removed, and the disk is synced. Values are medians, with minimum and maximum in brackets.
 - **One file**: {file}. **Model**: {model}.
-- **Servers.** nginx with `sendfile`, a worker for each core; it also gives the listings of a Hugging Face hub and of ModelScope, so
-  that each client speaks its own protocol. Large files are redirected to another port, as a hub redirects to its CDN. aria2,
-  axel and curl are given addresses and digests and ask no hub; so is modelcache for one file, while for the model it lists,
+- **Servers.** nginx with `sendfile` and one worker per core. It also serves the listings of a Hugging Face hub and of ModelScope, so
+  each client uses its own protocol. Large files are redirected to another port, as a hub redirects to its CDN. aria2,
+  axel and curl get addresses and digests and use no hub. modelcache does the same for the one file; for the model it lists,
   locates and fetches as from the hub.
-- **Latency and caps** are made by a relay (`tests/src/link.rs`), since the kernel here has no netem: it delays what passes and
-  bounds what one connection may have on the way (4 MiB). It takes processor time from all tools alike. Loss and the slow
-  start of new connections are not imitated, which flatters tools that open many.
-- **Wall, processor**: from start to end of the tool and its children, user and system. What the kernel does for the tool
-  outside of it, such as writing back the page cache, is in neither.
-- **Memory**: the most that the tool and its children had resident together.
-- **Wire**: bytes the server or the relay passed on, beside the bytes of the files. More than 1 is what was fetched twice or
-  thrown away.
-- **Verified**: `as bytes come` or `afterwards` by another pass over the file; `no`: other bytes of the same length would pass. After
-  each run the result is compared with what is true, outside of the measured time; a run that brought other bytes counts as
-  failed.
-- **Durable**: wall, and what `sync` of the file system takes after the tool has ended. Modelcache and aria2 sync the files
-  themselves before they end; where a tool does not, a power loss soon after costs its files.
-- **Limit**: the larger of two times measured in the same turns: writing so many bytes with fallocate, `O_DIRECT` and fsync (the
-  fastest of three ways), and SHA-256 of them on one core for each file in flight, as many as there are cores.
-- **SIGKILL**: the fetcher is stopped at a random moment, killed, and started again. What nginx has sent to the first one, by its
-  log, less what the kernel held unread then, and is asked for by the second one, was fetched again.
+- **Latency and caps** come from a relay (`tests/src/link.rs`), because the kernel here has no netem. The relay delays all traffic and
+  limits the bytes in flight of one connection (4 MiB). It takes the same processor time from all tools. Loss and the slow
+  start of new connections are not simulated, which flatters tools that open many.
+- **Wall, processor**: from start to end of the tool and its children, user and system. Kernel work outside of the tool, such as
+  writing back the page cache, is in neither.
+- **Memory**: peak resident memory of the tool and its children together.
+- **Wire**: bytes that the server or the relay sent, relative to the bytes of the files. More than 1 means bytes that were fetched
+  twice or discarded.
+- **Verified**: `as bytes come`, or `afterwards` by another pass over the file; `no`: wrong bytes of the same length would pass. After
+  each run, outside of the measured time, the result is compared with the original. A run with wrong bytes counts as failed.
+- **Durable**: wall plus the time that `sync` of the file system takes after the tool ends. modelcache and aria2 sync the files
+  themselves before they end; with other tools, a power loss shortly afterwards costs the files.
+- **Limit**: the larger of two times measured in the same turns: writing the same number of bytes with fallocate, `O_DIRECT` and
+  fsync (the fastest of three ways), and their SHA-256, on one core per file in flight, up to the number of cores.
+- **SIGKILL**: the fetcher is stopped at a random moment, killed, and started again. Fetched again are the bytes that nginx, by its
+  log, sent to the first run, minus those still unread in the kernel, and that the second run requests.
 
-aria2 is also run with options that make it faster: `-k1M --file-allocation=falloc`, and `-j16` for the model. hf_transfer is
-the accelerator of huggingface_hub before 1.0, driven by its last release that could. Where a tool has no digest of its own to
-check, `openssl dgst` does it, which is several times faster than `sha256sum`.
+aria2 also runs with faster options: `-k1M --file-allocation=falloc`, and `-j16` for the model. hf_transfer is
+the accelerator of huggingface_hub before 1.0, run through the last release that supports it. If a tool has no digest of its own to
+check, `openssl dgst` checks it, which is several times faster than `sha256sum`.
 """
 
 
@@ -70,20 +69,20 @@ def figures_table(figures):
         yield f"| {figure.text} | {figure.value} | {figure.target} | {'reached' if figure.is_reached else '**missed**'} |"
 
 
-def _case(told, case):
-    ours = _median(told["runs"].get(tools.OURS, []), "wall")
-    turns = max(len(runs) for runs in told["runs"].values())
-    size = f"{_size(told['bytes'])} in {told['files']} file{'s' * (told['files'] > 1)}"
+def _case(result, case):
+    ours = _median(result["runs"].get(tools.OURS, []), "wall")
+    turns = max(len(runs) for runs in result["runs"].values())
+    size = f"{_size(result['bytes'])} in {result['files']} file{'s' * (result['files'] > 1)}"
     lines = [
-        f"## {case.title}", "", f"{size}; {turns} turn{'s' * (turns > 1)}; {_when(told)}." + _caps(told), "",
+        f"## {case.title}", "", f"{size}; {turns} turn{'s' * (turns > 1)}; {_when(result)}." + _caps(result), "",
         "| tool | wall, s | beside modelcache | durable, s | processor, s | memory, MiB | wire | verified |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for key, runs in told["runs"].items():
+    for key, runs in result["runs"].items():
         if key != LIMITS and runs:
-            lines.append(_row(tools.ALL[key], runs, turns, ours, told["bytes"], case.timeout_seconds))
-    if LIMITS in told["runs"]:
-        lines += ["", _limits(told["runs"][LIMITS])]
+            lines.append(_row(tools.ALL[key], runs, turns, ours, result["bytes"], case.timeout_seconds))
+    if LIMITS in result["runs"]:
+        lines += ["", _limits(result["runs"][LIMITS])]
     return "\n".join([*lines, ""])
 
 
@@ -118,37 +117,37 @@ def _limits(runs):
     return f"Limit: {_median(runs, 'wall'):.2f} s; disk {write} s, SHA-256 {sha256} s."
 
 
-def _when(told):
-    return f"{told['at']}, modelcache {told['commit']}"
+def _when(result):
+    return f"{result['at']}, modelcache {result['commit']}"
 
 
-def _caps(told):
-    if not told["caps"]:
+def _caps(result):
+    if not result["caps"]:
         return ""
-    caps = ", ".join(f"{cap / 1e6:g}" for cap in told["caps"])
-    least = told["bytes"] / sum(told["caps"])
-    return f" Caps: {caps} MB/s, together {sum(told['caps']) / 1e6:g}: {least:.1f} s at least."
+    caps = ", ".join(f"{cap / 1e6:g}" for cap in result["caps"])
+    least = result["bytes"] / sum(result["caps"])
+    return f" Caps: {caps} MB/s, together {sum(result['caps']) / 1e6:g}: {least:.1f} s at least."
 
 
-def _kill(told):
+def _kill(result):
     lines = [
-        f"## {cases.KILL_TITLE}", "", f"{_size(told['bytes'])} in one file from loopback; {_when(told)}.", "",
+        f"## {cases.KILL_TITLE}", "", f"{_size(result['bytes'])} in one file from loopback; {_when(result)}.", "",
         "| killed after, s | received, MiB | fetched again, MiB | unread in the kernel, MiB |", "|---|---|---|---|",
     ]
-    for run in sorted(told["runs"], key=lambda run: run["moment"]):
+    for run in sorted(result["runs"], key=lambda run: run["moment"]):
         again = f"{run['again'] / MIB:.1f}{'' if run['right'] else ' **wrong**'}"
         lines.append(f"| {run['moment']:.2f} | {run['first'] / MIB:.0f} | {again} | {run['unread'] / MIB:.0f} |")
     return "\n".join([*lines, ""])
 
 
 def _method(results):
-    machine, told = results["machine"], results["cases"]
+    machine, measured = results["machine"], results["cases"]
     text = f"{machine['processor']}, {machine['cores']} cores, {machine['memory'] / 2**30:.0f} GiB of memory, Linux {machine['kernel']}"
 
     def described(key):
-        return f"{_size(told[key]['bytes'])} in {told[key]['files']} files" if key in told else "not measured"
+        return f"{_size(measured[key]['bytes'])} in {measured[key]['files']} files" if key in measured else "not measured"
 
-    file = _size(told["file"]["bytes"]) if "file" in told else "not measured"
+    file = _size(measured["file"]["bytes"]) if "file" in measured else "not measured"
     return METHOD.format(machine=text, disk=results["disk"], file=file, model=described("model"))
 
 

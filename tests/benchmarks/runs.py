@@ -1,4 +1,4 @@
-"""Runs the cases: the tools in turns, each from the same state of the machine, each result compared with what is true."""
+"""Runs the cases: the tools in turns, each from the same machine state, each result compared with the original."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ def say(text):
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """What all runs share."""
+    """Context that all runs share."""
 
     servers: object
     programs: object
@@ -33,7 +33,7 @@ class Bench:
 
     @contextlib.contextmanager
     def clean_destination(self):
-        """An empty folder on the disk, nothing of it in the page cache, and nothing left to write."""
+        """An empty folder, with no dirty pages left on the machine."""
         shutil.rmtree(self.destination, ignore_errors=True)
         self.destination.mkdir(parents=True)
         os.sync()
@@ -44,7 +44,7 @@ class Bench:
 
     @contextlib.contextmanager
     def view(self, case):
-        """The addresses of a case, and the links that are in between."""
+        """The addresses of a case, and its links to the servers."""
         if case.mirrors:
             with self.servers.mirrored(case.mirrors) as pair:
                 yield pair
@@ -55,7 +55,7 @@ class Bench:
             yield (self.servers.tls() if case.is_tls else self.servers.direct()), []
 
     def run_case(self, case, dataset, rounds):
-        """All runs of a case: the tool's key, and what was measured."""
+        """All runs of a case, by the tool's key."""
         turns = list(case.tools)
         if not measure.MemoryGroup.is_there():
             turns = [key for key in turns if not tools.ALL[key].memory_limit]
@@ -63,7 +63,7 @@ class Bench:
             turns.append(LIMITS)
         runs = {key: [] for key in turns}
         for number in range(rounds if case.max_runs is None else min(rounds, case.max_runs)):
-            # Nobody always comes after the same one.
+            # No tool always follows the same one.
             start = number % len(turns)
             for key in turns[start:] + turns[:start]:
                 if number and key in case.once:
@@ -88,27 +88,27 @@ class Bench:
             wire = sum(link.to_clients for link in links) if links else sum(answer.sent for answer in answers)
             is_right = is_complete and is_true(dataset, command.results)
             if run.is_timed_out:
-                say(f"{tool.key} was not done after {case.timeout_seconds} s")
+                say(f"{tool.key} did not finish within {case.timeout_seconds} s")
             elif not is_right:
-                say(f"{tool.key} did not bring the right bytes (exit {run.exit_code}): {run.said[-1500:]}")
+                say(f"{tool.key} delivered wrong bytes (exit {run.exit_code}): {run.said[-1500:]}")
             return {
                 "wall": run.wall_seconds, "cpu": run.cpu_seconds, "resident": run.peak_resident_bytes,
                 "charged": run.peak_charged_bytes, "wire": wire, "sync": synced, "right": is_right, "timed_out": run.is_timed_out,
             }
 
     def limits(self, dataset):
-        """Seconds that the disk, and that the hash alone, take for these bytes."""
+        """Seconds that the disk alone and the hash alone take for these bytes."""
         with self.clean_destination() as folder:
             program = self.programs / "modelcache-test-limits"
             done = subprocess.run([program, folder, str(dataset.size)], check=True, capture_output=True, text=True)
-        told = json.loads(done.stdout)
+        result = json.loads(done.stdout)
         in_flight = min(len([file for file in dataset.files if file.is_large]), os.cpu_count())
-        write, sha256 = min(way["seconds"] for way in told["write"]), told["sha256_seconds"] / in_flight
-        return {"write": write, "sha256": sha256, "wall": max(write, sha256), "ways": told["write"]}
+        write, sha256 = min(way["seconds"] for way in result["write"]), result["sha256_seconds"] / in_flight
+        return {"write": write, "sha256": sha256, "wall": max(write, sha256), "ways": result["write"]}
 
 
 def is_true(dataset, folder):
-    """Whether every file is there, byte for byte."""
+    """Whether every file exists with the right bytes."""
     for file in dataset.files:
         try:
             with open(folder / file.path, "rb") as data:
@@ -129,7 +129,7 @@ def _in_words(key, run):
 
 
 def machine():
-    """What it was measured on."""
+    """The machine of the measurement."""
     model = memory = ""
     with open("/proc/cpuinfo") as text:
         model = next((line.split(":", 1)[1].strip() for line in text if line.startswith("model name")), "unknown")
@@ -139,7 +139,7 @@ def machine():
 
 
 def disk(folder):
-    """The file system that a folder is on."""
+    """The file system type of a folder."""
     done = subprocess.run(["stat", "--file-system", "--format=%T", str(folder)], capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
 

@@ -1,5 +1,5 @@
-"""The servers: one nginx that serves plain files and what a Hugging Face hub and ModelScope would answer, in the open, by
-TLS, and behind links that are long or narrow on purpose."""
+"""The servers: one nginx that serves plain files and the responses of a Hugging Face hub and of ModelScope, over plain HTTP,
+over TLS, and behind links with added latency or limited bandwidth."""
 
 import contextlib
 import dataclasses
@@ -19,7 +19,7 @@ MIRRORS = 3
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """What the way to a server is like; nothing given: as loopback is."""
+    """The network path to a server; without values: loopback."""
 
     round_trip_ms: int = 0
     connection_bytes_per_second: int | None = None
@@ -36,7 +36,7 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """The addresses a client is given."""
+    """The addresses that a client gets."""
 
     hub: str
     files: str
@@ -46,7 +46,7 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class Door:
-    """A port of nginx, and the port by which clients come to it."""
+    """A port of nginx, and the port that clients connect to."""
 
     port: int
     public: int
@@ -59,7 +59,7 @@ class Answer:
     sent: int
     body: int
     client_port: int
-    # Of the first byte of the body in the file.
+    # Offset in the file of the first byte of the body.
     offset: int
 
     @classmethod
@@ -70,7 +70,7 @@ class Answer:
 
 
 class Servers:
-    """Everything that serves. Use it in a `with`."""
+    """All servers. Use it in a `with`."""
 
     def __init__(self, folder, data, datasets, link_program, nginx_program):
         self.folder, self.data, self.datasets = folder, data, datasets
@@ -101,7 +101,7 @@ class Servers:
         self.stack.close()
 
     def direct(self):
-        """As near as it gets."""
+        """Without a link in between."""
         return self._view("http", "hub", "files")
 
     def tls(self):
@@ -117,7 +117,7 @@ class Servers:
 
     @contextlib.contextmanager
     def mirrored(self, shapes):
-        """The files at several addresses, each behind a link of its own."""
+        """The files at several addresses, each behind its own link."""
         with contextlib.ExitStack() as stack:
             port = self.doors["files"].port
             ports = self.mirror_ports[: len(shapes)]
@@ -126,7 +126,7 @@ class Servers:
             yield View(self.direct().hub, urls[0], urls), links
 
     def answers(self, offset):
-        """What was answered since the log was so long; waits until all is written."""
+        """Responses logged after this offset; waits until the log is complete."""
         before, since = -1, time.monotonic()
         while (size := self.log.stat().st_size) != before or time.monotonic() - since < 0.3:
             if size != before:
@@ -207,14 +207,14 @@ http {{
 
 
 class Link:
-    """A relay that makes the way to a server long or narrow."""
+    """A relay that adds latency or limits bandwidth on the path to a server."""
 
     def __init__(self, arguments):
         self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
         self.to_clients = None
 
     def stop(self):
-        """Ends it; then `to_clients` is the bytes that went to clients."""
+        """Stops the relay and stores the bytes that it sent to clients in `to_clients`."""
         if self.to_clients is None:
             self.process.terminate()
             said, _ = self.process.communicate(timeout=20)
@@ -226,7 +226,7 @@ def openssl(*arguments):
 
 
 def find_nginx(cache):
-    """The one that is installed, or the one that tests/bench has put into the cache."""
+    """The installed nginx, or the one that tests/bench put into the cache."""
     return shutil.which("nginx", path="/usr/sbin") or str(pathlib.Path(cache) / "nginx")
 
 
@@ -235,7 +235,7 @@ def file_url(base, dataset, file):
 
 
 def _free_ports(count):
-    """Ports that nobody uses now; taken at once, so that none is given twice."""
+    """Free ports; all are bound at once, so that no port is returned twice."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

@@ -1,4 +1,4 @@
-"""The programs that are compared: how each is asked to fetch a dataset, as its documentation says to make it fast."""
+"""The compared programs: how each fetches a dataset, with the options that its documentation recommends for speed."""
 
 import dataclasses
 import pathlib
@@ -11,14 +11,14 @@ from .data import MIB, Dataset
 
 OURS = "modelcache"
 CONNECTIONS = 16
-# How what came is proven. openssl's SHA-256 uses the processor's instructions, that of sha256sum does not everywhere; it is
-# used once, since that is what people type.
+# How the result is verified. The SHA-256 of openssl uses the processor's instructions, that of sha256sum does not everywhere;
+# sha256sum is used once, because that is what people type.
 AS_IT_COMES, AFTERWARDS, NO = "as bytes come", "afterwards", "no"
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What to fetch, from where, to where."""
+    """What to fetch, where from, and where to."""
 
     dataset: Dataset
     view: servers.View
@@ -42,7 +42,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """How to start it, and where the files are afterwards."""
+    """How to start a tool, and where its files are afterwards."""
 
     arguments: list[str]
     results: pathlib.Path
@@ -95,7 +95,7 @@ def _aria2(*options, with_checksum):
             lines += [f"  checksum=sha-256={file.sha256}"] if with_checksum else []
         listed = job.folder / "aria2.list"
         listed.write_text("\n".join(lines) + "\n")
-        # It fetches 5 files at once; with small ones among them more is faster.
+        # The default is 5 files at once; with small files, more is faster.
         at_once = ["-j16"] if options else []
         return Command([*common, *at_once, "-d", str(job.folder), "-i", str(listed)], job.folder)
 
@@ -115,7 +115,7 @@ def _curl(verify):
 
 
 def _axel(job):
-    # It compares a certificate's names only, not its addresses.
+    # Axel compares the names of a certificate only, not its addresses.
     tls = ["--insecure"] if job.view.is_tls else []
     output = f"--output={job.folder / job.file.path}"
     urls = [job.url(job.file, base) for base in job.view.mirrors]
@@ -138,25 +138,25 @@ def _hub(environment, extra, verify):
 
 def _model_scope(job):
     arguments = [job.python("modelscope", "modelscope"), "download", job.dataset.repo]
-    # The whole model, also where it is one file: named alone, a file comes in one stream and is not verified.
+    # The whole model, even if it is one file: a file named alone is fetched in one stream and not verified.
     variables = _trust(job) | {
         "MODELSCOPE_ENDPOINT": job.view.hub, "MODELSCOPE_DOMAIN": job.view.hub.split("//")[1],
         "MODELSCOPE_CACHE": str(job.folder / "home"), "HOME": str(job.folder / "home"),
-        # Its default is one connection for a file; this is its own limit.
+        # The default is one connection per file; 16 is the tool's own limit.
         "MODELSCOPE_DOWNLOAD_PARALLELS": str(CONNECTIONS),
     }
     return Command([*arguments, "--local-dir", str(job.folder / "out")], job.folder / "out", variables)
 
 
 def _trust(job):
-    """The variables by which the various TLS libraries are told of the servers' certificate authority."""
+    """Variables that name the servers' certificate authority to the various TLS libraries."""
     if not job.view.is_tls:
         return {}
     return dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), str(job.certificate))
 
 
 def _then(job, arguments, results, verify, environment=None):
-    """A command, and a program after it that hashes what it fetched."""
+    """A command, followed by a program that hashes the result."""
     if verify:
         script = f"set -e\n{shlex.join(arguments)}\n{verify(job, results)}\n"
         arguments = ["bash", "-c", script]
@@ -202,7 +202,7 @@ ALL = {tool.key: tool for tool in [
 
 
 def versions(programs, cache):
-    """What each program says it is."""
+    """The version that each program prints."""
     asked = {
         "modelcache": [programs / "modelcache-fetcher", "--version"],
         "aria2": ["aria2c", "--version"],
@@ -212,13 +212,13 @@ def versions(programs, cache):
         "sha256sum": ["sha256sum", "--version"],
         "nginx": [servers.find_nginx(cache), "-v"],
     }
-    told = {}
+    found = {}
     for name, command in asked.items():
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
-        told[name] = (done.stdout or done.stderr).splitlines()[0]
+        found[name] = (done.stdout or done.stderr).splitlines()[0]
     for environment in ("huggingface_hub", "hf_transfer", "modelscope"):
         for text in (cache / environment / "wanted").read_text().split():
             package, version = text.split("==")
-            # Another environment may hold another version of what one is named for.
-            told[package if package == environment else f"{package} (with {environment})"] = version
-    return told
+            # An environment may hold another version of the package that another one is named for.
+            found[package if package == environment else f"{package} (with {environment})"] = version
+    return found
