@@ -26,8 +26,8 @@ use self::budget::Budget;
 use self::file::buffers::Buffers;
 pub use self::origins::Origin;
 use self::origins::Origins;
-pub(crate) use self::origins::steering::FIRST_CONNECTIONS;
-use self::origins::steering::is_nearly_there;
+pub(crate) use self::origins::connections::FIRST_CONNECTIONS;
+use self::origins::connections::is_nearly_complete;
 use self::request::bandwidth::Bandwidth;
 use self::request::local::Readers;
 use self::request::pauses::Pauses;
@@ -301,7 +301,7 @@ async fn steer(run: Arc<Run>) {
         received = now.bytes_received;
         let left = now.bytes_total.saturating_sub(now.bytes_reused + now.bytes_received);
         let is_held_back = run.settings.max_bytes_per_second.is_some() || run.board.is_hash_busy();
-        let is_enough = is_held_back || is_nearly_there(came, left);
+        let is_enough = is_held_back || is_nearly_complete(came, left);
         let look = run.origins.look(&run.board.demands(run.origins.count()), is_enough);
         if look.connections != connections {
             connections = look.connections;

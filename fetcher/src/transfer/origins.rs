@@ -1,5 +1,6 @@
 //! The origins of a fetch while it runs: who offers what, who is asked by how many connections, and who was dropped.
 
+pub(crate) mod connections;
 pub(crate) mod locations;
 pub(crate) mod steering;
 

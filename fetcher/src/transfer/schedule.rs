@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 mod balance;
+pub(crate) mod experiment;
 pub(crate) mod piece_length;
 pub(crate) mod queue;
 pub(crate) mod shared;

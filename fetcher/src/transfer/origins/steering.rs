@@ -9,13 +9,7 @@ use std::time::Duration;
 
 use crate::transfer::schedule::OriginNumber;
 
-mod climb;
-mod ramp;
-
-use self::climb::Climb;
-pub(crate) use self::ramp::FIRST_CONNECTIONS;
-pub(crate) use self::ramp::is_nearly_there;
-use self::ramp::{Ramp, Step};
+use super::connections::{Connections, Seen};
 
 /// An origin rests when one connection brings less than this share of what the best one brings.
 const SLOW: f64 = 0.1;
@@ -90,7 +84,7 @@ struct Course {
     asked: f64,
     /// It was at rest, and one connection is to see how it does now.
     is_probe: bool,
-    /// Connections at most.
+    /// Connections at most, since it refused.
     limit: usize,
     refused: Option<Duration>,
     /// Something came since it last refused: it is not merely left alone for as long as it asked.
@@ -99,7 +93,6 @@ struct Course {
     failed: Option<Duration>,
     /// How often it has rested for being slow.
     rests: u32,
-    climb: Climb,
 }
 
 /// The courses of all origins.
@@ -107,7 +100,7 @@ struct Course {
 pub(crate) struct Steering {
     /// Connections at most.
     most: usize,
-    ramp: Ramp,
+    connections: Connections,
     attempts: u32,
     courses: Vec<Course>,
     looked: Duration,
@@ -134,11 +127,10 @@ impl Steering {
             failures: 0,
             failed: None,
             rests: 0,
-            climb: Climb::default(),
         };
         Self {
             most: connections,
-            ramp: Ramp::new(connections),
+            connections: Connections::new(connections, origins),
             attempts,
             courses: vec![course; origins],
             looked: Duration::ZERO,
@@ -160,7 +152,7 @@ impl Steering {
 
     /// Connections that all origins share now.
     pub(crate) fn connections(&self) -> usize {
-        self.ramp.connections()
+        self.connections.total()
     }
 
     /// Takes in what each origin brought since the last look, and what there is to ask it for; and whether more
@@ -171,19 +163,19 @@ impl Steering {
         if seconds <= 0.0 {
             return;
         }
-        let step = Step {
-            bytes: samples.iter().map(|sample| sample.bytes).sum(),
-            busy: samples.iter().map(|sample| sample.busy).sum(),
-            is_enough,
-        };
-        self.ramp.step(now, step);
-        let (present, most) = (self.ramp.connections(), self.most);
+        let is_open: Vec<bool> = self.courses.iter().map(|course| course.state == State::Open).collect();
+        self.connections.step(
+            now,
+            Seen {
+                samples,
+                is_open: &is_open,
+                is_enough,
+            },
+        );
+        let most = self.most;
         for (course, sample) in self.courses.iter_mut().zip(samples) {
             course.measure(*sample, seconds);
             course.relax(now, most);
-            if course.state == State::Open {
-                course.climb(now, *sample, present);
-            }
         }
         let best = self
             .courses
@@ -237,7 +229,11 @@ impl Steering {
             .enumerate()
             .filter(|(_, course)| course.state == State::Open && course.demand.is_any)
             .map(|(origin, course)| {
-                let limit = if course.is_probe { 1 } else { course.limit };
+                let limit = if course.is_probe {
+                    1
+                } else {
+                    course.limit.min(self.connections.at(origin))
+                };
                 (origin, course.rate.unwrap_or(best), limit)
             })
             .collect();
@@ -285,12 +281,11 @@ impl Steering {
 
     /// An origin refused because it is asked too much.
     pub(crate) fn refused(&mut self, origin: OriginNumber, busy: usize, now: Duration) {
-        self.ramp.refused();
+        self.connections.refused(origin);
         if let Some(course) = self.courses.get_mut(origin) {
             // What was under way when the first was refused is refused with it: that is one refusal.
             if course.refused.is_none_or(|last| now.saturating_sub(last) >= CALM / 2) {
                 course.limit = (busy.min(course.limit) / 2).max(1);
-                course.climb = Climb::default();
             }
             course.refused = Some(now);
             course.has_brought = false;
@@ -374,16 +369,6 @@ impl Course {
         {
             self.limit = (self.limit + 1).min(cap);
             self.refused = (self.limit < cap).then_some(now);
-        }
-    }
-
-    /// Finds out whether fewer bring more, of the connections that there are now.
-    fn climb(&mut self, now: Duration, sample: Sample, present: usize) {
-        let limit = self.limit.min(present);
-        let is_bound = sample.busy >= limit;
-        let next = self.climb.step(now, sample.bytes, is_bound, limit, present);
-        if next != limit {
-            self.limit = next;
         }
     }
 

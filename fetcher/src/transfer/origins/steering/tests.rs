@@ -329,3 +329,22 @@ proptest! {
         }
     }
 }
+
+/// Delivers all there is to any number of connections.
+fn fast(_connections: usize) -> f64 {
+    100e6
+}
+
+fn six_megabytes_each(connections: usize) -> f64 {
+    connections as f64 * 6e6
+}
+
+#[test]
+fn all_connections_are_used_when_each_becomes_slow_after_fewer_were_as_good() {
+    let mut simulation = Simulation::of(44, &[fast]);
+    simulation.run(60);
+    assert!(simulation.steering.targets()[0] < 16, "fewer were as good");
+    simulation.servers[0] = six_megabytes_each;
+    simulation.run(60);
+    assert_eq!(simulation.steering.targets(), [44]);
+}
