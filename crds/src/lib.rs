@@ -4,9 +4,11 @@
 //! No client, no runtime, no HTTP: both programs depend on this crate and never on each other.
 
 pub mod conditions;
+pub mod fetch_defaults;
 pub mod model_cache;
 pub mod names;
 pub mod quantity;
 pub mod report;
+pub mod source_defaults;
 
 pub use model_cache::{ModelCache, ModelCacheSpec, ModelCacheStatus};

@@ -25,6 +25,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use crate::fetch_defaults::MAX_MIRRORS;
+
 /// One model, at one revision, on one PersistentVolumeClaim.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
@@ -74,7 +76,7 @@ pub struct ModelCacheSpec {
     /// digests and sizes; one that is slow or fails is asked less, and one that sends wrong bytes is not asked again. No
     /// token is sent to them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = MAX_MIRRORS))]
     pub mirrors: Vec<Mirror>,
 
     /// Which of the model's files to fetch. Left out: all but the default exclude list.

@@ -7,6 +7,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::source_defaults;
+
 /// A place that holds the model. Exactly one member is set.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -280,17 +282,17 @@ pub struct SecretReference {
 }
 
 fn default_model_scope_revision() -> String {
-    "master".to_owned()
+    source_defaults::DEFAULT_MODEL_SCOPE_REVISION.to_owned()
 }
 
 fn default_tag() -> String {
-    "latest".to_owned()
+    source_defaults::DEFAULT_TAG.to_owned()
 }
 
 fn default_revision() -> String {
-    "main".to_owned()
+    source_defaults::DEFAULT_HUGGING_FACE_REVISION.to_owned()
 }
 
 fn default_token_key() -> String {
-    "token".to_owned()
+    source_defaults::DEFAULT_TOKEN_KEY.to_owned()
 }

@@ -11,6 +11,11 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::fetch_defaults::{
+    MAX_CONNECTIONS, MAX_PARALLEL_FILES, MAX_STALL_TIMEOUT_SECS, MIN_CONNECTIONS, MIN_PARALLEL_FILES,
+    MIN_STALL_TIMEOUT_SECS,
+};
+
 /// Which files to fetch, by the patterns of huggingface_hub (`fnmatch` on the whole path; `*` crosses `/`).
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -182,13 +187,13 @@ pub struct GpuRequirement {
 pub struct Fetch {
     /// Connections at most, over all files. A fetch begins with 16 and tries more where they bring more. Left out: 44.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 64))]
+    #[schemars(range(min = MIN_CONNECTIONS, max = MAX_CONNECTIONS))]
     pub connections: Option<i32>,
 
     /// Files fetched at the same time at most. Left out: 4, 12 more of 1 MiB at most, and the next one when all that is
     /// left of one before is on its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 32))]
+    #[schemars(range(min = MIN_PARALLEL_FILES, max = MAX_PARALLEL_FILES))]
     pub parallel_files: Option<i32>,
 
     /// Bytes per second that this fetch may take of the network, over all connections, for example `50Mi`. Left out:
@@ -198,7 +203,7 @@ pub struct Fetch {
 
     /// Seconds without a byte after which a connection is given up and its range is fetched anew. Left out: 15.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 3600))]
+    #[schemars(range(min = MIN_STALL_TIMEOUT_SECS, max = MAX_STALL_TIMEOUT_SECS))]
     pub stall_timeout_seconds: Option<i32>,
 
     /// Compute resources of the fetcher's container. Left out: requests 100m and 128Mi, limit 256Mi of memory.
