@@ -1,6 +1,6 @@
-//! `ModelCache`, group `modelcache.dev`, version `v1alpha1`: what a person writes and reads.
+//! The `ModelCache` API: group `modelcache.dev`, version `v1alpha1`.
 
-// `KubeSchema` repeats each struct, public, inside a function of its own.
+// `KubeSchema` expands each struct into a public copy inside a function.
 #![allow(unreachable_pub)]
 
 pub mod source;
@@ -25,7 +25,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-/// One model, at one revision, on one PersistentVolumeClaim.
+use crate::fetch_defaults::MAX_MIRRORS;
+
+/// Desired state of a ModelCache: one model, at one revision, on one PersistentVolumeClaim.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "modelcache.dev",
@@ -38,70 +40,72 @@ use serde::{Deserialize, Serialize};
     namespaced,
     status = "ModelCacheStatus",
     derive = "PartialEq",
-    doc = "A ModelCache makes the weights of one model available, verified, on a PersistentVolumeClaim that inference pods mount.",
+    doc = "ModelCache downloads the files of one model, verifies them, and publishes them on a PersistentVolumeClaim that inference pods mount.",
     selectable = ".spec.source.huggingFace.repo",
-    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status","description":"True once every byte is proven and published."}"#,
-    printcolumn = r#"{"name":"Status","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason","description":"What happens, or what holds it back."}"#,
-    printcolumn = r#"{"name":"Source","type":"string","jsonPath":".status.source","description":"The model."}"#,
-    printcolumn = r#"{"name":"Size","type":"string","jsonPath":".status.resolved.size","description":"Size of the selected files."}"#,
-    printcolumn = r#"{"name":"Progress","type":"string","jsonPath":".status.progress.summary","description":"Share of the bytes that are fetched."}"#,
-    printcolumn = r#"{"name":"Speed","type":"string","jsonPath":".status.progress.speed","description":"Current transfer rate."}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status","description":"Whether the model is verified and published."}"#,
+    printcolumn = r#"{"name":"Status","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason","description":"Reason of the Ready condition: the current step, or what blocks it."}"#,
+    printcolumn = r#"{"name":"Source","type":"string","jsonPath":".status.source","description":"Model, without its revision."}"#,
+    printcolumn = r#"{"name":"Size","type":"string","jsonPath":".status.resolved.size","description":"Total size of the selected files."}"#,
+    printcolumn = r#"{"name":"Progress","type":"string","jsonPath":".status.progress.summary","description":"Percentage of the bytes that are on the claim."}"#,
+    printcolumn = r#"{"name":"Speed","type":"string","jsonPath":".status.progress.speed","description":"Current download rate."}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
-    printcolumn = r#"{"name":"Revision","type":"string","jsonPath":".status.resolved.revision","priority":1,"description":"The immutable revision."}"#,
-    printcolumn = r#"{"name":"Claim","type":"string","jsonPath":".status.claimName","priority":1,"description":"The claim a pod mounts."}"#,
-    printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].message","priority":1}"#
+    printcolumn = r#"{"name":"Revision","type":"string","jsonPath":".status.resolved.revision","priority":1,"description":"Immutable revision that the source was resolved to."}"#,
+    printcolumn = r#"{"name":"Claim","type":"string","jsonPath":".status.claimName","priority":1,"description":"PersistentVolumeClaim to mount."}"#,
+    printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].message","priority":1,"description":"Message of the Ready condition."}"#
 )]
 #[serde(rename_all = "camelCase")]
-// Here and not on `storage`, whose own transition rules do not run when the whole of it is added or taken away.
-// Not with CEL's optional syntax, whose cost the API server cannot bound.
+// On the spec rather than on `storage`: transition rules on `storage` do not run when `storage` is added or removed.
+// Without CEL optionals: the API server cannot bound their cost.
 #[x_kube(validation = Rule::new("(has(self.storage) && has(self.storage.storageClassName) ? self.storage.storageClassName : '(default)') == (has(oldSelf.storage) && has(oldSelf.storage.storageClassName) ? oldSelf.storage.storageClassName : '(default)')")
-    .message("storage.storageClassName is immutable, as it is on the claim: create another ModelCache with the other class"))]
+    .message("storage.storageClassName is immutable: create another ModelCache with the other class"))]
 #[x_kube(validation = Rule::new("(has(self.storage) && has(self.storage.accessModes) ? self.storage.accessModes : []) == (has(oldSelf.storage) && has(oldSelf.storage.accessModes) ? oldSelf.storage.accessModes : [])")
-    .message("storage.accessModes is immutable, as it is on the claim: create another ModelCache with the other modes"))]
+    .message("storage.accessModes is immutable: create another ModelCache with the other modes"))]
 #[x_kube(validation = Rule::new("(has(self.storage) && has(self.storage.existingClaim) && has(self.storage.existingClaim.claimName) ? self.storage.existingClaim.claimName : '') == (has(oldSelf.storage) && has(oldSelf.storage.existingClaim) && has(oldSelf.storage.existingClaim.claimName) ? oldSelf.storage.existingClaim.claimName : '') && (has(self.storage) && has(self.storage.existingClaim) && has(self.storage.existingClaim.subPath) ? self.storage.existingClaim.subPath : '') == (has(oldSelf.storage) && has(oldSelf.storage.existingClaim) && has(oldSelf.storage.existingClaim.subPath) ? oldSelf.storage.existingClaim.subPath : '')")
     .message("storage.existingClaim is immutable: create another ModelCache for the other claim"))]
 #[x_kube(validation = Rule::new("!has(self.storage) || !has(self.storage.layout) || self.storage.layout != 'HuggingFaceCache' || has(self.source.huggingFace)")
-    .message("storage.layout HuggingFaceCache is for source.huggingFace, whose clients look for its repo and commit: leave out layout for another source"))]
+    .message("storage.layout HuggingFaceCache is for source.huggingFace only: leave out layout for any other source"))]
 #[x_kube(validation = Rule::new("!has(self.mirrors) || (self.mirrors.filter(m, has(m.endpoint) && m.url.startsWith('hf://')).size() <= (has(self.source.huggingFace) ? 0 : 1) && self.mirrors.filter(m, has(m.endpoint) && m.url.startsWith('modelscope://')).size() <= (has(self.source.modelScope) ? 0 : 1))")
-    .message("mirrors.endpoint must be left out where the source, or another mirror with endpoint, is of the same kind: of each kind one hub is asked"))]
+    .message("mirrors.endpoint must be left out if the source is the same kind of hub, or if another mirror of that kind sets it"))]
 #[x_kube(validation = Rule::new("!has(self.storage) || !has(self.storage.layout) || (self.storage.layout == 'Ollama') == has(self.source.ollama)")
-    .message("storage.layout must be Ollama, or left out, for source.ollama, and for no other source"))]
+    .message("storage.layout must be Ollama, or left out, for source.ollama, and must not be Ollama for any other source"))]
 pub struct ModelCacheSpec {
-    /// Where the model comes from. Exactly one member is set.
+    /// Source of the model. Exactly one member must be set. The kind of source and the model are immutable; the
+    /// revision can change.
     pub source: Source,
 
-    /// Further places that hold the same files, at most 8. Files come from all places at once whose listing has the same
-    /// digests and sizes; one that is slow or fails is asked less, and one that sends wrong bytes is not asked again. No
-    /// token is sent to them.
+    /// Additional origins of the same files. At most 8. A file is downloaded in parallel from every origin that lists
+    /// it with the same digest and size. An origin that is slow or fails gets fewer requests; one that sends corrupt
+    /// data gets no more. Credentials of the source are not sent to other hosts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = MAX_MIRRORS))]
     pub mirrors: Vec<Mirror>,
 
-    /// Which of the model's files to fetch. Left out: all but the default exclude list.
+    /// Selection of the files to fetch. If unset, all files except those on the default exclude list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Files>,
 
-    /// The claim that holds the model. Left out: a new claim, sized from the listing.
+    /// PersistentVolumeClaim that holds the model. If unset, a claim is created, with a size derived from the listing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
 
-    /// Where the fetcher may run, and so where its volume may be made.
+    /// Scheduling constraints of the fetcher pods. They also decide where a `WaitForFirstConsumer` volume is
+    /// provisioned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
 
-    /// What a consumer of this model needs of one node. Checked before a byte is fetched.
+    /// Resources that a consumer of the model needs on one node. Checked before the download starts. If unset, nothing
+    /// is checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requirements: Option<Requirements>,
 
-    /// How the bytes are fetched.
+    /// Download settings: concurrency, rate limit, stall timeout and compute resources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fetch: Option<Fetch>,
 }
 
-/// The CustomResourceDefinition as it is shipped.
+/// The CustomResourceDefinition that the chart installs.
 ///
-/// An optional field is left out, never null: what the derive writes as `nullable` would let a null through
-/// that `has()` in a validation rule takes for a value.
+/// Removes the `nullable` that the derive adds to optional fields: `has()` in a validation rule is true for a null.
 #[must_use]
 pub fn custom_resource_definition() -> CustomResourceDefinition {
     let mut definition = ModelCache::crd();
@@ -141,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_field_of_the_schema_takes_null() {
+    fn no_field_of_the_schema_accepts_null() {
         let text = serde_json::to_string(&custom_resource_definition()).unwrap();
         assert!(!text.contains("\"nullable\""));
     }

@@ -1,4 +1,4 @@
-//! Every name that crosses the wire: group, labels, annotations, field managers, names of children.
+//! Names in the Kubernetes API: group, labels, annotations, field managers and the names of created objects.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 /// API group.
 pub const GROUP: &str = "modelcache.dev";
 
-/// Field manager of the children.
+/// Field manager of created objects.
 pub const FIELD_MANAGER: &str = "modelcache-operator";
 
 /// Field manager of the status.
@@ -19,88 +19,90 @@ pub const EVENT_REPORTER: &str = "modelcache.dev/operator";
 /// Name of the leader election Lease.
 pub const LEASE_NAME: &str = "modelcache-operator";
 
-/// Label on every child: the ModelCache's name, shortened where a label's 63 characters demand it.
+/// Label on every created object: name of the ModelCache, shortened to 63 characters by [`label_value`].
 pub const LABEL_CACHE: &str = "modelcache.dev/cache";
 
-/// Label on every child: the ModelCache's uid, so that one deleted and made anew never adopts another's Job.
+/// Label on every created object: UID of the ModelCache, so that a recreated ModelCache does not adopt the Jobs of its
+/// predecessor.
 pub const LABEL_CACHE_UID: &str = "modelcache.dev/cache-uid";
 
 /// Label on Jobs and pods: `plan` or `fetch`.
 pub const LABEL_STEP: &str = "modelcache.dev/step";
 
-/// Label on Jobs and pods: hash of all that the step's result depends on.
+/// Label on Jobs and pods: hash of everything the result of the step depends on.
 pub const LABEL_INPUTS: &str = "modelcache.dev/inputs";
 
-/// Label on Jobs and pods: which attempt this is, from 1.
+/// Label on Jobs and pods: number of the attempt, from 1.
 pub const LABEL_ATTEMPT: &str = "modelcache.dev/attempt";
 
-/// Annotation on every child: the ModelCache's whole name.
+/// Annotation on every created object: full name of the ModelCache.
 pub const ANNOTATION_CACHE: &str = LABEL_CACHE;
 
-/// Annotation a person changes to try again after a permanent failure.
+/// Annotation on a ModelCache; changing its value retries at once, also after a permanent failure.
 pub const ANNOTATION_RETRY: &str = "modelcache.dev/retry";
 
 /// Recommended labels, <https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/>.
 pub mod recommended {
-    /// The product.
+    /// Name of the product.
     pub const NAME: &str = "app.kubernetes.io/name";
-    /// One installation of it: here, one ModelCache.
+    /// Instance of the product: here, one ModelCache.
     pub const INSTANCE: &str = "app.kubernetes.io/instance";
-    /// Part played in it.
+    /// Component within the product.
     pub const COMPONENT: &str = "app.kubernetes.io/component";
-    /// The larger thing it belongs to.
+    /// Product that the component is part of.
     pub const PART_OF: &str = "app.kubernetes.io/part-of";
-    /// What manages it.
+    /// Tool that manages the object.
     pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 }
 
-/// Value of `app.kubernetes.io/managed-by` on every child; watches select on it.
+/// Value of `app.kubernetes.io/managed-by` on every created object; watches select on it.
 pub const MANAGED_BY: &str = "modelcache-operator";
 
-/// Value of `app.kubernetes.io/name` on every child.
+/// Value of `app.kubernetes.io/name` on every created object.
 pub const PRODUCT: &str = "modelcache";
 
-/// Port of the fetcher's `/progress` and `/metrics`.
+/// Port on which the fetcher serves `/progress` and `/metrics`.
 pub const FETCHER_PORT: i32 = 8080;
 
-/// Where the claim is mounted in the fetcher.
+/// Mount path of the claim in the fetcher.
 pub const MOUNT_PATH: &str = "/models";
 
-/// Where the claim of a source is mounted in the fetcher.
+/// Mount path of a source claim in the fetcher.
 pub const SOURCE_MOUNT_PATH: &str = "/source";
 
-/// Pointer in the claim to the published revision; what `status.path` names.
+/// Symbolic link on the claim to the published revision; last component of `status.path`.
 pub const CURRENT: &str = "current";
 
-/// A label value, and a Job's name (its pods carry it as a label), holds this many characters.
-const MAX_LABEL: usize = 63;
+/// Most characters of a label value, and of a Job name, which is a label of its pods.
+const MAX_LABEL_LENGTH: usize = 63;
 
-/// The text itself where it is a legal label value and short enough, else its beginning and a hash of the whole.
+/// Label value for a text: the text itself if it is valid and short enough, else a prefix and a hash of it.
 ///
-/// Two different texts never give the same value.
+/// Different texts get different values.
 #[must_use]
 pub fn label_value(text: &str) -> String {
-    shortened(text, MAX_LABEL)
+    shortened(text, MAX_LABEL_LENGTH)
 }
 
-/// Name of the claim made for a ModelCache.
+/// Name of the claim that is created for a ModelCache.
 #[must_use]
 pub fn claim_name(cache: &str) -> String {
-    // A claim's name may have 253 characters, but provisioners put it into labels.
-    shortened(cache, MAX_LABEL)
+    // A claim name can have 253 characters, but provisioners use it as a label value.
+    shortened(cache, MAX_LABEL_LENGTH)
 }
 
-/// Name of the Job of one step, one set of inputs, one attempt; the same inputs give the same name, so
-/// creating it twice is harmless.
+/// Name of the Job for one step, one set of inputs and one attempt.
+///
+/// It is deterministic, so a second create fails with a conflict instead of starting a second Job.
 #[must_use]
 pub fn job_name(cache: &str, step: &str, inputs: &str, attempt: i32) -> String {
     let suffix = format!("-{step}-{inputs}-{attempt}");
-    // Pods of a Job get five characters and a dash behind the Job's name.
-    let prefix = shortened(cache, MAX_LABEL - 6 - suffix.len());
+    // The name of a pod is the name of its Job, a dash and five characters.
+    let prefix = shortened(cache, MAX_LABEL_LENGTH - 6 - suffix.len());
     format!("{prefix}{suffix}")
 }
 
-/// A short hash that names a set of inputs: ten hex digits of the sha256 of its JSON.
+/// Short hash of a set of inputs: the first ten hex digits of the SHA-256 of its JSON.
 #[must_use]
 pub fn inputs_hash<T: serde::Serialize>(inputs: &T) -> String {
     short_hash(&serde_json::to_vec(inputs).unwrap_or_default())
@@ -142,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_name_is_kept_as_it_is() {
+    fn a_short_valid_name_is_unchanged() {
         assert_eq!(label_value("llama-3"), "llama-3");
         assert_eq!(
             job_name("llama-3", "fetch", "0123456789", 2),
@@ -151,13 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn a_dotted_name_does_not_collide_with_its_dashed_twin() {
+    fn a_dotted_name_does_not_collide_with_the_same_name_in_dashes() {
         assert_ne!(claim_name("llama-3.2"), claim_name("llama-3-2"));
     }
 
     proptest! {
         #[test]
-        fn derived_names_are_legal_and_short_enough(name in "[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", attempt in 1i32..1_000_000) {
+        fn derived_names_are_valid_and_short_enough(name in "[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", attempt in 1i32..1_000_000) {
             let job = job_name(&name, "fetch", "0123456789", attempt);
             prop_assert!(job.len() <= 57, "{job}");
             for derived in [job, label_value(&name), claim_name(&name)] {

@@ -1,8 +1,8 @@
-//! Kubernetes quantities as whole numbers, and bytes as people read them.
+//! Conversion between Kubernetes quantities, integers and human-readable sizes.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-/// The value of a quantity in its base unit, rounded up as Kubernetes does; `None` when it is not a quantity.
+/// Value of a quantity in its base unit, rounded up as Kubernetes does; `None` if it is not a valid quantity.
 ///
 /// Sub-unit suffixes (`m`, `u`, `n`) round up to the next whole unit. Values beyond `i64` are clamped.
 #[must_use]
@@ -10,7 +10,7 @@ pub fn parse(quantity: &Quantity) -> Option<i64> {
     parse_text(&quantity.0)
 }
 
-/// The value of a text that is a quantity, as [`parse`] tells it.
+/// Value of a text in the syntax of a quantity, as [`parse`] returns it.
 #[must_use]
 pub fn parse_text(text: &str) -> Option<i64> {
     let text = text.trim();
@@ -59,7 +59,7 @@ fn exponent(suffix: &str) -> Option<(i128, i128)> {
     Some(if power < 0 { (1, scale) } else { (scale, 1) })
 }
 
-/// Bytes as a quantity, in the largest binary unit that divides them evenly.
+/// Quantity for a number of bytes, in the largest binary unit that divides it evenly.
 #[must_use]
 pub fn from_bytes(bytes: i64) -> Quantity {
     const UNITS: [(i64, &str); 4] = [(1 << 40, "Ti"), (1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki")];
@@ -70,7 +70,7 @@ pub fn from_bytes(bytes: i64) -> Quantity {
     ))
 }
 
-/// Bytes for people: three significant digits and a binary unit, `86.7 MiB`.
+/// Human-readable number of bytes with three significant digits and a binary unit, for example `86.7 MiB`.
 #[must_use]
 pub fn human_bytes(bytes: i64) -> String {
     let (value, unit) = scaled(bytes);
@@ -80,13 +80,13 @@ pub fn human_bytes(bytes: i64) -> String {
     }
 }
 
-/// Bytes as short as a message needs them, in Kubernetes' notation: `11Gi`, `1.5Gi`, `300Mi`.
+/// Short number of bytes in Kubernetes notation, rounded down to one decimal, for example `11Gi` or `1.5Gi`.
 #[must_use]
 pub fn short_bytes(bytes: i64) -> String {
     let (value, unit) = scaled(bytes);
     match unit {
         "" => bytes.to_string(),
-        // Cut, not rounded: what is free must never read as more than it is.
+        // Rounded down: a free amount must never be shown as more than it is.
         unit => {
             let tenths = (value * 10.0).floor() / 10.0;
             if tenths.fract() == 0.0 {
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantities_parse_as_kubernetes_reads_them() {
+    fn quantities_parse_as_in_kubernetes() {
         for (text, value) in [
             ("0", Some(0)),
             ("128Mi", Some(134_217_728)),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_read_well() {
+    fn bytes_are_formatted_with_units() {
         assert_eq!(human_bytes(0), "0 B");
         assert_eq!(human_bytes(90_868_376), "86.7 MiB");
         assert_eq!(human_bytes(1 << 40), "1.00 TiB");

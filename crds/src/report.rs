@@ -1,5 +1,5 @@
-//! What a fetcher tells the operator when it ends: a JSON document of at most 4 KiB, written as the
-//! container's termination message, and an exit code per failure class for people without a cluster.
+//! The report of a fetcher when it ends: a JSON document of at most 4 KiB, written as the termination message of the
+//! container, and an exit code for each failure class, for use without a cluster.
 
 use std::fmt;
 
@@ -8,24 +8,24 @@ mod origins;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::origins::fitting;
+use self::origins::reported;
 pub use self::origins::{MAX_ORIGINS, OriginFault, OriginReport};
 
-/// Kubernetes keeps this much of a termination message.
+/// Length at which Kubernetes truncates a termination message.
 pub const MAX_REPORT_BYTES: usize = 4096;
 
-/// Where the fetcher writes the report: the default `terminationMessagePath`.
+/// Path that the fetcher writes the report to: the default `terminationMessagePath`.
 pub const TERMINATION_MESSAGE_PATH: &str = "/dev/termination-log";
 
-/// The end of one run of the fetcher.
+/// Outcome of one run of the fetcher.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Report {
-    /// `plan` listed the source.
+    /// `plan` resolved and listed the source.
     Planned(Planned),
-    /// `fetch` or `verify` proved and published every file.
+    /// `fetch` or `verify` verified every file, and every file is published.
     Published(Published),
-    /// The run ended without its result.
+    /// The run failed.
     Failed(Failed),
 }
 
@@ -39,14 +39,14 @@ pub struct Planned {
     pub digest: String,
     /// Number of selected files.
     pub files: i64,
-    /// Bytes of the selected files.
+    /// Total size of the selected files in bytes.
     pub bytes: i64,
-    /// Bytes that are needed beside them, to unpack those that are archives.
+    /// Additional bytes needed to unpack archives; `None` if no file is an archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unpacking_bytes: Option<i64>,
 }
 
-/// A model, proven and published.
+/// A model, verified and published.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Published {
@@ -56,17 +56,17 @@ pub struct Published {
     pub digest: String,
     /// Number of files published.
     pub files: i64,
-    /// Bytes of these files.
+    /// Total size of these files in bytes.
     pub bytes: i64,
-    /// Bytes that came over the network in this run.
+    /// Bytes downloaded in this run.
     pub bytes_fetched: i64,
-    /// Bytes that were on disk already.
+    /// Bytes that were already on disk.
     pub bytes_reused: i64,
     /// Milliseconds from start to publication.
     pub duration_milliseconds: i64,
-    /// Where the files are, relative to the claim (or to the subPath given).
+    /// Path of the published folder, relative to the root of the claim or to its `subPath`.
     pub path: String,
-    /// What each origin was good for; left out where none was asked.
+    /// Statistics of each origin; empty if no request was sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub origins: Vec<OriginReport>,
 }
@@ -75,70 +75,70 @@ pub struct Published {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Failed {
-    /// What kind of failure.
+    /// Failure class.
     pub class: FailureClass,
-    /// What happened, and what to do. Never holds a secret or a signed URL.
+    /// What failed, and what to do about it. Never contains a secret or a signed URL.
     pub message: String,
-    /// The file concerned.
+    /// Path of the affected file, if the failure concerns one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// Byte offset in the file.
+    /// Byte offset in that file, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<i64>,
-    /// Seconds the source asked to wait, when it did.
+    /// Seconds to wait as requested by the source (`Retry-After`), if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_seconds: Option<i64>,
-    /// What each origin was good for until then; left out where none was asked.
+    /// Statistics of each origin until the failure; empty if no request was sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub origins: Vec<OriginReport>,
 }
 
-/// A closed set of failure classes, each with its exit code and whether trying again can help.
+/// Failure class of a run: a closed set, each class with an exit code and either transient or permanent.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FailureClass {
-    /// A defect of the fetcher, or something it has no class for.
+    /// A defect of the fetcher, or a failure that fits no other class.
     Internal,
-    /// The command line is wrong.
+    /// The command line is invalid.
     Usage,
-    /// No such repository, or a private one and no token.
+    /// The repository does not exist, or is private and no token is set.
     RepositoryNotFound,
     /// The repository has no such branch, tag or commit.
     RevisionNotFound,
-    /// A listed file is not there.
+    /// The source lists a file that it does not serve.
     FileNotFound,
-    /// The token is wrong or expired.
+    /// The token is invalid or expired.
     AuthenticationFailed,
-    /// The token is right but may not read this: gated, disabled or out of scope.
+    /// The token is valid but does not grant access: gated, disabled or out of scope.
     AccessDenied,
-    /// No file is left after include and exclude.
+    /// The include and exclude patterns select no file.
     NoFilesMatch,
-    /// The listing holds what must not be written: absolute paths, `..`, case collisions, no usable digest.
+    /// The listing has an unsafe or unusable entry: absolute path, `..`, case collision, or no usable digest.
     InvalidListing,
-    /// The source now lists other bytes than were planned.
+    /// The source now lists different content than when it was resolved.
     SourceChanged,
-    /// No connection: DNS, refused, TLS, timeout.
+    /// The source cannot be reached: DNS failure, connection refused, TLS failure or timeout.
     SourceUnreachable,
-    /// The source asked for fewer requests.
+    /// The source limits the rate of requests.
     RateLimited,
-    /// The source answers against its protocol, or with a server error.
+    /// The source returned a server error or an invalid response.
     SourceError,
     /// The volume is full.
     DiskFull,
-    /// The volume may not be written.
+    /// The volume is not writable.
     StorageReadOnly,
-    /// The volume failed to read or write.
+    /// A read from or a write to the volume failed.
     StorageError,
-    /// Another fetcher works in the same folder.
+    /// Another fetcher uses the same folder.
     StorageBusy,
-    /// The bytes are not the listed ones, after fetching them again.
+    /// The data does not match the listed digest, even after downloading it again.
     DigestMismatch,
-    /// The bytes are the listed ones, and are no model: cut short, damaged, or a shard is missing.
+    /// The data matches the listed digests but is not a complete model: truncated, damaged, or a shard is missing.
     InvalidFormat,
-    /// Something asked the fetcher to stop (SIGTERM).
+    /// The fetcher received SIGTERM.
     Interrupted,
-    /// The container was ended without a report: killed, out of memory or evicted. Told by the operator.
+    /// The container was killed or evicted and left no report. Set by the operator.
     Killed,
-    /// The container was killed for its memory limit. Told by the operator.
+    /// The container exceeded its memory limit. Set by the operator.
     OutOfMemory,
 }
 
@@ -169,7 +169,7 @@ impl FailureClass {
         Self::Killed,
     ];
 
-    /// Exit code of the fetcher. `Killed` and `OutOfMemory` end by signal 9, as the shell counts it.
+    /// Exit code of the fetcher. `Killed` and `OutOfMemory` share 137, that of signal 9.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
         match self {
@@ -197,7 +197,7 @@ impl FailureClass {
         }
     }
 
-    /// Whether trying again unchanged cannot help: somebody has to change something first.
+    /// Whether a retry cannot succeed until something is changed.
     #[must_use]
     pub const fn is_permanent(self) -> bool {
         match self {
@@ -213,8 +213,8 @@ impl FailureClass {
             | Self::StorageReadOnly
             | Self::DigestMismatch
             | Self::InvalidFormat => true,
-            // A full disk ends the run at once, but room can appear without a word to us (expansion, a clean-up),
-            // and a try that finds none costs one pod and no byte.
+            // A full disk ends the run at once. It is transient because space can appear without an event (expansion,
+            // cleanup), and an attempt that finds none costs one pod and downloads nothing.
             Self::DiskFull
             | Self::Internal
             | Self::SourceUnreachable
@@ -236,12 +236,12 @@ impl fmt::Display for FailureClass {
 }
 
 impl Report {
-    /// The report as JSON of at most [`MAX_REPORT_BYTES`]; a message that is too long is cut, and says so.
+    /// Serializes the report as JSON of at most [`MAX_REPORT_BYTES`]; a longer message is truncated and marked as such.
     #[must_use]
     pub fn to_termination_message(&self) -> String {
         let mut report = self.clone();
         if let Self::Published(Published { origins, .. }) | Self::Failed(Failed { origins, .. }) = &mut report {
-            *origins = fitting(origins);
+            *origins = reported(origins);
         }
         let whole = serde_json::to_string(&report).unwrap_or_default();
         if whole.len() <= MAX_REPORT_BYTES {
@@ -249,7 +249,7 @@ impl Report {
         }
         let Self::Failed(failed) = report else { return whole };
         let mut shortened = failed.clone();
-        // JSON escaping can make six bytes of one, so halve until it fits.
+        // JSON escaping can turn one byte into six, so halve until it fits.
         let mut keep = shortened.message.len();
         loop {
             keep /= 2;
@@ -265,13 +265,13 @@ impl Report {
         }
     }
 
-    /// Reads what [`Report::to_termination_message`] wrote; `None` when it is something else.
+    /// Parses the output of [`Report::to_termination_message`]; `None` if the message is not a report.
     #[must_use]
     pub fn from_termination_message(message: &str) -> Option<Self> {
         serde_json::from_str(message.trim()).ok()
     }
 
-    /// What each origin was good for, as far as the run came to ask one.
+    /// Statistics of each origin; empty if no request was sent.
     #[must_use]
     pub fn origins(&self) -> &[OriginReport] {
         match self {
@@ -289,19 +289,19 @@ fn truncate_at_char(text: &str, bytes: usize) -> &str {
     &text[..end]
 }
 
-/// What the fetcher serves as JSON on `/progress` while it runs.
+/// Response of the fetcher on `/progress`, as JSON.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ProgressReport {
-    /// Bytes on disk, those of earlier runs included.
+    /// Bytes on disk, including those of earlier runs.
     pub bytes_fetched: i64,
     /// Bytes hashed so far.
     pub bytes_verified: i64,
-    /// Bytes of all selected files; zero until the listing is there.
+    /// Total size of the selected files in bytes; zero until the source is listed.
     pub bytes_total: i64,
-    /// Bytes per second over the last seconds.
+    /// Download rate in bytes per second, averaged over the last seconds.
     pub bytes_per_second: i64,
-    /// Files published or staged complete.
+    /// Number of files that are published or completely staged.
     pub files_done: i64,
     /// Number of selected files.
     pub files_total: i64,
@@ -334,17 +334,17 @@ mod tests {
             proptest::option::of("\\PC{0,900}"),
             any::<bool>(),
         )
-            .prop_map(|(name, bytes, last_error, lied)| OriginReport {
+            .prop_map(|(name, bytes, last_error, is_corrupt)| OriginReport {
                 name,
                 bytes,
                 failures: 7,
                 last_error,
-                dropped: lied.then_some(OriginFault::SentWrongBytes),
+                dropped: is_corrupt.then_some(OriginFault::SentWrongBytes),
             })
     }
 
     #[test]
-    fn a_report_of_before_there_were_origins_is_read() {
+    fn a_report_without_origins_is_parsed() {
         let text = r#"{"kind":"failed","class":"DiskFull","message":"full"}"#;
         let report = Report::from_termination_message(text).unwrap();
         assert_eq!(report.origins(), []);
@@ -363,7 +363,7 @@ mod tests {
         }
 
         #[test]
-        fn any_number_of_origins_fits_too_and_a_liar_stays_named(
+        fn any_number_of_origins_fits_and_corrupt_ones_are_kept(
             message in "\\PC{0,3000}", origins in proptest::collection::vec(origin(), 0..20),
         ) {
             let failed = Report::Failed(Failed {
@@ -379,10 +379,10 @@ mod tests {
                 prop_assert!(text.len() <= MAX_REPORT_BYTES, "{}", text.len());
                 let read = Report::from_termination_message(&text).unwrap();
                 prop_assert_eq!(read.origins().len(), origins.len().min(MAX_ORIGINS));
-                let lied = |origin: &&OriginReport| origin.dropped.is_some();
-                let liars = origins.iter().filter(lied).count();
-                // The source itself is always among them.
-                prop_assert!(read.origins().iter().filter(lied).count() >= liars.min(MAX_ORIGINS - 1));
+                let is_corrupt = |origin: &&OriginReport| origin.dropped.is_some();
+                let corrupt = origins.iter().filter(is_corrupt).count();
+                // The source itself always takes one place.
+                prop_assert!(read.origins().iter().filter(is_corrupt).count() >= corrupt.min(MAX_ORIGINS - 1));
             }
         }
     }

@@ -1,11 +1,12 @@
-//! Every validation rule of the schema, evaluated: each refuses what it is for, with a sentence that says what to
-//! do, and none refuses what is right.
+//! Evaluates every validation rule of the schema: each rejects what it is for, with a message that says what to write
+//! instead, and none rejects a valid spec.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot continue fails")]
 
 use std::collections::BTreeSet;
 
 use kube_cel::Validator;
+use modelcache_crds::fetch_defaults::{MAX_RATE_LIMIT_BYTES_PER_SECOND, MIN_RATE_LIMIT_BYTES_PER_SECOND};
 use modelcache_crds::model_cache::custom_resource_definition;
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
@@ -41,7 +42,7 @@ fn object(spec: &Value) -> Value {
     json!({"apiVersion": "modelcache.dev/v1alpha1", "kind": "ModelCache", "metadata": {"name": "a"}, "spec": spec})
 }
 
-/// A spec of one source and what is given beside it.
+/// A spec with a source and the given fields.
 fn with(more: &Value) -> Value {
     let mut spec = json!({"source": {"huggingFace": {"repo": "org/name", "revision": "main"}}});
     for (key, value) in more.as_object().unwrap() {
@@ -58,18 +59,18 @@ fn storage(storage: &Value) -> Value {
     with(&json!({ "storage": storage }))
 }
 
-/// The messages of the rules that refuse this spec, or this change of a spec.
-fn refusals(new: &Value, old: Option<&Value>) -> Vec<String> {
+/// Messages of the rules that reject this spec, or this change of a spec.
+fn rejections(new: &Value, old: Option<&Value>) -> Vec<String> {
     match Validator::new().validate(&schema(), &object(new), old.map(object).as_ref()) {
         Ok(()) => Vec::new(),
         Err(errors) => errors.iter().map(|error| error.message.clone()).collect(),
     }
 }
 
-/// What is refused: the start of the message, the spec, and the spec before for a change.
-type Refused = Vec<(&'static str, Value, Option<Value>)>;
+/// Rejected specs: the start of the message, the spec and, for a change, the spec before.
+type Rejected = Vec<(&'static str, Value, Option<Value>)>;
 
-fn refused_sources() -> Refused {
+fn rejected_sources() -> Rejected {
     vec![
         ("set exactly one source", json!({"source": {}}), None),
         (
@@ -151,7 +152,7 @@ fn refused_sources() -> Refused {
     ]
 }
 
-fn refused_mirrors() -> Refused {
+fn rejected_mirrors() -> Rejected {
     vec![
         (
             "mirrors.endpoint must be left out unless",
@@ -159,12 +160,12 @@ fn refused_mirrors() -> Refused {
             None,
         ),
         (
-            "mirrors.endpoint must be left out where the source",
+            "mirrors.endpoint must be left out if the source",
             with(&json!({"mirrors": [{"url": "hf://org/a", "endpoint": "https://b"}]})),
             None,
         ),
         (
-            "mirrors.endpoint must be left out where the source",
+            "mirrors.endpoint must be left out if the source",
             with(&json!({"mirrors": [
                 {"url": "modelscope://org/a", "endpoint": "https://b"},
                 {"url": "modelscope://org/a", "endpoint": "https://c"},
@@ -174,11 +175,11 @@ fn refused_mirrors() -> Refused {
     ]
 }
 
-fn refused() -> Refused {
+fn rejected() -> Rejected {
     let claim = |name: &str| storage(&json!({"existingClaim": {"claimName": name}}));
-    let mut refused = refused_sources();
-    refused.extend(refused_mirrors());
-    refused.extend([
+    let mut rejected = rejected_sources();
+    rejected.extend(rejected_mirrors());
+    rejected.extend([
         (
             "storage.size must be a positive quantity",
             storage(&json!({"size": "0"})),
@@ -254,39 +255,47 @@ fn refused() -> Refused {
         ),
         (
             "fetch.maxBytesPerSecond must be a quantity",
-            with(&json!({"fetch": {"maxBytesPerSecond": "1023"}})),
+            with(&json!({"fetch": {"maxBytesPerSecond": MIN_RATE_LIMIT_BYTES_PER_SECOND - 1}})),
+            None,
+        ),
+        (
+            "fetch.maxBytesPerSecond must be a quantity",
+            with(&json!({"fetch": {"maxBytesPerSecond": MAX_RATE_LIMIT_BYTES_PER_SECOND + 1}})),
             None,
         ),
     ]);
-    refused
+    rejected
 }
 
 #[test]
-fn each_rule_refuses_what_it_is_for_and_no_other_rule_joins_in() {
-    for (message, new, old) in refused() {
-        let refusals = refusals(&new, old.as_ref());
+fn each_spec_is_rejected_by_exactly_its_rule() {
+    for (message, new, old) in rejected() {
+        let rejections = rejections(&new, old.as_ref());
         assert_eq!(
-            refusals.len(),
+            rejections.len(),
             1,
-            "{new} after {old:?} should be refused once: {refusals:?}"
+            "{new} after {old:?} should be rejected once: {rejections:?}"
         );
-        assert!(refusals[0].starts_with(message), "{new} is refused with {refusals:?}");
+        assert!(
+            rejections[0].starts_with(message),
+            "{new} is rejected with {rejections:?}"
+        );
     }
 }
 
 #[test]
-fn no_rule_is_without_a_case() {
+fn every_rule_has_a_case() {
     let mut all = BTreeSet::new();
     messages(&schema(), &mut all);
-    let covered: BTreeSet<String> = refused()
+    let covered: BTreeSet<String> = rejected()
         .iter()
-        .flat_map(|(_, new, old)| refusals(new, old.as_ref()))
+        .flat_map(|(_, new, old)| rejections(new, old.as_ref()))
         .collect();
     assert_eq!(covered, all);
 }
 
 #[test]
-fn what_is_right_is_taken() {
+fn valid_specs_and_changes_are_accepted() {
     for (new, old) in [
         (source("gpt2"), None),
         (source("sentence-transformers/all-MiniLM-L6-v2"), None),
@@ -316,10 +325,18 @@ fn what_is_right_is_taken() {
             Some(json!({"source": {"persistentVolumeClaim": {"claimName": "a"}}})),
         ),
         (with(&json!({"fetch": {"maxBytesPerSecond": "1Ki"}})), None),
+        (
+            with(&json!({"fetch": {"maxBytesPerSecond": MIN_RATE_LIMIT_BYTES_PER_SECOND}})),
+            None,
+        ),
+        (
+            with(&json!({"fetch": {"maxBytesPerSecond": MAX_RATE_LIMIT_BYTES_PER_SECOND}})),
+            None,
+        ),
         (with(&json!({"fetch": {"maxBytesPerSecond": 52_428_800}})), None),
-        // Whole numbers are quantities too.
+        // Integers are quantities too.
         (storage(&json!({"size": 1_073_741_824})), None),
-        // What may change.
+        // Allowed changes.
         (
             storage(&json!({"size": "80Gi"})),
             Some(storage(&json!({"size": "40Gi"}))),
@@ -335,7 +352,7 @@ fn what_is_right_is_taken() {
             Some(with(&json!({}))),
         ),
     ] {
-        assert_eq!(refusals(&new, old.as_ref()), [] as [String; 0], "{new} after {old:?}");
+        assert_eq!(rejections(&new, old.as_ref()), [] as [String; 0], "{new} after {old:?}");
     }
 }
 
@@ -350,5 +367,7 @@ fn every_message_says_what_to_write_instead() {
                 .any(|instruction| message.contains(instruction)),
             "{message}"
         );
+        let is_lower_case = message.starts_with(|first: char| first.is_lowercase());
+        assert!(is_lower_case && !message.ends_with('.'), "{message}");
     }
 }

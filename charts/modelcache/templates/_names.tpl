@@ -32,7 +32,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* An image's reference, of (list IMAGE APPVERSION). */}}
+{{/* Reference of an image. Takes (list IMAGE APPVERSION). */}}
 {{- define "modelcache.image" -}}
 {{- $image := index . 0 -}}
 {{- if $image.digest -}}
@@ -42,7 +42,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* What every container here may do: nothing. Restricted Pod Security. */}}
+{{/* Container security context that meets the restricted Pod Security Standard. */}}
 {{- define "modelcache.containerSecurityContext" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -58,7 +58,7 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* The pods that the operator makes, in any namespace. */}}
+{{/* Labels of the pods that the operator creates, in any namespace. */}}
 {{- define "modelcache.fetcherLabels" -}}
 app.kubernetes.io/managed-by: modelcache-operator
 app.kubernetes.io/name: modelcache

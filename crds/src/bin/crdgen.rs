@@ -1,5 +1,5 @@
-//! Prints what is generated from the types: the CustomResourceDefinition, or the page of conditions.
-#![allow(clippy::print_stdout, reason = "printing is what this program is for")]
+//! Generates the CustomResourceDefinition or the reference page of conditions, and prints it.
+#![allow(clippy::print_stdout, reason = "the output of this program")]
 
 use std::process::ExitCode;
 
@@ -7,8 +7,8 @@ use modelcache_crds::{conditions, model_cache};
 
 const USAGE: &str = "usage: crdgen crd | conditions
 
-  crd         the ModelCache CustomResourceDefinition as YAML
-  conditions  the reference page of conditions and reasons as Markdown";
+  crd         the ModelCache CustomResourceDefinition, as YAML
+  conditions  the reference page of conditions and reasons, as Markdown";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

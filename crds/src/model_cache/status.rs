@@ -1,4 +1,4 @@
-//! What a person reads. Written by the operator only, whole, on every outcome.
+//! `status`: the observed state. Only the operator writes it, as a whole, at the end of every reconcile.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -7,216 +7,217 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::{FailureClass, OriginReport};
 
-/// What is known of a ModelCache.
+/// Observed state of a ModelCache.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelCacheStatus {
-    /// Generation of the spec that this status speaks of.
+    /// Generation of the spec that this status was computed from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// The model at its source, without revision.
+    /// Model at its source, without the revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 
-    /// State by condition; see docs/conditions.md for each type and reason.
+    /// Conditions of the ModelCache. docs/conditions.md lists each type and reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 
-    /// What the source was resolved to.
+    /// Immutable revision and files that the source was resolved to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved: Option<Resolved>,
 
-    /// Canonical manifest digest of what is verified and published on the claim.
+    /// Digest of the canonical manifest of the files that are verified and published on the claim. Equals
+    /// `resolved.digest` once the resolved revision is published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published_digest: Option<String>,
 
-    /// The claim a pod mounts.
+    /// Name of the PersistentVolumeClaim for pods to mount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_name: Option<String>,
 
-    /// Uid of that claim: one made anew under the same name holds nothing that was published on the old one.
+    /// UID of that claim. If the claim is recreated under the same name, the model is published again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_uid: Option<String>,
 
-    /// Where the model's files are in the claim.
+    /// Path of the published folder within the claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 
-    /// What clients find the model by, where it is published in layout `HuggingFaceCache`.
+    /// Names under which clients find the model. Set only for layout `HuggingFaceCache`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hub_cache: Option<HubCacheStatus>,
 
-    /// How far the fetch is. Rounded, and written every ten seconds at most.
+    /// Progress of the download. Updated at most every ten seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
 
-    /// What each origin of the files was good for: the source first, then its mirrors. Written when a fetch ends; eight at
-    /// most.
+    /// Statistics of each origin of the last fetch: the source first, then its mirrors. At most 8. Written when a fetch
+    /// ends.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<OriginReport>,
 
-    /// What the nodes offer, where `requirements` are given.
+    /// Result of the capacity check. Set only if `spec.requirements` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<CapacityStatus>,
 
-    /// Failed tries of the current step since its last success.
+    /// Failed attempts of the current step since its last success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Attempts>,
 }
 
-/// A source, resolved to an immutable revision.
+/// Immutable revision and files that a source was resolved to.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Resolved {
-    /// Immutable revision: a commit for Hugging Face.
+    /// Immutable revision, for example a commit of a Hugging Face repository.
     pub revision: String,
 
-    /// sha256 of the canonical manifest (path, size and digest of every selected file).
+    /// SHA-256 digest of the canonical manifest, which lists path, size and digest of every selected file.
     pub digest: String,
 
     /// Number of selected files.
     pub files: i64,
 
-    /// Bytes of the selected files.
+    /// Total size of the selected files in bytes.
     pub bytes: i64,
 
-    /// The same, for people.
+    /// Total size of the selected files in human-readable form, for example `86.7 MiB`.
     pub size: String,
 
-    /// Bytes that are needed beside them, to unpack those that are archives.
+    /// Additional bytes needed on the claim to unpack archives. Unset if no file is an archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unpacking_bytes: Option<i64>,
 
-    /// When it was resolved.
+    /// Time at which the source was resolved.
     pub resolved_time: Time,
 
-    /// Hash of the part of the spec this was resolved from; another value means it must be resolved anew.
+    /// Hash of the part of the spec that determines the result. If it differs, the source is resolved again.
     pub source_hash: String,
 }
 
-/// What the hub's clients find a published model by.
+/// Names under which clients of the Hugging Face Hub find a published model.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct HubCacheStatus {
-    /// The revision that clients ask for: the one of the spec.
+    /// Revision to request: that of the spec.
     pub reference: String,
 
-    /// The commit it leads to.
+    /// Commit that the revision refers to.
     pub revision: String,
 }
 
-/// How far a fetch is.
+/// Progress of a download.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
-    /// Bytes on disk, those of earlier attempts included.
+    /// Bytes on the claim, including those of earlier attempts.
     pub bytes_fetched: i64,
 
     /// Bytes hashed so far.
     pub bytes_verified: i64,
 
-    /// Bytes of all selected files.
+    /// Total size of the selected files in bytes.
     pub bytes_total: i64,
 
-    /// Whole percent of the bytes that are fetched.
+    /// `bytesFetched` as a percentage of `bytesTotal`, rounded down.
     pub percent: i32,
 
-    /// The same for people, for example `42%`.
+    /// `percent` in human-readable form, for example `42%`.
     pub summary: String,
 
-    /// Bytes per second over the last seconds.
+    /// Download rate in bytes per second, averaged over the last seconds.
     pub bytes_per_second: i64,
 
-    /// The same for people, for example `112 MiB/s`; left out when nothing moves.
+    /// `bytesPerSecond` in human-readable form, for example `112 MiB/s`. Unset if the rate is zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speed: Option<String>,
 
-    /// Seconds until the last byte at this rate.
+    /// Estimated seconds until the download completes at this rate. Unset if the rate is zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_seconds: Option<i64>,
 
-    /// When this was read from the fetcher.
+    /// Time at which the progress was read from the fetcher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated_time: Option<Time>,
 }
 
-/// What the nodes offer.
+/// Result of the capacity check.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct CapacityStatus {
-    /// Nodes that placement allows and that are schedulable.
+    /// Number of schedulable nodes that `spec.placement` allows.
     pub nodes_considered: i32,
 
-    /// Of those, nodes with everything free that `requirements` ask for.
+    /// Number of those nodes that have all of `spec.requirements` free.
     pub nodes_fit: i32,
 
-    /// What is short, one entry a resource.
+    /// Resources that are short on every considered node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shortfalls: Vec<Shortfall>,
 }
 
-/// A resource of which no considered node has enough.
+/// Resource of which no considered node has enough.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Shortfall {
-    /// `memory`, or the name of an extended resource.
+    /// Name of the resource: `memory`, or an extended resource.
     pub resource: String,
 
-    /// What is asked for.
+    /// Required amount.
     pub needed: Quantity,
 
-    /// The most that is free on one node.
+    /// Largest amount that is free on one node.
     pub best: Quantity,
 
-    /// That node; left out where none was considered.
+    /// Node with the largest free amount. Unset if no node was considered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
 }
 
-/// Failed tries of the current step.
+/// Failed attempts of the current step.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempts {
-    /// How many failed since the step's last success.
+    /// Number of failed attempts since the last success of the step.
     pub count: i32,
 
-    /// The last of them.
+    /// Most recent failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<LastFailure>,
 
-    /// When the next one starts; left out after a permanent failure.
+    /// Time of the next attempt. Unset after a permanent failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_time: Option<Time>,
 
-    /// Hash of what the failed step's result depends on; with other inputs, failures are counted anew.
+    /// Hash of everything the result of the failed step depends on. If it differs, the count restarts at zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<String>,
 
-    /// Name of the Job whose failure was counted last, so that none is counted twice.
+    /// Name of the Job whose failure was counted last, so that no failure is counted twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_job: Option<String>,
 }
 
-/// Why an attempt failed.
+/// A failed attempt.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct LastFailure {
-    /// Failure class, as the fetcher's exit code.
+    /// Failure class. Each class corresponds to an exit code of the fetcher.
     pub class: FailureClass,
 
-    /// What happened and what to do.
+    /// What failed, and what to do about it.
     pub message: String,
 
-    /// The file concerned.
+    /// Path of the affected file, if the failure concerns one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
 
-    /// Byte offset in the file.
+    /// Byte offset in that file, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<i64>,
 
-    /// When it failed.
+    /// Time of the failure.
     pub time: Time,
 }

@@ -1,61 +1,64 @@
-//! What each origin of the files was good for, short enough for a termination message and a status.
+//! Statistics of the origins, bounded to fit into a termination message and a status.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::truncate_at_char;
 
-/// Origins told of at most.
+/// Most origins in a report.
 pub const MAX_ORIGINS: usize = 8;
 
-/// Bytes of JSON that the origins of a report may take: half of what Kubernetes keeps.
-const MAX_BYTES: usize = super::MAX_REPORT_BYTES / 2;
+/// Most bytes of JSON for the origins of a report: half of the termination message.
+const MAX_ORIGINS_BYTES: usize = super::MAX_REPORT_BYTES / 2;
 
-/// Bytes of a name, or of an error, before all of them have to be shortened.
-const MAX_TEXT: usize = 200;
+/// Most bytes of a name or an error; fewer if the origins do not fit.
+const MAX_TEXT_BYTES: usize = 200;
 
-/// What an origin of the files was good for.
+/// Statistics of one origin of the files.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct OriginReport {
-    /// What it is called: its address, without credentials and signatures.
+    /// Address of the origin, without credentials and signatures.
     pub name: String,
-    /// Bytes that came from it.
+    /// Bytes downloaded from the origin.
     pub bytes: i64,
-    /// Requests that failed.
+    /// Number of failed requests.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failures: i64,
-    /// The last failure, or why it was dropped.
+    /// Most recent failure, or the reason the origin was dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-    /// Why it was not asked any more; left out when it was asked to the end.
+    /// Why the origin was dropped. Unset if it was used until the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped: Option<OriginFault>,
 }
 
-/// Why an origin was not asked any more.
+/// Reason an origin was dropped. `SentWrongBytes`: it sent data that does not match the digest. `KeptFailing`: its
+/// requests failed repeatedly. `LeftOut`: it could not be listed, or lists none of the files. Unset if it was used
+/// until the end.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OriginFault {
-    /// Other bytes than the digest promises.
+    /// It sent data that does not match the digest.
     SentWrongBytes,
-    /// One failure after the other.
+    /// Its requests failed repeatedly.
     KeptFailing,
-    /// It could not be listed in time, or lists none of the files: it was never asked for one.
+    /// It could not be listed in time, or lists none of the files, so no file was requested from it.
     LeftOut,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(count: &i64) -> bool {
     *count == 0
 }
 
-/// The origins worth telling of, with texts as long as there is room: the first, which is the source itself, then those
-/// that were dropped, then those that brought most. Their order stays.
-pub(super) fn fitting(origins: &[OriginReport]) -> Vec<OriginReport> {
-    let mut places: Vec<usize> = (0..origins.len()).collect();
-    places.sort_by_key(|place| {
-        let origin = &origins[*place];
-        let rank = match (place, origin.dropped) {
+/// The origins to report, at most [`MAX_ORIGINS`], with texts truncated to fit.
+///
+/// Priority: the source itself, which is first; dropped origins; then by bytes downloaded. The order is kept.
+pub(super) fn reported(origins: &[OriginReport]) -> Vec<OriginReport> {
+    let mut indices: Vec<usize> = (0..origins.len()).collect();
+    indices.sort_by_key(|index| {
+        let origin = &origins[*index];
+        let rank = match (index, origin.dropped) {
             (0, _) => 0,
             (_, Some(OriginFault::SentWrongBytes)) => 1,
             (_, Some(OriginFault::KeptFailing | OriginFault::LeftOut)) => 2,
@@ -63,24 +66,24 @@ pub(super) fn fitting(origins: &[OriginReport]) -> Vec<OriginReport> {
         };
         (rank, std::cmp::Reverse(origin.bytes))
     });
-    places.truncate(MAX_ORIGINS);
-    places.sort_unstable();
-    let chosen: Vec<&OriginReport> = places.iter().map(|place| &origins[*place]).collect();
-    // JSON escaping can make six bytes of one, so halve until it fits.
-    let mut keep = MAX_TEXT;
+    indices.truncate(MAX_ORIGINS);
+    indices.sort_unstable();
+    let chosen: Vec<&OriginReport> = indices.iter().map(|index| &origins[*index]).collect();
+    // JSON escaping can turn one byte into six, so halve until it fits.
+    let mut keep = MAX_TEXT_BYTES;
     loop {
-        let shortened: Vec<OriginReport> = chosen.iter().map(|origin| origin.shortened(keep)).collect();
-        let bytes = serde_json::to_string(&shortened).unwrap_or_default().len();
-        if bytes <= MAX_BYTES || keep == 0 {
-            return shortened;
+        let truncated: Vec<OriginReport> = chosen.iter().map(|origin| origin.truncated(keep)).collect();
+        let bytes = serde_json::to_string(&truncated).unwrap_or_default().len();
+        if bytes <= MAX_ORIGINS_BYTES || keep == 0 {
+            return truncated;
         }
         keep /= 2;
     }
 }
 
 impl OriginReport {
-    fn shortened(&self, keep: usize) -> Self {
-        let cut = |text: &str| {
+    fn truncated(&self, keep: usize) -> Self {
+        let truncate = |text: &str| {
             let kept = truncate_at_char(text, keep);
             if kept.len() < text.len() {
                 format!("{kept}…")
@@ -89,8 +92,8 @@ impl OriginReport {
             }
         };
         Self {
-            name: cut(&self.name),
-            last_error: self.last_error.as_deref().map(cut),
+            name: truncate(&self.name),
+            last_error: self.last_error.as_deref().map(truncate),
             ..self.clone()
         }
     }
@@ -111,16 +114,16 @@ mod tests {
     }
 
     #[test]
-    fn the_source_and_the_dropped_are_told_before_those_that_brought_little() {
+    fn the_source_and_dropped_origins_take_precedence_over_small_ones() {
         let mut origins = vec![origin("source", 0, None)];
         origins.extend((1..10).map(|number| origin(&number.to_string(), number, None)));
-        origins.push(origin("liar", 0, Some(OriginFault::SentWrongBytes)));
-        let told: Vec<String> = fitting(&origins).into_iter().map(|origin| origin.name).collect();
-        assert_eq!(told, ["source", "4", "5", "6", "7", "8", "9", "liar"]);
+        origins.push(origin("corrupt", 0, Some(OriginFault::SentWrongBytes)));
+        let names: Vec<String> = reported(&origins).into_iter().map(|origin| origin.name).collect();
+        assert_eq!(names, ["source", "4", "5", "6", "7", "8", "9", "corrupt"]);
     }
 
     #[test]
-    fn what_says_nothing_is_left_out() {
+    fn unset_fields_are_not_serialized() {
         let text = serde_json::to_string(&origin("hub", 5, None)).unwrap();
         assert_eq!(text, r#"{"name":"hub","bytes":5}"#);
     }
