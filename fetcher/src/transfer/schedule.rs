@@ -11,14 +11,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-mod balance;
 pub(crate) mod experiment;
 pub(crate) mod piece_length;
 pub(crate) mod queue;
+mod read_ahead_control;
 pub(crate) mod shared;
 
-use self::balance::Balance;
 use self::piece_length::Distance;
+use self::read_ahead_control::ReadAheadControl;
 
 /// Number of a file under way; never used twice, so that what arrives late for a file given up is nobody's.
 pub(crate) type FileNumber = u64;
@@ -131,7 +131,7 @@ struct Entry {
     missing: u64,
     pieces_under_way: u64,
     sequential: bool,
-    balance: Balance,
+    read_ahead: ReadAheadControl,
 }
 
 #[derive(Debug)]
@@ -191,7 +191,7 @@ impl Schedule {
 
     /// Whether the hash of some file is busy with what comes.
     pub(crate) fn is_hash_busy(&self) -> bool {
-        self.files.values().any(|entry| entry.balance.is_fast())
+        self.files.values().any(|entry| entry.read_ahead.is_fast())
     }
 
     /// Takes a file up that some origins offer, of which some blocks are there already and the first ones are hashed.
@@ -212,7 +212,7 @@ impl Schedule {
             missing: blocks,
             pieces_under_way: 0,
             sequential: false,
-            balance: Balance::default(),
+            read_ahead: ReadAheadControl::default(),
         };
         for block in written {
             entry.set(block, Block::Written);
@@ -522,7 +522,7 @@ impl Schedule {
         };
         entry.pieces_under_way -= 1;
         if ended.next == ended.blocks.end {
-            entry.balance.piece_took(seconds);
+            entry.read_ahead.piece_took(seconds);
         }
         for block in ended.blocks {
             if entry.get(block) == Some(Block::UnderWay) && !others.iter().any(|other| other.contains(&block)) {
@@ -536,7 +536,7 @@ impl Schedule {
         let distance = self.distance();
         if let Some(entry) = self.files.get_mut(&file) {
             entry.hashed = blocks;
-            entry.balance.step(took, entry.pieces_under_way, distance, now);
+            entry.read_ahead.step(took, entry.pieces_under_way, distance, now);
         }
     }
 
@@ -622,7 +622,7 @@ impl Entry {
 
     /// Where the next blocks to ask for are, if more pieces may be under way.
     fn window(&self, share: Share) -> Option<Range<u64>> {
-        let allowed = if self.sequential { 1 } else { self.balance.allowed() };
+        let allowed = if self.sequential { 1 } else { self.read_ahead.allowed() };
         if self.pieces_under_way >= allowed {
             return None;
         }
@@ -630,7 +630,7 @@ impl Entry {
         if self.sequential {
             return Some(self.hashed..count);
         }
-        let ahead = if self.balance.is_held_to_memory(share.distance, self.is_hash_behind()) {
+        let ahead = if self.read_ahead.is_held_to_memory(share.distance, self.is_hash_behind()) {
             share.memory.clamp(1, share.window)
         } else {
             share.window

@@ -12,6 +12,7 @@
 
 use std::time::Duration;
 
+use super::experiment::{Experiment, Judgement, Rule};
 use super::piece_length::Distance;
 
 /// Between two looks the hash makes so many steps at least,
@@ -36,11 +37,11 @@ const FAST: f64 = 0.3;
 /// The share of time below which the hash is thought to wait for the source.
 const IDLE: f64 = 0.7;
 
-/// Fewer pieces bring less when they bring less than this share of what more of them brought.
-const WORSE: f64 = 0.85;
+/// Fewer pieces are kept from this share of what more of them delivered on.
+const FEWER_WORTH_GAIN: f64 = 0.85;
 
-/// More pieces bring more when they bring this many times what fewer of them brought.
-const BETTER: f64 = 1.05;
+/// More pieces are kept when they deliver this many times what fewer of them delivered.
+const MORE_WORTH_GAIN: f64 = 1.05;
 
 /// How long what did not prove worth it is not tried again; it doubles each time.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -60,7 +61,7 @@ struct Hold {
 
 /// The pieces allowed for one file.
 #[derive(Debug)]
-pub(super) struct Balance {
+pub(super) struct ReadAheadControl {
     hold: Hold,
     /// Seconds that a piece takes.
     piece: f64,
@@ -69,7 +70,8 @@ pub(super) struct Balance {
     round: Round,
     /// The source was seen to be fast.
     is_fast: bool,
-    trial: Option<Trial>,
+    /// A change under way, and its direction.
+    experiment: Option<(Way, Experiment<Hold>)>,
     /// Blocks hashed per second before pieces were first brought down, so that many small losses do not add up.
     most: Option<f64>,
     fewer: Pause,
@@ -86,18 +88,6 @@ struct Round {
     most: u64,
 }
 
-/// A change, to see what it brings.
-#[derive(Debug)]
-struct Trial {
-    way: Way,
-    /// What pieces were held to before,
-    former: Hold,
-    /// and the blocks per second that it has to bring.
-    due: f64,
-    /// It was looked at once, and did not; that may have been chance.
-    is_doubted: bool,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Fewer,
@@ -111,7 +101,7 @@ struct Pause {
     next: Duration,
 }
 
-impl Default for Balance {
+impl Default for ReadAheadControl {
     fn default() -> Self {
         Self {
             hold: Hold {
@@ -122,7 +112,7 @@ impl Default for Balance {
             settled: Duration::ZERO,
             round: Round::default(),
             is_fast: false,
-            trial: None,
+            experiment: None,
             most: None,
             fewer: Pause::default(),
             more: Pause::default(),
@@ -146,7 +136,7 @@ impl Pause {
     }
 }
 
-impl Balance {
+impl ReadAheadControl {
     /// Pieces that may be under way.
     pub(super) fn allowed(&self) -> u64 {
         self.hold.pieces
@@ -201,16 +191,17 @@ impl Balance {
     /// What pieces are held to from now on.
     fn judge(&mut self, round: &Round, seconds: f64, distance: Distance, now: Duration) -> Hold {
         let rate = f64::from(round.steps) / seconds;
-        if let Some(trial) = self.trial.take() {
-            if rate < trial.due && !trial.is_doubted && trial.way == Way::Fewer {
-                self.trial = Some(Trial {
-                    is_doubted: true,
-                    ..trial
-                });
-                return self.hold;
-            }
-            if !self.is_worth_it(&trial, rate, now) {
-                return trial.former;
+        if let Some((way, mut experiment)) = self.experiment.take() {
+            match experiment.judge(rate, Duration::from_secs_f64(seconds)) {
+                Judgement::Undecided => {
+                    self.experiment = Some((way, experiment));
+                    return self.hold;
+                }
+                Judgement::Kept | Judgement::KeptEarly => self.ended(way, true, now),
+                Judgement::Reverted => {
+                    self.ended(way, false, now);
+                    return experiment.into_baseline();
+                }
             }
         }
         let Hold { pieces, to_memory } = self.hold;
@@ -234,7 +225,7 @@ impl Balance {
         if busy < IDLE && self.more.until <= now {
             if is_used_up {
                 let pieces = pieces.saturating_add((pieces / 4).max(1));
-                return self.attempt(Way::More, Hold { pieces, to_memory }, rate * BETTER);
+                return self.attempt(Way::More, Hold { pieces, to_memory }, rate, now);
             }
             if to_memory && distance == Distance::Unknown {
                 return self.attempt(
@@ -243,7 +234,8 @@ impl Balance {
                         pieces,
                         to_memory: false,
                     },
-                    rate * BETTER,
+                    rate,
+                    now,
                 );
             }
         }
@@ -256,43 +248,49 @@ impl Balance {
                         pieces,
                         to_memory: true,
                     },
-                    most * WORSE,
+                    most,
+                    now,
                 );
             }
             if used > FEW {
                 let pieces = (used / 2).max(FEW);
-                return self.attempt(Way::Fewer, Hold { pieces, to_memory }, most * WORSE);
+                return self.attempt(Way::Fewer, Hold { pieces, to_memory }, most, now);
             }
         }
         self.hold
     }
 
-    fn is_worth_it(&mut self, trial: &Trial, rate: f64, now: Duration) -> bool {
-        let is_worth_it = rate >= trial.due;
-        let pause = match trial.way {
+    /// Takes note of whether a change in a direction was kept.
+    fn ended(&mut self, way: Way, is_kept: bool, now: Duration) {
+        let pause = match way {
             Way::Fewer => &mut self.fewer,
             Way::More => &mut self.more,
         };
-        if is_worth_it {
+        if is_kept {
             *pause = Pause::default();
         } else {
             pause.begin(now);
         }
-        // A loss counts from where pieces begin to be brought down.
-        if is_worth_it == (trial.way == Way::More) {
+        // A loss counts from where pieces begin to be reduced.
+        if is_kept == (way == Way::More) {
             self.most = None;
         }
-        is_worth_it
     }
 
-    fn attempt(&mut self, way: Way, hold: Hold, due: f64) -> Hold {
-        let former = self.hold;
-        self.trial = Some(Trial {
-            way,
-            former,
-            due,
-            is_doubted: false,
-        });
+    fn attempt(&mut self, way: Way, hold: Hold, baseline_rate: f64, now: Duration) -> Hold {
+        let rule = Rule {
+            // Rounds begin when the pieces of a change have arrived.
+            settle: Duration::ZERO,
+            keep_early_gain: None,
+            revert_early: None,
+            watch: Duration::ZERO,
+            worth_gain: match way {
+                Way::Fewer => FEWER_WORTH_GAIN,
+                Way::More => MORE_WORTH_GAIN,
+            },
+            has_second_look: way == Way::Fewer,
+        };
+        self.experiment = Some((way, Experiment::new(self.hold, baseline_rate, rule, now)));
         hold
     }
 }
@@ -320,7 +318,7 @@ mod tests {
     /// A hash that takes a millisecond for a block, of a source that brings so many blocks per second with each piece, and
     /// no more than so many with all of them.
     struct Simulation {
-        balance: Balance,
+        control: ReadAheadControl,
         connections: u64,
         per_piece: f64,
         together: f64,
@@ -331,9 +329,9 @@ mod tests {
 
     impl Simulation {
         fn of(connections: u64, per_piece: f64, together: f64, distance: Distance) -> Self {
-            let (balance, now, steps) = (Balance::default(), Duration::ZERO, 0);
+            let (control, now, steps) = (ReadAheadControl::default(), Duration::ZERO, 0);
             Self {
-                balance,
+                control,
                 connections,
                 per_piece,
                 together,
@@ -344,7 +342,7 @@ mod tests {
         }
 
         fn pieces(&self) -> u64 {
-            self.balance.allowed().min(self.connections)
+            self.control.allowed().min(self.connections)
         }
 
         /// The blocks hashed in some seconds.
@@ -355,7 +353,7 @@ mod tests {
                 let waits = Duration::from_secs_f64(1.0 / (under_way as f64 * self.per_piece).min(self.together));
                 self.now += waits.max(TOOK);
                 self.steps += 1;
-                self.balance.step(TOOK, under_way, self.distance, self.now);
+                self.control.step(TOOK, under_way, self.distance, self.now);
             }
             self.steps - before
         }
@@ -405,25 +403,25 @@ mod tests {
         #[case] is_held: bool,
     ) {
         let mut simulation = Simulation::of(16, per_piece, f64::MAX, distance);
-        assert_eq!(simulation.balance.is_held_to_memory(distance, true), is_held_at_first);
+        assert_eq!(simulation.control.is_held_to_memory(distance, true), is_held_at_first);
         assert!(
-            !simulation.balance.is_held_to_memory(distance, false),
+            !simulation.control.is_held_to_memory(distance, false),
             "nothing is known yet"
         );
         simulation.run(10);
-        assert_eq!(simulation.balance.is_held_to_memory(distance, false), is_held);
+        assert_eq!(simulation.control.is_held_to_memory(distance, false), is_held);
     }
 
     #[test]
     fn a_change_is_judged_when_its_pieces_have_come() {
-        let mut balance = Balance::default();
-        balance.piece_took(2.0);
+        let mut control = ReadAheadControl::default();
+        control.piece_took(2.0);
         let mut now = Duration::ZERO;
         let mut allowed = Vec::new();
         for _ in 0..2900 {
             now += TOOK;
-            balance.step(TOOK, balance.allowed().min(16), Near, now);
-            allowed.push(balance.allowed());
+            control.step(TOOK, control.allowed().min(16), Near, now);
+            allowed.push(control.allowed());
         }
         allowed.dedup();
         assert_eq!(allowed, [u64::MAX, 8]);
