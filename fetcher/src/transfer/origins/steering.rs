@@ -8,11 +8,9 @@
 use std::time::Duration;
 
 use crate::transfer::schedule::OriginNumber;
+use crate::transfer::schedule::origin_pace::is_negligible_beside;
 
 use super::connections::{Connections, Seen};
-
-/// An origin rests when one connection brings less than this share of what the best one brings.
-const SLOW: f64 = 0.1;
 
 /// Connection-seconds behind a rate before it is believed.
 const EVIDENCE: f64 = 1.5;
@@ -192,7 +190,7 @@ impl Steering {
             if demand.is_alone && matches!(course.state, State::Resting { is_slow: true, .. }) {
                 course.state = State::Open;
             }
-            let is_slow = course.rate.is_some_and(|rate| rate < best * SLOW);
+            let is_slow = course.rate.is_some_and(|rate| is_negligible_beside(rate, best));
             let is_judged = course.asked >= HEAD_START && course.evidence >= EVIDENCE;
             if course.state == State::Open && is_judged && is_slow && !demand.is_alone {
                 let doublings = course.rests.min(10);

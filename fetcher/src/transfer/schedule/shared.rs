@@ -119,7 +119,7 @@ impl Board {
     /// Lets go of the piece that an origin would take longest for, if that is long.
     pub(crate) fn leave_slowest(&self, origin: OriginNumber) {
         let now = self.begun.elapsed();
-        let state = self.state();
+        let mut state = self.state();
         if let Some(piece) = state.schedule.slowest(origin, now) {
             state.cancel_piece(piece);
         }
