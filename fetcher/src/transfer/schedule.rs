@@ -16,7 +16,6 @@ mod file_blocks;
 pub(crate) mod origin_pace;
 mod piece;
 pub(crate) mod piece_length;
-pub(crate) mod queue;
 mod read_ahead_control;
 pub(crate) mod shared;
 mod stealing;
@@ -62,6 +61,15 @@ pub(crate) struct Limits {
     pub(crate) memory: u64,
     /// Whether it is us who makes pieces slow, by a cap on the bandwidth.
     pub(crate) is_capped: bool,
+}
+
+/// What there is to ask an origin for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Demand {
+    /// Something at all.
+    pub(crate) is_any: bool,
+    /// Something that no other origin offers.
+    pub(crate) is_alone: bool,
 }
 
 /// The files under way and the state of each of their blocks.
@@ -379,6 +387,16 @@ impl Schedule {
             }
             is_only
         })
+    }
+
+    /// The origin and file of a piece in flight.
+    pub(crate) fn in_flight(&self, piece: PieceNumber) -> Option<(OriginNumber, FileNumber)> {
+        self.pieces.get(&piece).map(|piece| (piece.origin, piece.file))
+    }
+
+    /// Whether blocks of a piece in flight have not arrived yet.
+    pub(crate) fn is_incomplete(&self, piece: PieceNumber) -> bool {
+        self.pieces.get(&piece).is_some_and(|piece| piece.left() > 0)
     }
 
     /// Whether nothing of a file is on its way: not asked for, and not being written.

@@ -14,7 +14,6 @@ use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use super::active::Written;
-use super::attribution::Brought;
 use super::buffers::{Buffers, Kept};
 use super::durable::{Batch, Durable};
 use super::read_ahead::ReadAhead;
@@ -36,6 +35,9 @@ const PART_BYTES: u64 = 256 << 10;
 /// How far it is looked for blocks that have to be read back.
 const AHEAD: u64 = 8;
 
+/// Which origin delivered a block in this run, and its checksum.
+pub(super) type Delivered = HashMap<u64, (OriginNumber, u32)>;
+
 /// The bytes of one content, gathering.
 #[derive(Debug)]
 pub(crate) struct Partial {
@@ -54,7 +56,7 @@ pub(crate) struct Partial {
     hasher: Hasher,
     hashed: u64,
     /// What this run has fetched.
-    brought: Brought,
+    brought: Delivered,
     /// Blocks hashed when the last checkpoint was noted.
     noted: u64,
     unsynced: Batch,
@@ -70,7 +72,7 @@ pub(crate) struct Partial {
 #[derive(Debug, Default)]
 pub(crate) struct Replaced {
     pub(crate) bytes: u64,
-    pub(crate) brought: Brought,
+    pub(crate) brought: Delivered,
 }
 
 impl Partial {
@@ -130,7 +132,7 @@ impl Partial {
             checksums: vec![0; blocks],
             hasher: Hasher::new(&remote.digest, remote.size),
             hashed: 0,
-            brought: Brought::new(),
+            brought: Delivered::new(),
             noted: 0,
             unsynced: Batch::default(),
             oldest_unsynced: None,
@@ -351,7 +353,7 @@ impl Partial {
     }
 
     /// Who brought which block in this run.
-    pub(crate) fn brought(&self) -> &Brought {
+    pub(crate) fn brought(&self) -> &Delivered {
         &self.brought
     }
 
