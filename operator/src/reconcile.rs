@@ -1,16 +1,17 @@
 //! One ModelCache, brought one step closer: observe, validate, decide, build and apply, status.
 
 mod apply;
+mod assumed_status;
 pub mod build;
 pub mod decide;
 pub mod facts;
+mod failure_reason;
 pub mod observe;
-pub mod pod_trouble;
+
 mod refusal;
 pub mod source;
 mod status;
 pub mod validate;
-mod written;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,7 +32,7 @@ use decide::{Decision, Input};
 use observe::Stores;
 use validate::ValidatedCache;
 
-pub use written::Written;
+pub use assumed_status::Written;
 
 /// kube retries a request for minutes; a reconcile does not wait for all of them.
 const TIMEOUT: Duration = Duration::from_mins(1);

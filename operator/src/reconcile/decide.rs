@@ -10,9 +10,8 @@ mod fit;
 mod progress;
 mod ready;
 mod resolve;
-mod step;
 mod storage;
-mod wording;
+mod unfinished_step;
 
 use std::time::Duration;
 
@@ -26,8 +25,8 @@ use crate::context::FetcherImage;
 use crate::reconcile::facts::{ClaimFacts, JobFacts, Observation, Step};
 use crate::reconcile::validate::{InvalidSpec, ValidatedCache};
 
+pub use crate::reconcile::failure_reason::reason_of;
 pub use ready::summarize;
-pub use wording::reason_of;
 
 /// Something to do in the cluster. Each may be done twice, and any may be the last before a crash.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,9 +1,10 @@
 //! What a decision looks at, as plain values: Jobs, their pods, the claim, the classes, the nodes.
 
 mod claim;
-mod folder;
+mod claim_conflict;
 mod job;
 mod pod;
+pub mod waiting_reason;
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use modelcache_crds::report::ProgressReport;
 use crate::cluster_view::Snapshot;
 
 pub use claim::{BindingMode, ClaimFacts, ClaimPhase, ClassFacts};
-pub use folder::occupant;
+pub use claim_conflict::occupant;
 pub use job::{JobFacts, JobState, Step};
 pub use pod::{FetcherPod, PodEnd, PodPhase};
 

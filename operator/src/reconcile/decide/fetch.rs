@@ -8,7 +8,7 @@ use modelcache_crds::quantity;
 use modelcache_crds::report::{OriginReport, Published, Report};
 
 use super::attempts::{self, StepState};
-use super::step::{self, Waiting};
+use super::unfinished_step::{self, Waiting};
 use super::{Action, Decision, Input, delete_jobs, progress};
 use crate::reconcile::facts::{JobFacts, Step};
 
@@ -50,10 +50,10 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
     let starts = matches!(state, StepState::Start { .. });
     decision
         .actions
-        .extend(step::delete_superseded(input, Step::Fetch, inputs));
-    decision.tally = step::tally(input, &state);
+        .extend(unfinished_step::delete_superseded(input, Step::Fetch, inputs));
+    decision.tally = unfinished_step::tally(input, &state);
     decision.progress = show_progress(input, &state, resolved);
-    let waiting = step::waiting(input, Step::Fetch, &state);
+    let waiting = unfinished_step::waiting(input, Step::Fetch, &state);
     if starts && is_written_to(input) {
         decision.attempts = waiting.attempts;
         return wait_for_former(decision);

@@ -10,7 +10,7 @@ use modelcache_crds::quantity;
 use modelcache_crds::report::{FailureClass, Planned, Report};
 
 use super::attempts::{self, StepState};
-use super::step::{self, Waiting};
+use super::unfinished_step::{self, Waiting};
 use super::{Action, Input, RESYNC, Tally, delete_jobs};
 use crate::reconcile::facts::Step;
 
@@ -38,8 +38,8 @@ pub(super) fn decide(input: &Input<'_>) -> Resolve {
     }
 
     let mut actions = others;
-    actions.extend(step::delete_superseded(input, Step::Plan, &inputs));
-    let tally = step::tally(input, &state);
+    actions.extend(unfinished_step::delete_superseded(input, Step::Plan, &inputs));
+    let tally = unfinished_step::tally(input, &state);
     let Waiting {
         status,
         reason,
@@ -47,7 +47,7 @@ pub(super) fn decide(input: &Input<'_>) -> Resolve {
         attempts,
         start,
         requeue,
-    } = step::waiting(input, Step::Plan, &state);
+    } = unfinished_step::waiting(input, Step::Plan, &state);
     actions.extend(start.map(|attempt| Action::CreatePlanJob { inputs, attempt }));
     Resolve {
         condition: Decided {

@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use modelcache_crds::report::{FailureClass, Report};
 
 use crate::reconcile::facts::Step;
-use crate::reconcile::pod_trouble::{self, Trouble};
+use crate::reconcile::facts::waiting_reason::{self, Trouble};
 
 /// Longest part of a log that goes into a message.
 const MAX_LOG_TAIL: usize = 300;
@@ -117,7 +117,7 @@ fn phase(pod: &Pod, container: Option<&ContainerStatus>) -> PodPhase {
     if state.is_some_and(|state| state.running.is_some()) {
         return PodPhase::Running;
     }
-    PodPhase::Starting(pod_trouble::classify(pod))
+    PodPhase::Starting(waiting_reason::classify(pod))
 }
 
 fn end(terminated: &ContainerStateTerminated) -> PodEnd {

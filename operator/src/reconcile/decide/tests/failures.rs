@@ -5,8 +5,8 @@ use rstest::rstest;
 
 use super::simulation::{Simulation, failure, is, simple_spec};
 use crate::reconcile::decide::reason_of;
+use crate::reconcile::facts::waiting_reason::Trouble;
 use crate::reconcile::facts::{PodPhase, Step};
-use crate::reconcile::pod_trouble::Trouble;
 
 fn planning() -> Simulation {
     let mut cluster = Simulation::new(&simple_spec("main"));
