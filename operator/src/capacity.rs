@@ -74,7 +74,7 @@ pub struct Assessment {
     /// Of those, the ones that have everything, by name.
     pub fitting: Vec<String>,
     /// Resources of which no considered node has enough.
-    pub shortfalls: Vec<Lack>,
+    pub shortfalls: Vec<ResourceShortage>,
     /// The answer in one word.
     pub verdict: Verdict,
     /// The answer in one sentence, for the condition.
@@ -97,11 +97,11 @@ impl Assessment {
             shortfalls: self
                 .shortfalls
                 .iter()
-                .map(|lack| Shortfall {
-                    resource: lack.resource.clone(),
-                    needed: quantity::from_bytes(lack.needed),
-                    best: quantity::from_bytes(lack.best),
-                    node: lack.node.clone(),
+                .map(|shortage| Shortfall {
+                    resource: shortage.resource.clone(),
+                    needed: quantity::from_bytes(shortage.needed),
+                    best: quantity::from_bytes(shortage.best),
+                    node: shortage.node.clone(),
                 })
                 .collect(),
         }
@@ -110,7 +110,7 @@ impl Assessment {
 
 /// A resource of which no considered node has enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lack {
+pub struct ResourceShortage {
     /// `memory`, or the name of an extended resource.
     pub resource: String,
     /// What is asked for.
@@ -186,14 +186,14 @@ fn free(node: &NodeFacts, usage: &Usage, resource: &str) -> i64 {
     allocatable.saturating_sub(usage.on(&node.name, resource)).max(0)
 }
 
-fn shortfalls(needed: &[(&str, i64)], candidates: &[Candidate<'_>]) -> Vec<Lack> {
+fn shortfalls(needed: &[(&str, i64)], candidates: &[Candidate<'_>]) -> Vec<ResourceShortage> {
     needed
         .iter()
         .filter_map(|(resource, amount)| {
             // Of equals the first by name, so that the status does not flap between them.
             let best = candidates.iter().rev().max_by_key(|node| node.free(resource));
             let most = best.map_or(0, |node| node.free(resource));
-            (most < *amount).then(|| Lack {
+            (most < *amount).then(|| ResourceShortage {
                 resource: (*resource).to_owned(),
                 needed: *amount,
                 best: most,
@@ -203,7 +203,7 @@ fn shortfalls(needed: &[(&str, i64)], candidates: &[Candidate<'_>]) -> Vec<Lack>
         .collect()
 }
 
-fn verdict(fitting: &[String], candidates: &[Candidate<'_>], shortfalls: &[Lack]) -> Verdict {
+fn verdict(fitting: &[String], candidates: &[Candidate<'_>], shortfalls: &[ResourceShortage]) -> Verdict {
     if !fitting.is_empty() {
         return Verdict::Fits;
     }
@@ -211,7 +211,7 @@ fn verdict(fitting: &[String], candidates: &[Candidate<'_>], shortfalls: &[Lack]
         return Verdict::NoNodesMatch;
     }
     match shortfalls {
-        [lack] if lack.resource == MEMORY => Verdict::InsufficientMemory,
+        [shortage] if shortage.resource == MEMORY => Verdict::InsufficientMemory,
         [_] => Verdict::InsufficientGpu,
         _ => Verdict::InsufficientResources,
     }

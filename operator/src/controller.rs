@@ -24,8 +24,8 @@ use tracing::{debug, info, warn};
 use crate::context::Context;
 use crate::http::Phase;
 use crate::metrics::{Metrics, Watched};
-use crate::reconcile::observe::Stores;
-use crate::reconcile::{Reconciler, Written, after_error, reconcile};
+use crate::reconcile::observe::Informers;
+use crate::reconcile::{AssumedStatuses, Reconciler, after_error, reconcile};
 
 /// A Job, its pod and the status change together; one reconcile serves them all.
 const DEBOUNCE: Duration = Duration::from_millis(50);
@@ -48,14 +48,14 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     let (classes, class_writer) = store();
     let reconciler = Arc::new(Reconciler {
         context: Arc::clone(&context),
-        stores: Stores {
+        informers: Informers {
             caches: caches.clone(),
             jobs,
             pods,
             claims,
             classes,
         },
-        written: Written::default(),
+        assumed: AssumedStatuses::default(),
     });
 
     let forget = Arc::clone(&reconciler);
@@ -63,7 +63,7 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         .reflect(cache_writer)
         .inspect_ok(move |event| {
             if let watcher::Event::Delete(cache) = event {
-                forget.written.forget(&cache.uid().unwrap_or_default());
+                forget.assumed.forget(&cache.uid().unwrap_or_default());
                 let namespace = cache.namespace().unwrap_or_default();
                 forget
                     .context
@@ -134,10 +134,10 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
 }
 
 async fn tell_when_ready(reconciler: &Reconciler) {
-    if reconciler.stores.filled().await.is_ok() {
+    if reconciler.informers.filled().await.is_ok() {
         reconciler.context.view.synced().await;
         reconciler.context.health.set_phase(Phase::Leading);
-        info!(caches = reconciler.stores.caches.len(), "watching");
+        info!(caches = reconciler.informers.caches.len(), "watching");
     }
 }
 

@@ -9,8 +9,11 @@ use kube::runtime::events::{Event, EventType, Reporter};
 use modelcache_crds::ModelCacheStatus;
 use modelcache_crds::conditions::{ConditionType, Reason};
 use modelcache_crds::names;
-use modelcache_crds::report::{FailureClass, OriginFault, OriginReport};
+use modelcache_crds::report::{OriginFault, OriginReport};
 use tracing::warn;
+
+use crate::reconcile::facts::Step;
+use crate::reconcile::failure_reason::failure_reason;
 
 /// The API server refuses a longer note.
 const MAX_NOTE_BYTES: usize = 1024;
@@ -40,7 +43,7 @@ pub fn for_transitions(before: &ModelCacheStatus, after: &ModelCacheStatus) -> V
     ]
     .into_iter()
     .flatten()
-    .chain(liars(before, after))
+    .chain(corrupt_origins(before, after))
     .collect()
 }
 
@@ -71,13 +74,19 @@ fn fetch_started(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Option<
 }
 
 /// An origin that sends wrong bytes is done without, but somebody should look at it.
-fn liars(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Vec<EventDraft> {
-    let lies = |origin: &&OriginReport| origin.dropped == Some(OriginFault::SentWrongBytes);
-    let is_known = |name: &str| before.sources.iter().filter(lies).any(|origin| origin.name == name);
+fn corrupt_origins(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Vec<EventDraft> {
+    let is_corrupt = |origin: &&OriginReport| origin.dropped == Some(OriginFault::SentWrongBytes);
+    let is_known = |name: &str| {
+        before
+            .sources
+            .iter()
+            .filter(is_corrupt)
+            .any(|origin| origin.name == name)
+    };
     after
         .sources
         .iter()
-        .filter(lies)
+        .filter(is_corrupt)
         .filter(|origin| !is_known(&origin.name))
         .map(|origin| EventDraft {
             type_: EventType::Warning,
@@ -107,7 +116,7 @@ fn ready_or_fault(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Option
             note: note(&new.message),
         });
     }
-    if !is_fault(reason) || is_told_already(before, after, reason) {
+    if !is_fault(reason) || is_repeated_failure(before, after, reason) {
         return None;
     }
     Some(EventDraft {
@@ -118,12 +127,14 @@ fn ready_or_fault(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Option
     })
 }
 
-/// Between two failed attempts the condition says that the step runs; the failure before is in `attempts`.
-fn is_told_already(before: &ModelCacheStatus, after: &ModelCacheStatus, reason: Reason) -> bool {
+/// Whether the attempt before failed for the same reason.
+///
+/// Between two failed attempts the condition shows the running step; the last failure stands in `attempts`.
+fn is_repeated_failure(before: &ModelCacheStatus, after: &ModelCacheStatus, reason: Reason) -> bool {
     let attempts_before = before.attempts.as_ref();
     let was_same = attempts_before
         .and_then(|attempts| attempts.last_failure.as_ref())
-        .is_some_and(|failure| reason_of_class(failure.class) == reason.as_str());
+        .is_some_and(|failure| failure_reason(current_step(after), failure.class) == reason);
     let is_repeat = after
         .attempts
         .as_ref()
@@ -131,21 +142,19 @@ fn is_told_already(before: &ModelCacheStatus, after: &ModelCacheStatus, reason: 
     was_same && is_repeat
 }
 
-/// Classes and reasons share their names, but for those that mean a defect.
-fn reason_of_class(class: FailureClass) -> String {
-    match class {
-        FailureClass::Internal | FailureClass::Usage => Reason::FetcherFailed.as_str().to_owned(),
-        class => class.to_string(),
-    }
+/// The step whose attempts the status counts.
+fn current_step(status: &ModelCacheStatus) -> Step {
+    let is_resolved = find(status, ConditionType::SourceResolved).is_some_and(|condition| condition.status == "True");
+    if is_resolved { Step::Fetch } else { Step::Plan }
 }
 
 fn action_of(reason: Reason) -> &'static str {
-    match reason.conditions() {
-        [ConditionType::SourceResolved, ..] => "Resolve",
-        [ConditionType::CapacityAvailable, ..] => "CheckCapacity",
-        [ConditionType::StorageReady, ..] => "PrepareStorage",
-        [ConditionType::Verified, ..] => "Verify",
-        _ => "Fetch",
+    match reason.conditions().first() {
+        Some(ConditionType::SourceResolved) => "Resolve",
+        Some(ConditionType::CapacityAvailable) => "CheckCapacity",
+        Some(ConditionType::StorageReady) => "PrepareStorage",
+        Some(ConditionType::Verified) => "Verify",
+        Some(ConditionType::Fetched | ConditionType::Ready | ConditionType::Stalled) | None => "Fetch",
     }
 }
 

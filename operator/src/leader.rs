@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 
-use decide::{Sighting, Step, decide};
+use decide::{ObservedLease, Step, decide};
 
 /// How long others wait after the last sign of life of a leader.
 const LEASE_DURATION: Duration = Duration::from_secs(15);
@@ -59,7 +59,7 @@ enum CallError {
 pub struct Election {
     leases: Api<Lease>,
     identity: String,
-    sighting: Option<Sighting>,
+    observed: Option<ObservedLease>,
     renewed: Instant,
 }
 
@@ -70,7 +70,7 @@ impl Election {
         Self {
             leases: Api::namespaced(client, namespace),
             identity: identity.to_owned(),
-            sighting: None,
+            observed: None,
             renewed: Instant::now(),
         }
     }
@@ -128,15 +128,15 @@ impl Election {
         let spec = lease.as_ref().and_then(|lease| lease.spec.clone());
         let now = Instant::now();
         if let Some(spec) = &spec
-            && self.sighting.as_ref().is_none_or(|seen| seen.spec != *spec)
+            && self.observed.as_ref().is_none_or(|seen| seen.spec != *spec)
         {
-            self.sighting = Some(Sighting {
+            self.observed = Some(ObservedLease {
                 spec: spec.clone(),
                 at: now,
             });
         }
-        let sighting = spec.is_some().then_some(self.sighting.as_ref()).flatten();
-        let step = decide(sighting, &self.identity, leads, now);
+        let observed = spec.is_some().then_some(self.observed.as_ref()).flatten();
+        let step = decide(observed, &self.identity, leads, now);
         if matches!(step, Step::Acquire | Step::Renew) {
             let next = decide::next_spec(spec.as_ref(), &self.identity, &step, Timestamp::now(), LEASE_DURATION);
             self.write(lease, next).await?;

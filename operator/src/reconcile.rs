@@ -5,7 +5,7 @@ mod assumed_status;
 pub mod build;
 pub mod decide;
 pub mod facts;
-mod failure_reason;
+pub mod failure_reason;
 pub mod observe;
 
 mod refusal;
@@ -29,10 +29,10 @@ use crate::events;
 use crate::metrics::Outcome;
 use apply::Failure;
 use decide::{Decision, Input};
-use observe::Stores;
+use observe::Informers;
 use validate::ValidatedCache;
 
-pub use assumed_status::Written;
+pub use assumed_status::AssumedStatuses;
 
 /// kube retries a request for minutes; a reconcile does not wait for all of them.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -42,9 +42,9 @@ pub struct Reconciler {
     /// Client, settings, metrics and the like.
     pub context: Arc<Context>,
     /// What is watched.
-    pub stores: Stores,
+    pub informers: Informers,
     /// Statuses that the watch has not brought back yet.
-    pub written: Written,
+    pub assumed: AssumedStatuses,
 }
 
 /// Brings one ModelCache one step closer.
@@ -88,14 +88,14 @@ async fn step(reconciler: &Reconciler, cache: &ModelCache) -> Result<Action, Err
         return Ok(Action::await_change());
     }
     let context = &reconciler.context;
-    let previous = reconciler.written.latest(cache);
+    let previous = reconciler.assumed.latest(cache);
     // Status has whole seconds.
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
 
     let (decision, applied) = match validate::validate(cache) {
         Err(invalid) => (decide::refuse(&invalid, &previous), Ok(())),
         Ok(valid) => {
-            let observed = observe::observe(context, &reconciler.stores, &valid).await?;
+            let observed = observe::observe(context, &reconciler.informers, &valid).await?;
             let decision = decide::decide(&Input {
                 cache: &valid,
                 status: &previous,
@@ -148,7 +148,7 @@ async fn write_status(
         Err(source) => return Err(Error::Status { source }),
     };
     let drafts = events::for_transitions(previous, &status);
-    reconciler.written.remember(cache, &after, status);
+    reconciler.assumed.remember(cache, &after, status);
     if let Some(class) = decision.tally.failed {
         context.metrics.attempt_failed(class);
     }

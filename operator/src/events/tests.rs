@@ -2,6 +2,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use modelcache_crds::conditions::{Decided, Status, merge};
 use modelcache_crds::model_cache::{Attempts, LastFailure, Resolved};
+use modelcache_crds::report::FailureClass;
 use pretty_assertions::assert_eq;
 
 use super::*;
@@ -192,10 +193,29 @@ fn reasons_and_actions_fit_the_limits_of_the_api() {
 }
 
 #[test]
-fn every_failure_class_has_the_reason_it_is_told_under() {
+fn a_repeated_failure_of_any_class_in_either_step_is_one_event() {
     for class in FailureClass::ALL {
-        let name = reason_of_class(class);
-        assert!(Reason::ALL.iter().any(|reason| reason.as_str() == name), "{class}");
+        for (step, kind, running) in [
+            (Step::Plan, ConditionType::SourceResolved, Reason::Resolving),
+            (Step::Fetch, ConditionType::Fetched, Reason::Fetching),
+        ] {
+            let with_step = |mut status: ModelCacheStatus| {
+                if step == Step::Fetch {
+                    let resolved = Decided {
+                        kind: ConditionType::SourceResolved,
+                        status: Status::True,
+                        reason: Reason::Resolved,
+                        message: String::new(),
+                    };
+                    status.conditions.extend(merge(&[], &[resolved], 1, &now()));
+                }
+                status
+            };
+            let reason = failure_reason(step, class);
+            let failed = |count| with_step(attempted(held_back(kind, Status::False, reason, ""), count, class));
+            let retrying = with_step(attempted(held_back(kind, Status::Unknown, running, ""), 1, class));
+            assert_eq!(for_transitions(&retrying, &failed(2)), [], "{class} of {step:?}");
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 /// A Lease as it was first seen in its present state.
 #[derive(Clone, Debug)]
-pub(super) struct Sighting {
+pub(super) struct ObservedLease {
     pub(super) spec: LeaseSpec,
     pub(super) at: Instant,
 }
@@ -27,9 +27,9 @@ pub(super) enum Step {
     Lost(String),
 }
 
-pub(super) fn decide(sighting: Option<&Sighting>, identity: &str, leads: bool, now: Instant) -> Step {
-    let Some(sighting) = sighting else { return Step::Acquire };
-    let holder = sighting.spec.holder_identity.as_deref().unwrap_or_default();
+pub(super) fn decide(observed: Option<&ObservedLease>, identity: &str, leads: bool, now: Instant) -> Step {
+    let Some(observed) = observed else { return Step::Acquire };
+    let holder = observed.spec.holder_identity.as_deref().unwrap_or_default();
     if holder == identity {
         return Step::Renew;
     }
@@ -39,9 +39,9 @@ pub(super) fn decide(sighting: Option<&Sighting>, identity: &str, leads: bool, n
     if leads {
         return Step::Lost(holder.to_owned());
     }
-    let seconds = sighting.spec.lease_duration_seconds.unwrap_or_default();
+    let seconds = observed.spec.lease_duration_seconds.unwrap_or_default();
     let duration = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    let unchanged = now.saturating_duration_since(sighting.at);
+    let unchanged = now.saturating_duration_since(observed.at);
     match duration.checked_sub(unchanged) {
         None | Some(Duration::ZERO) => Step::Acquire,
         Some(rest) => Step::Wait(rest),

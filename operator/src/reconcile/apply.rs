@@ -15,7 +15,7 @@ use crate::reconcile::validate::{ClaimPlan, ValidatedCache};
 
 /// What an action was about; a refusal is told on that step's condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum ActionTarget {
     /// The claim; whether the fetch needs the change.
     Claim {
         /// Whether it does.
@@ -24,10 +24,10 @@ pub(crate) enum Target {
     /// The Job of a step.
     Job(Step),
     /// Deletion of a Job.
-    FormerJob,
+    ObsoleteJob,
 }
 
-impl Target {
+impl ActionTarget {
     /// What was being done, for people.
     #[must_use]
     pub(crate) const fn what(self) -> &'static str {
@@ -35,7 +35,7 @@ impl Target {
             Self::Claim { .. } => "apply the claim",
             Self::Job(Step::Plan) => "create the plan Job",
             Self::Job(Step::Fetch) => "create the fetch Job",
-            Self::FormerJob => "delete a former Job",
+            Self::ObsoleteJob => "delete a former Job",
         }
     }
 }
@@ -44,7 +44,7 @@ impl Target {
 #[derive(Debug)]
 pub(crate) struct Failure {
     /// What it was about.
-    pub(crate) target: Target,
+    pub(crate) target: ActionTarget,
     /// Why it failed.
     pub(crate) source: kube::Error,
 }
@@ -61,19 +61,21 @@ pub(crate) async fn apply(
         let target = target(action);
         match carry_out(client, cache, image, action).await {
             Ok(()) => {}
-            Err(source) if target == (Target::Claim { required: false }) => tolerated.push(Failure { target, source }),
+            Err(source) if target == (ActionTarget::Claim { required: false }) => {
+                tolerated.push(Failure { target, source })
+            }
             Err(source) => return (tolerated, Err(Failure { target, source })),
         }
     }
     (tolerated, Ok(()))
 }
 
-const fn target(action: &Action) -> Target {
+const fn target(action: &Action) -> ActionTarget {
     match action {
-        Action::ApplyClaim { required, .. } => Target::Claim { required: *required },
-        Action::CreatePlanJob { .. } => Target::Job(Step::Plan),
-        Action::CreateFetchJob { .. } => Target::Job(Step::Fetch),
-        Action::DeleteJob { .. } => Target::FormerJob,
+        Action::ApplyClaim { required, .. } => ActionTarget::Claim { required: *required },
+        Action::CreatePlanJob { .. } => ActionTarget::Job(Step::Plan),
+        Action::CreateFetchJob { .. } => ActionTarget::Job(Step::Fetch),
+        Action::DeleteJob { .. } => ActionTarget::ObsoleteJob,
     }
 }
 

@@ -11,7 +11,7 @@ use modelcache_crds::{ModelCache, ModelCacheStatus};
 
 /// Statuses on their way back, by uid.
 #[derive(Debug, Default)]
-pub struct Written {
+pub struct AssumedStatuses {
     by_uid: Mutex<HashMap<String, Pending>>,
 }
 
@@ -21,7 +21,7 @@ struct Pending {
     status: ModelCacheStatus,
 }
 
-impl Written {
+impl AssumedStatuses {
     /// The newest status known: what was written last, if the given object still is the one it was decided from.
     #[must_use]
     pub fn latest(&self, cache: &ModelCache) -> ModelCacheStatus {
@@ -83,13 +83,13 @@ mod tests {
 
     #[test]
     fn what_was_written_counts_until_the_watch_brings_anything_newer() {
-        let written = Written::default();
+        let assumed = AssumedStatuses::default();
         let before = cache("1", "old");
-        written.remember(&before, &cache("2", "new"), status("new"));
-        assert_eq!(written.latest(&before), status("new"));
-        assert_eq!(written.latest(&cache("2", "new")), status("new"));
+        assumed.remember(&before, &cache("2", "new"), status("new"));
+        assert_eq!(assumed.latest(&before), status("new"));
+        assert_eq!(assumed.latest(&cache("2", "new")), status("new"));
         assert_eq!(
-            written.latest(&cache("3", "of somebody else")),
+            assumed.latest(&cache("3", "of somebody else")),
             status("of somebody else")
         );
     }

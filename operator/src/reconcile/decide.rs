@@ -25,7 +25,6 @@ use crate::context::FetcherImage;
 use crate::reconcile::facts::{ClaimFacts, JobFacts, Observation, Step};
 use crate::reconcile::validate::{InvalidSpec, ValidatedCache};
 
-pub use crate::reconcile::failure_reason::reason_of;
 pub use ready::summarize;
 
 /// Something to do in the cluster. Each may be done twice, and any may be the last before a crash.

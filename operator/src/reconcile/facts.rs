@@ -13,7 +13,7 @@ use modelcache_crds::report::ProgressReport;
 use crate::cluster_view::Snapshot;
 
 pub use claim::{BindingMode, ClaimFacts, ClaimPhase, ClassFacts};
-pub use claim_conflict::occupant;
+pub use claim_conflict::conflicting_cache;
 pub use job::{JobFacts, JobState, Step};
 pub use pod::{FetcherPod, PodEnd, PodPhase};
 
@@ -27,7 +27,7 @@ pub struct Observation {
     /// The claim of the name that is to be used.
     pub claim: Option<ClaimFacts>,
     /// Another ModelCache that worked in the same folder of the claim first.
-    pub occupant: Option<String>,
+    pub conflicting_cache: Option<String>,
     /// Every StorageClass.
     pub classes: Vec<ClassFacts>,
     /// Nodes, and what is requested of them.

@@ -1,24 +1,24 @@
-//! From a failure of the fetcher to a condition's reason.
+//! The one mapping from a failure class to a condition's reason.
 
 use modelcache_crds::conditions::{ConditionType, Reason};
 use modelcache_crds::report::FailureClass;
 
 use crate::reconcile::facts::Step;
 
-/// The reason that a failure of a step gives its condition; whether it is permanent is the reason's to say.
+/// The reason that a failed step writes on its condition; the reason decides whether the failure is permanent.
 ///
-/// A class that makes no sense for listing (a full disk) is a defect of the fetcher, and tried again.
+/// A class that a plan Job cannot run into (a full disk) is a defect of the fetcher, and is retried.
 #[must_use]
-pub fn reason_of(step: Step, class: FailureClass) -> Reason {
-    let reason = any_reason_of(class);
-    let fits = match step {
-        Step::Plan => reason.conditions().contains(&ConditionType::SourceResolved),
-        Step::Fetch => true,
-    };
-    if fits { reason } else { Reason::FetcherFailed }
+pub fn failure_reason(step: Step, class: FailureClass) -> Reason {
+    let reason = fetch_failure_reason(class);
+    match step {
+        Step::Fetch => reason,
+        Step::Plan if reason.conditions().contains(&ConditionType::SourceResolved) => reason,
+        Step::Plan => Reason::FetcherFailed,
+    }
 }
 
-const fn any_reason_of(class: FailureClass) -> Reason {
+const fn fetch_failure_reason(class: FailureClass) -> Reason {
     match class {
         FailureClass::Internal => Reason::FetcherFailed,
         // The operator builds the command line from the spec.
@@ -48,13 +48,86 @@ const fn any_reason_of(class: FailureClass) -> Reason {
 
 #[cfg(test)]
 mod tests {
+    use pretty_assertions::assert_eq;
+
     use super::*;
+
+    /// Each class with its reason on a plan and on a fetch.
+    const TABLE: [(FailureClass, Reason, Reason); 22] = [
+        (FailureClass::Internal, Reason::FetcherFailed, Reason::FetcherFailed),
+        (FailureClass::Usage, Reason::InvalidSpec, Reason::InvalidSpec),
+        (
+            FailureClass::RepositoryNotFound,
+            Reason::RepositoryNotFound,
+            Reason::RepositoryNotFound,
+        ),
+        (
+            FailureClass::RevisionNotFound,
+            Reason::RevisionNotFound,
+            Reason::RevisionNotFound,
+        ),
+        (FailureClass::FileNotFound, Reason::FileNotFound, Reason::FileNotFound),
+        (
+            FailureClass::AuthenticationFailed,
+            Reason::AuthenticationFailed,
+            Reason::AuthenticationFailed,
+        ),
+        (FailureClass::AccessDenied, Reason::AccessDenied, Reason::AccessDenied),
+        (FailureClass::NoFilesMatch, Reason::NoFilesMatch, Reason::NoFilesMatch),
+        (
+            FailureClass::InvalidListing,
+            Reason::InvalidListing,
+            Reason::InvalidListing,
+        ),
+        (
+            FailureClass::SourceChanged,
+            Reason::FetcherFailed,
+            Reason::SourceChanged,
+        ),
+        (
+            FailureClass::SourceUnreachable,
+            Reason::SourceUnreachable,
+            Reason::SourceUnreachable,
+        ),
+        (FailureClass::RateLimited, Reason::RateLimited, Reason::RateLimited),
+        (FailureClass::SourceError, Reason::SourceError, Reason::SourceError),
+        (FailureClass::DiskFull, Reason::FetcherFailed, Reason::DiskFull),
+        (
+            FailureClass::StorageReadOnly,
+            Reason::FetcherFailed,
+            Reason::StorageReadOnly,
+        ),
+        (FailureClass::StorageError, Reason::FetcherFailed, Reason::StorageError),
+        (FailureClass::StorageBusy, Reason::FetcherFailed, Reason::StorageBusy),
+        (
+            FailureClass::DigestMismatch,
+            Reason::FetcherFailed,
+            Reason::DigestMismatch,
+        ),
+        (
+            FailureClass::InvalidFormat,
+            Reason::InvalidFormat,
+            Reason::InvalidFormat,
+        ),
+        (FailureClass::Interrupted, Reason::Interrupted, Reason::Interrupted),
+        (FailureClass::OutOfMemory, Reason::OutOfMemory, Reason::OutOfMemory),
+        (FailureClass::Killed, Reason::Killed, Reason::Killed),
+    ];
+
+    #[test]
+    fn every_class_has_the_reason_of_the_table() {
+        assert_eq!(TABLE.map(|(class, _, _)| class), FailureClass::ALL);
+        for (class, plan, fetch) in TABLE {
+            assert_eq!(failure_reason(Step::Plan, class), plan, "{class} of a plan");
+            assert_eq!(failure_reason(Step::Fetch, class), fetch, "{class} of a fetch");
+        }
+    }
 
     #[test]
     fn a_class_and_its_reason_agree_on_whether_it_is_permanent() {
         for class in FailureClass::ALL {
             assert_eq!(
-                reason_of(Step::Fetch, class).is_permanent(),
+                failure_reason(Step::Fetch, class).is_permanent(),
                 class.is_permanent(),
                 "{class}"
             );
@@ -64,9 +137,9 @@ mod tests {
     #[test]
     fn the_reason_may_stand_on_the_condition_of_its_step() {
         for class in FailureClass::ALL {
-            let reason = reason_of(Step::Plan, class);
+            let reason = failure_reason(Step::Plan, class);
             assert!(reason.conditions().contains(&ConditionType::SourceResolved), "{class}");
-            let on = reason_of(Step::Fetch, class).conditions();
+            let on = failure_reason(Step::Fetch, class).conditions();
             assert!(
                 on.contains(&ConditionType::Fetched) || on.contains(&ConditionType::Verified),
                 "{class}"

@@ -1,4 +1,4 @@
-//! What there is, read from the informers' stores: the API server is asked for one thing only, a claim that the
+//! What there is, read from the informers' informers: the API server is asked for one thing only, a claim that the
 //! operator did not make and so does not watch. And the fetcher is asked how far it is.
 
 use k8s_openapi::api::batch::v1::Job;
@@ -13,12 +13,14 @@ use tracing::debug;
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::reconcile::facts::{ClaimFacts, ClassFacts, FetcherPod, JobFacts, Observation, PodPhase, Step, occupant};
+use crate::reconcile::facts::{
+    ClaimFacts, ClassFacts, FetcherPod, JobFacts, Observation, PodPhase, Step, conflicting_cache,
+};
 use crate::reconcile::validate::{ClaimPlan, ValidatedCache};
 
 /// Everything the operator watches but nodes and pods as such.
 #[derive(Clone)]
-pub struct Stores {
+pub struct Informers {
     /// ModelCaches; one that cannot be read is there with its metadata only.
     pub caches: Store<DeserializeGuard<ModelCache>>,
     /// Jobs of ours.
@@ -31,7 +33,7 @@ pub struct Stores {
     pub classes: Store<StorageClass>,
 }
 
-impl Stores {
+impl Informers {
     /// Waits until everything has been seen once: a Job that is not seen yet must not be taken for missing.
     pub async fn filled(&self) -> Result<(), Error> {
         wait("ModelCaches", &self.caches).await?;
@@ -51,20 +53,24 @@ where
 }
 
 /// Reads all that a decision on this ModelCache looks at.
-pub async fn observe(context: &Context, stores: &Stores, cache: &ValidatedCache) -> Result<Observation, Error> {
-    stores.filled().await?;
+pub async fn observe(context: &Context, informers: &Informers, cache: &ValidatedCache) -> Result<Observation, Error> {
+    informers.filled().await?;
     context.view.synced().await;
-    let jobs = stores.jobs.state_filter(|job| is_of(cache, job));
-    let pods = stores.pods.state_filter(|pod| is_of(cache, pod));
+    let jobs = informers.jobs.state_filter(|job| is_of(cache, job));
+    let pods = informers.pods.state_filter(|pod| is_of(cache, pod));
     let pods: Vec<FetcherPod> = pods.iter().filter_map(|pod| FetcherPod::of(pod)).collect();
     Ok(Observation {
         jobs: jobs.iter().filter_map(|job| JobFacts::of(job)).collect(),
-        claim: observe_claim(context, stores, cache).await?,
-        occupant: occupant(
+        claim: observe_claim(context, informers, cache).await?,
+        conflicting_cache: conflicting_cache(
             cache,
-            stores.caches.state().iter().filter_map(|guard| guard.0.as_ref().ok()),
+            informers
+                .caches
+                .state()
+                .iter()
+                .filter_map(|guard| guard.0.as_ref().ok()),
         ),
-        classes: stores
+        classes: informers
             .classes
             .state()
             .iter()
@@ -84,12 +90,12 @@ fn is_of(cache: &ValidatedCache, child: &impl ResourceExt) -> bool {
 
 async fn observe_claim(
     context: &Context,
-    stores: &Stores,
+    informers: &Informers,
     cache: &ValidatedCache,
 ) -> Result<Option<ClaimFacts>, Error> {
     let name = cache.claim.name();
     if let ClaimPlan::Own(_) = cache.claim
-        && let Some(claim) = stores.claims.get(&ObjectRef::new(name).within(&cache.namespace))
+        && let Some(claim) = informers.claims.get(&ObjectRef::new(name).within(&cache.namespace))
     {
         return Ok(Some(ClaimFacts::from(claim.as_ref())));
     }

@@ -2,7 +2,7 @@
 
 use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
 
-use super::apply::Target;
+use super::apply::ActionTarget;
 use super::decide::{Decision, summarize};
 use super::facts::Step;
 
@@ -10,7 +10,7 @@ use super::facts::Step;
 ///
 /// Only a refusal is told: an API server that does not answer says nothing about the model, and the reconcile is
 /// tried again.
-pub(crate) fn explain(decision: &mut Decision, target: Target, error: &kube::Error) {
+pub(crate) fn explain(decision: &mut Decision, target: ActionTarget, error: &kube::Error) {
     let kube::Error::Api(status) = error else {
         return;
     };
@@ -19,12 +19,12 @@ pub(crate) fn explain(decision: &mut Decision, target: Target, error: &kube::Err
         return;
     }
     let (kind, reason) = match target {
-        Target::Claim { required: false } => return append(decision, &status.message),
-        Target::Claim { required: true } if is_growth_refusal(&status.message) => {
+        ActionTarget::Claim { required: false } => return append(decision, &status.message),
+        ActionTarget::Claim { required: true } if is_growth_refusal(&status.message) => {
             (ConditionType::StorageReady, Reason::ClaimTooSmall)
         }
-        Target::Claim { required: true } => (ConditionType::StorageReady, Reason::ClaimPending),
-        Target::Job(step) => {
+        ActionTarget::Claim { required: true } => (ConditionType::StorageReady, Reason::ClaimPending),
+        ActionTarget::Job(step) => {
             let reason = if is_invalid {
                 Reason::InvalidSpec
             } else {
@@ -36,7 +36,7 @@ pub(crate) fn explain(decision: &mut Decision, target: Target, error: &kube::Err
             };
             (kind, reason)
         }
-        Target::FormerJob => return,
+        ActionTarget::ObsoleteJob => return,
     };
     let condition = Decided {
         kind,
@@ -106,35 +106,35 @@ mod tests {
     fn a_refusal_is_told_on_the_condition_of_its_step_and_on_ready() {
         for (target, code, reason, message, expected) in [
             (
-                Target::Job(Step::Plan),
+                ActionTarget::Job(Step::Plan),
                 403,
                 "Forbidden",
                 "exceeded quota",
                 Reason::PodRejected,
             ),
             (
-                Target::Job(Step::Fetch),
+                ActionTarget::Job(Step::Fetch),
                 403,
                 "Forbidden",
                 "exceeded quota",
                 Reason::PodRejected,
             ),
             (
-                Target::Job(Step::Fetch),
+                ActionTarget::Job(Step::Fetch),
                 422,
                 "Invalid",
                 "limits below requests",
                 Reason::InvalidSpec,
             ),
             (
-                Target::Claim { required: true },
+                ActionTarget::Claim { required: true },
                 403,
                 "Forbidden",
                 "exceeded quota",
                 Reason::ClaimPending,
             ),
             (
-                Target::Claim { required: true },
+                ActionTarget::Claim { required: true },
                 403,
                 "Forbidden",
                 "only dynamically provisioned pvc can be resized and the storageclass must support resize",
@@ -152,7 +152,7 @@ mod tests {
     fn a_claim_that_need_not_change_stays_ready_and_says_so() {
         let mut decision = decision();
         let refusal = api_error(403, "Forbidden", "resize is not supported");
-        explain(&mut decision, Target::Claim { required: false }, &refusal);
+        explain(&mut decision, ActionTarget::Claim { required: false }, &refusal);
         assert_eq!(ready(&decision).0, Status::True);
         assert!(decision.conditions[3].message.ends_with("resize is not supported"));
     }
@@ -162,7 +162,7 @@ mod tests {
         let mut after = decision();
         explain(
             &mut after,
-            Target::Job(Step::Plan),
+            ActionTarget::Job(Step::Plan),
             &api_error(503, "ServiceUnavailable", "later"),
         );
         assert_eq!(after, decision());

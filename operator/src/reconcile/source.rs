@@ -238,7 +238,7 @@ impl ModelSource {
     }
 }
 
-/// Written as what it holds, without a name.
+/// AssumedStatuses as what it holds, without a name.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Access {

@@ -32,14 +32,14 @@ fn reconciler(client: Client) -> Reconciler {
             progress_client: reqwest::Client::builder().no_proxy().build().unwrap(),
             client,
         }),
-        stores: Stores {
+        informers: Informers {
             caches: store().0,
             jobs: store().0,
             pods: store().0,
             claims: store().0,
             classes: store().0,
         },
-        written: Written::default(),
+        assumed: AssumedStatuses::default(),
     }
 }
 
@@ -88,7 +88,7 @@ async fn a_reconcile_that_hangs_is_given_up_and_tried_again_with_growing_pauses(
     let (reader, _writer) = store();
     // The watch of ModelCaches never brings anything.
     let mut hanging = reconciler(Client::new(service, "demo"));
-    hanging.stores.caches = reader;
+    hanging.informers.caches = reader;
     let reconciler = Arc::new(hanging);
     let cache = Arc::new(cache);
     let error = reconcile(Arc::clone(&cache), Arc::clone(&reconciler))

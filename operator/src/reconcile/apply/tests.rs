@@ -100,7 +100,7 @@ fn delete_job(wait_for_pods: bool) -> Action {
 }
 
 /// Carries out the actions against these answers; gives what was asked, and the targets that were refused.
-async fn converse(actions: &[Action], answers: Vec<Answer>) -> (Vec<Asked>, Vec<Target>, Option<Target>) {
+async fn converse(actions: &[Action], answers: Vec<Answer>) -> (Vec<Asked>, Vec<ActionTarget>, Option<ActionTarget>) {
     let (service, api) = pair::<Request<Body>, Response<Body>>();
     let server = tokio::spawn(answer(api, answers));
     let cache = validate(&object()).unwrap();
@@ -175,12 +175,12 @@ async fn a_job_is_deleted_with_its_pods_and_only_if_it_is_the_one_that_was_seen(
 async fn a_refused_claim_keeps_its_job_from_being_created_but_a_refused_growth_does_not() {
     let refusal = || Answer::Refuse(403, "Forbidden", "exceeded quota");
     let (asked, _, failed) = converse(&[apply_claim(true), create_plan()], vec![refusal()]).await;
-    assert_eq!((asked.len(), failed), (1, Some(Target::Claim { required: true })));
+    assert_eq!((asked.len(), failed), (1, Some(ActionTarget::Claim { required: true })));
 
     let (asked, tolerated, failed) =
         converse(&[apply_claim(false), create_plan()], vec![refusal(), Answer::Echo]).await;
     assert_eq!((asked.len(), failed), (2, None));
-    assert_eq!(tolerated, [Target::Claim { required: false }]);
+    assert_eq!(tolerated, [ActionTarget::Claim { required: false }]);
 }
 
 #[tokio::test]

@@ -10,9 +10,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use modelcache_crds::model_cache::{Attempts, LastFailure};
 use modelcache_crds::report::{Failed, FailureClass, Report};
 
-use super::{Input, reason_of};
+use super::Input;
 use crate::backoff;
 use crate::reconcile::facts::{FetcherPod, JobFacts, JobState, PodEnd, PodPhase, Step};
+use crate::reconcile::failure_reason::failure_reason;
 
 /// The Job's watch may be ahead of its pod's: the report is looked for this long before it counts as lost.
 const REPORT_GRACE: SignedDuration = SignedDuration::from_secs(5);
@@ -167,7 +168,7 @@ fn over_without_success<'a>(
                 "the fetcher's report answers another step: its image does not fit this operator".to_owned(),
             ),
         },
-        Some(PodPhase::Ended(PodEnd::Silent { class, message })) => unreported(*class, message.clone()),
+        Some(PodPhase::Ended(PodEnd::Unreported { class, message })) => unreported(*class, message.clone()),
         Some(PodPhase::Starting(_) | PodPhase::Running) | None => {
             if input.now.duration_since(at) < REPORT_GRACE {
                 return StepState::AwaitingReport { failed: recorded };
@@ -208,7 +209,7 @@ fn record(input: &Input<'_>, job: &JobFacts, failure: &Failed, at: Timestamp) ->
         .ok()
         .and_then(|pause| at.checked_add(pause).ok())
         .unwrap_or(at);
-    let is_permanent = reason_of(job.step, failure.class).is_permanent();
+    let is_permanent = failure_reason(job.step, failure.class).is_permanent();
     Attempts {
         count: job.attempt,
         last_failure: Some(LastFailure {
@@ -228,7 +229,7 @@ fn after_failure<'a>(failed: Attempts, step: Step, now: Timestamp) -> StepState<
     let is_permanent = failed
         .last_failure
         .as_ref()
-        .is_some_and(|failure| reason_of(step, failure.class).is_permanent());
+        .is_some_and(|failure| failure_reason(step, failure.class).is_permanent());
     if is_permanent {
         return StepState::GivenUp { failed };
     }

@@ -8,7 +8,7 @@ use modelcache_crds::quantity;
 use modelcache_crds::report::{OriginReport, Published, Report};
 
 use super::attempts::{self, StepState};
-use super::unfinished_step::{self, Waiting};
+use super::unfinished_step::{self, Unfinished};
 use super::{Action, Decision, Input, delete_jobs, progress};
 use crate::reconcile::facts::{JobFacts, Step};
 
@@ -53,9 +53,9 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
         .extend(unfinished_step::delete_superseded(input, Step::Fetch, inputs));
     decision.tally = unfinished_step::tally(input, &state);
     decision.progress = show_progress(input, &state, resolved);
-    let waiting = unfinished_step::waiting(input, Step::Fetch, &state);
+    let unfinished = unfinished_step::describe(input, Step::Fetch, &state);
     if starts && is_written_to(input) {
-        decision.attempts = waiting.attempts;
+        decision.attempts = unfinished.attempts;
         return wait_for_former(decision);
     }
     // From the moment a fetcher may replace what is published, status must not claim to know it: the fetcher may
@@ -63,7 +63,7 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
     let is_known = input.status.published_digest.is_some();
     decision.published_digest = None;
     decision.hub_cache = None;
-    if let Some(attempt) = waiting.start {
+    if let Some(attempt) = unfinished.start {
         if is_known {
             decision.requeue = Duration::from_secs(1);
         } else {
@@ -74,7 +74,7 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
             });
         }
     }
-    say(waiting, decision);
+    say(unfinished, decision);
 }
 
 /// What the origins of the latest fetch were good for, once it has ended; nothing is known of a fetch that starts anew.
@@ -96,11 +96,11 @@ fn show_progress(input: &Input<'_>, state: &StepState<'_>, resolved: &Resolved) 
     }
 }
 
-fn say(waiting: Waiting, decision: &mut Decision) {
-    decision.requeue = decision.requeue.min(waiting.requeue);
-    decision.attempts = waiting.attempts;
+fn say(unfinished: Unfinished, decision: &mut Decision) {
+    decision.requeue = decision.requeue.min(unfinished.requeue);
+    decision.attempts = unfinished.attempts;
     // The bytes are all there, and are the wrong ones.
-    if matches!(waiting.reason, Reason::DigestMismatch | Reason::InvalidFormat) {
+    if matches!(unfinished.reason, Reason::DigestMismatch | Reason::InvalidFormat) {
         decision.conditions.push(Decided {
             kind: ConditionType::Fetched,
             status: Status::True,
@@ -109,17 +109,17 @@ fn say(waiting: Waiting, decision: &mut Decision) {
         });
         decision.conditions.push(Decided {
             kind: ConditionType::Verified,
-            status: waiting.status,
-            reason: waiting.reason,
-            message: waiting.message,
+            status: unfinished.status,
+            reason: unfinished.reason,
+            message: unfinished.message,
         });
         return;
     }
     decision.conditions.push(Decided {
         kind: ConditionType::Fetched,
-        status: waiting.status,
-        reason: waiting.reason,
-        message: waiting.message,
+        status: unfinished.status,
+        reason: unfinished.reason,
+        message: unfinished.message,
     });
     not_yet_verified(decision);
 }

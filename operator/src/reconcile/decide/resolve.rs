@@ -10,7 +10,7 @@ use modelcache_crds::quantity;
 use modelcache_crds::report::{FailureClass, Planned, Report};
 
 use super::attempts::{self, StepState};
-use super::unfinished_step::{self, Waiting};
+use super::unfinished_step::{self, Unfinished};
 use super::{Action, Input, RESYNC, Tally, delete_jobs};
 use crate::reconcile::facts::Step;
 
@@ -40,14 +40,14 @@ pub(super) fn decide(input: &Input<'_>) -> Resolve {
     let mut actions = others;
     actions.extend(unfinished_step::delete_superseded(input, Step::Plan, &inputs));
     let tally = unfinished_step::tally(input, &state);
-    let Waiting {
+    let Unfinished {
         status,
         reason,
         message,
         attempts,
         start,
         requeue,
-    } = unfinished_step::waiting(input, Step::Plan, &state);
+    } = unfinished_step::describe(input, Step::Plan, &state);
     actions.extend(start.map(|attempt| Action::CreatePlanJob { inputs, attempt }));
     Resolve {
         condition: Decided {

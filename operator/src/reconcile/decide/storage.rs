@@ -30,10 +30,10 @@ pub(super) struct Storage {
 pub(super) fn decide(input: &Input<'_>, resolved: &Resolved) -> Storage {
     let claim = input.observed.claim.as_ref();
     let verdict = match &input.cache.claim {
-        _ if input.observed.occupant.is_some() => occupied(input),
+        _ if input.observed.conflicting_cache.is_some() => claim_conflict(input),
         ClaimPlan::Own(own) => decide_own(input, own, claim, resolved),
         ClaimPlan::Existing { name, .. } => match claim {
-            None => Verdict::stop(
+            None => ClaimVerdict::stop(
                 Status::False,
                 Reason::ClaimNotFound,
                 format!(
@@ -70,13 +70,13 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved) -> Storage {
 }
 
 /// Both would be told Ready, and the pods of the first would find the model of the second.
-fn occupied(input: &Input<'_>) -> Verdict {
-    let occupant = input.observed.occupant.as_deref().unwrap_or_default();
-    Verdict::stop(
+fn claim_conflict(input: &Input<'_>) -> ClaimVerdict {
+    let conflicting_cache = input.observed.conflicting_cache.as_deref().unwrap_or_default();
+    ClaimVerdict::stop(
         Status::False,
         Reason::StorageBusy,
         format!(
-            "ModelCache {occupant} works in the same folder of claim {}: make this one anew with a claim of its own, or \
+            "ModelCache {conflicting_cache} works in the same folder of claim {}: make this one anew with a claim of its own, or \
              with another storage.existingClaim.subPath",
             input.cache.claim.name()
         ),
@@ -91,7 +91,7 @@ fn is_published(input: &Input<'_>) -> bool {
     input.status.published_digest.is_some()
 }
 
-struct Verdict {
+struct ClaimVerdict {
     status: Status,
     reason: Reason,
     message: String,
@@ -101,7 +101,7 @@ struct Verdict {
     go: bool,
 }
 
-impl Verdict {
+impl ClaimVerdict {
     fn go(status: Status, reason: Reason, message: String) -> Self {
         Self {
             status,
@@ -127,7 +127,7 @@ impl Verdict {
     }
 }
 
-fn decide_own(input: &Input<'_>, own: &OwnClaim, claim: Option<&ClaimFacts>, resolved: &Resolved) -> Verdict {
+fn decide_own(input: &Input<'_>, own: &OwnClaim, claim: Option<&ClaimFacts>, resolved: &Resolved) -> ClaimVerdict {
     let desired = own.size.unwrap_or_else(|| derived_size(resolved));
     let Some(claim) = claim else {
         if desired < resolved.bytes {
@@ -141,7 +141,7 @@ fn decide_own(input: &Input<'_>, own: &OwnClaim, claim: Option<&ClaimFacts>, res
         return pending(input, &own.name, own.storage_class.as_deref()).with(Some(create));
     };
     if !is_ours(input, claim) {
-        return Verdict::stop(
+        return ClaimVerdict::stop(
             Status::False,
             Reason::ClaimNotOwned,
             format!(
@@ -155,7 +155,7 @@ fn decide_own(input: &Input<'_>, own: &OwnClaim, claim: Option<&ClaimFacts>, res
         return too_small("storage.size", desired, resolved);
     }
     if claim.phase == ClaimPhase::Pending && claim.requested < resolved.bytes {
-        return Verdict::stop(
+        return ClaimVerdict::stop(
             Status::False,
             Reason::ClaimTooSmall,
             format!(
@@ -212,16 +212,16 @@ fn needs_metadata(input: &Input<'_>, own: &OwnClaim, claim: &ClaimFacts) -> bool
 }
 
 /// A claim that is there, whoever made it.
-fn decide_present(input: &Input<'_>, name: &str, claim: &ClaimFacts, resolved: &Resolved) -> Verdict {
+fn decide_present(input: &Input<'_>, name: &str, claim: &ClaimFacts, resolved: &Resolved) -> ClaimVerdict {
     if claim.deleting {
-        return Verdict::stop(
+        return ClaimVerdict::stop(
             Status::False,
             Reason::ClaimPending,
             format!("claim {name} is being deleted, as soon as no pod uses it"),
         );
     }
     match claim.phase {
-        ClaimPhase::Lost => Verdict::stop(
+        ClaimPhase::Lost => ClaimVerdict::stop(
             Status::False,
             Reason::ClaimLost,
             format!("claim {name} lost its volume: delete the claim so that it is made anew"),
@@ -231,7 +231,7 @@ fn decide_present(input: &Input<'_>, name: &str, claim: &ClaimFacts, resolved: &
         }
         ClaimPhase::Pending => pending(input, name, claim.storage_class.as_deref()),
         ClaimPhase::Bound if room(claim) < resolved.bytes => expanding(name, claim.requested),
-        ClaimPhase::Bound => Verdict::go(
+        ClaimPhase::Bound => ClaimVerdict::go(
             Status::True,
             Reason::ClaimBound,
             format!("claim {name} is bound, with {}", quantity::short_bytes(room(claim))),
@@ -239,16 +239,16 @@ fn decide_present(input: &Input<'_>, name: &str, claim: &ClaimFacts, resolved: &
     }
 }
 
-fn pending(input: &Input<'_>, name: &str, class: Option<&str>) -> Verdict {
+fn pending(input: &Input<'_>, name: &str, class: Option<&str>) -> ClaimVerdict {
     match find_class(&input.observed.classes, class) {
-        Class::NotNeeded => Verdict::go(
+        Class::NotNeeded => ClaimVerdict::go(
             Status::Unknown,
             Reason::ClaimPending,
             format!("claim {name} waits for a volume that somebody provides"),
         ),
-        Class::Missing(message) => Verdict::stop(Status::False, Reason::StorageClassNotFound, message),
+        Class::Missing(message) => ClaimVerdict::stop(Status::False, Reason::StorageClassNotFound, message),
         Class::Found(class) => match class.binding {
-            BindingMode::WaitForFirstConsumer => Verdict::go(
+            BindingMode::WaitForFirstConsumer => ClaimVerdict::go(
                 Status::Unknown,
                 Reason::WaitingForFirstConsumer,
                 format!(
@@ -256,7 +256,7 @@ fn pending(input: &Input<'_>, name: &str, class: Option<&str>) -> Verdict {
                     class.name
                 ),
             ),
-            BindingMode::Immediate => Verdict::go(
+            BindingMode::Immediate => ClaimVerdict::go(
                 Status::Unknown,
                 Reason::ClaimPending,
                 format!("claim {name} waits for class {} to make its volume", class.name),
@@ -297,16 +297,16 @@ fn room(claim: &ClaimFacts) -> i64 {
 }
 
 /// The mount may be what completes it, so that the fetcher is started meanwhile.
-fn expanding(name: &str, bytes: i64) -> Verdict {
-    Verdict::go(
+fn expanding(name: &str, bytes: i64) -> ClaimVerdict {
+    ClaimVerdict::go(
         Status::Unknown,
         Reason::ClaimPending,
         format!("claim {name} is being expanded to {}", quantity::short_bytes(bytes)),
     )
 }
 
-fn too_small(what: &str, has: i64, resolved: &Resolved) -> Verdict {
-    Verdict::stop(
+fn too_small(what: &str, has: i64, resolved: &Resolved) -> ClaimVerdict {
+    ClaimVerdict::stop(
         Status::False,
         Reason::ClaimTooSmall,
         format!(

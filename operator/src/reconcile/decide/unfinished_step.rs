@@ -7,8 +7,9 @@ use modelcache_crds::conditions::{Reason, Status};
 use modelcache_crds::model_cache::Attempts;
 
 use super::attempts::{self, StepState};
-use super::{Action, Input, POLL, RESYNC, Tally, reason_of};
+use super::{Action, Input, POLL, RESYNC, Tally};
 use crate::reconcile::facts::{FetcherPod, JobFacts, PodPhase, Step};
+use crate::reconcile::failure_reason::failure_reason;
 
 /// The Job controller makes a pod within a second; later, something refuses it.
 const POD_EXPECTED: SignedDuration = SignedDuration::from_secs(30);
@@ -20,7 +21,7 @@ const START_EXPECTED: SignedDuration = SignedDuration::from_secs(120);
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 /// What a step that is not done says and does.
-pub(super) struct Waiting {
+pub(super) struct Unfinished {
     pub(super) status: Status,
     pub(super) reason: Reason,
     pub(super) message: String,
@@ -30,23 +31,23 @@ pub(super) struct Waiting {
     pub(super) requeue: Duration,
 }
 
-pub(super) fn waiting(input: &Input<'_>, step: Step, state: &StepState<'_>) -> Waiting {
+pub(super) fn describe(input: &Input<'_>, step: Step, state: &StepState<'_>) -> Unfinished {
     match state {
-        StepState::Start { attempt, failed } => Waiting {
+        StepState::Start { attempt, failed } => Unfinished {
             start: Some(*attempt),
             ..working(input, step, failed.as_ref(), None, RESYNC)
         },
-        StepState::AwaitingReport { failed } => Waiting {
+        StepState::AwaitingReport { failed } => Unfinished {
             message: "the fetcher has ended, its report is looked for".to_owned(),
             ..working(input, step, failed.as_ref(), Some(()), Duration::from_secs(1))
         },
         StepState::Running { job, pod, failed } => running(input, job, *pod, failed.as_ref()),
-        StepState::Pausing { failed, next } => Waiting {
+        StepState::Pausing { failed, next } => Unfinished {
             status: Status::False,
-            reason: failure_reason(step, failed),
+            reason: last_failure_reason(step, failed),
             message: format!(
                 "{}; attempt {} starts at {}",
-                failure_message(failed),
+                last_failure_message(failed),
                 failed.count.saturating_add(1),
                 next.strftime("%H:%M:%S UTC")
             ),
@@ -55,10 +56,10 @@ pub(super) fn waiting(input: &Input<'_>, step: Step, state: &StepState<'_>) -> W
             // A timer that rings a moment early finds the pause not over: half a second makes sure.
             requeue: until(*next, input.now) + Duration::from_millis(500),
         },
-        StepState::GivenUp { failed } => Waiting {
+        StepState::GivenUp { failed } => Unfinished {
             status: Status::False,
-            reason: failure_reason(step, failed),
-            message: failure_message(failed).to_owned(),
+            reason: last_failure_reason(step, failed),
+            message: last_failure_message(failed).to_owned(),
             attempts: Some(failed.clone()),
             start: None,
             requeue: RESYNC,
@@ -67,7 +68,7 @@ pub(super) fn waiting(input: &Input<'_>, step: Step, state: &StepState<'_>) -> W
     }
 }
 
-fn running(input: &Input<'_>, job: &JobFacts, pod: Option<&FetcherPod>, failed: Option<&Attempts>) -> Waiting {
+fn running(input: &Input<'_>, job: &JobFacts, pod: Option<&FetcherPod>, failed: Option<&Attempts>) -> Unfinished {
     let step = job.step;
     match pod.map(|pod| &pod.phase) {
         None => {
@@ -87,17 +88,17 @@ fn running(input: &Input<'_>, job: &JobFacts, pod: Option<&FetcherPod>, failed: 
                 name = job.name,
                 namespace = input.cache.namespace,
             );
-            Waiting {
+            Unfinished {
                 status: Status::False,
                 reason: Reason::PodRejected,
                 message,
                 ..working(input, step, failed, None, POLL)
             }
         }
-        Some(PodPhase::Starting(Some(trouble))) => Waiting {
+        Some(PodPhase::Starting(Some(waiting_reason))) => Unfinished {
             status: Status::False,
-            reason: trouble.reason,
-            message: trouble.message.clone(),
+            reason: waiting_reason.reason,
+            message: waiting_reason.message.clone(),
             ..working(input, step, failed, None, RESYNC)
         },
         Some(PodPhase::Starting(None)) => starting(input, job, pod, failed),
@@ -108,7 +109,7 @@ fn running(input: &Input<'_>, job: &JobFacts, pod: Option<&FetcherPod>, failed: 
 
 /// A volume that another node holds, or that cannot be mounted, stands in events only: without a right to read
 /// those, a pod that takes too long is all there is to see.
-fn starting(input: &Input<'_>, job: &JobFacts, pod: Option<&FetcherPod>, failed: Option<&Attempts>) -> Waiting {
+fn starting(input: &Input<'_>, job: &JobFacts, pod: Option<&FetcherPod>, failed: Option<&Attempts>) -> Unfinished {
     let created = pod.map_or(job.created, |pod| pod.created);
     let overdue = created.checked_add(START_EXPECTED).unwrap_or(created);
     if overdue > input.now {
@@ -116,7 +117,7 @@ fn starting(input: &Input<'_>, job: &JobFacts, pod: Option<&FetcherPod>, failed:
         return working(input, job.step, failed, None, again);
     }
     let name = pod.map_or("", |pod| pod.name.as_str());
-    Waiting {
+    Unfinished {
         status: Status::False,
         reason: Reason::FetcherStarting,
         message: format!(
@@ -136,7 +137,7 @@ fn working(
     failed: Option<&Attempts>,
     started: Option<()>,
     requeue: Duration,
-) -> Waiting {
+) -> Unfinished {
     let source = &input.cache.source;
     let (reason, mut message) = match (step, started) {
         (Step::Plan, _) => (
@@ -151,10 +152,10 @@ fn working(
     };
     if let Some(failed) = failed {
         let number = failed.count.saturating_add(1);
-        let before = failure_reason(step, failed).as_str();
+        let before = last_failure_reason(step, failed).as_str();
         message = format!("{message}, attempt {number} after {before}");
     }
-    Waiting {
+    Unfinished {
         status: Status::Unknown,
         reason,
         message,
@@ -167,14 +168,14 @@ fn working(
     }
 }
 
-fn failure_reason(step: Step, failed: &Attempts) -> Reason {
+fn last_failure_reason(step: Step, failed: &Attempts) -> Reason {
     failed
         .last_failure
         .as_ref()
-        .map_or(Reason::FetcherFailed, |failure| reason_of(step, failure.class))
+        .map_or(Reason::FetcherFailed, |failure| failure_reason(step, failure.class))
 }
 
-fn failure_message(failed: &Attempts) -> &str {
+fn last_failure_message(failed: &Attempts) -> &str {
     failed.last_failure.as_ref().map_or("", |failure| &failure.message)
 }
 

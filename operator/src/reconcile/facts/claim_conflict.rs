@@ -7,7 +7,7 @@ use crate::reconcile::validate::{ClaimPlan, ValidatedCache};
 
 /// The ModelCache that works in the same folder of the same claim and was there first, when that is another one.
 #[must_use]
-pub fn occupant<'a>(cache: &ValidatedCache, all: impl Iterator<Item = &'a ModelCache>) -> Option<String> {
+pub fn conflicting_cache<'a>(cache: &ValidatedCache, all: impl Iterator<Item = &'a ModelCache>) -> Option<String> {
     let first = all
         .filter(|other| {
             other.namespace().as_deref() == Some(&cache.namespace)
@@ -66,9 +66,12 @@ mod tests {
     fn who_came_first_keeps_the_folder(#[case] first: Value, #[case] second: Value, #[case] is_shared: bool) {
         let all = [cache("second", LATER, &second), cache("first", EARLIER, &first)];
         let second = validate(&all[0]).unwrap();
-        assert_eq!(occupant(&second, all.iter()), is_shared.then(|| "first".to_owned()));
+        assert_eq!(
+            conflicting_cache(&second, all.iter()),
+            is_shared.then(|| "first".to_owned())
+        );
         let first = validate(&all[1]).unwrap();
-        assert_eq!(occupant(&first, all.iter()), None);
+        assert_eq!(conflicting_cache(&first, all.iter()), None);
     }
 
     #[test]
@@ -80,6 +83,9 @@ mod tests {
         let mut leaving = cache("first", EARLIER, &shared);
         leaving.metadata.deletion_timestamp = leaving.metadata.creation_timestamp.clone();
         let valid = validate(&second).unwrap();
-        assert_eq!(occupant(&valid, [&second, &elsewhere, &leaving].into_iter()), None);
+        assert_eq!(
+            conflicting_cache(&valid, [&second, &elsewhere, &leaving].into_iter()),
+            None
+        );
     }
 }

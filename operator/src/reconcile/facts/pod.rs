@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use modelcache_crds::report::{FailureClass, Report};
 
 use crate::reconcile::facts::Step;
-use crate::reconcile::facts::waiting_reason::{self, Trouble};
+use crate::reconcile::facts::waiting_reason::{self, WaitingReason};
 
 /// Longest part of a log that goes into a message.
 const MAX_LOG_TAIL: usize = 300;
@@ -15,7 +15,7 @@ const MAX_LOG_TAIL: usize = 300;
 #[derive(Clone, Debug, PartialEq)]
 pub enum PodPhase {
     /// Not running yet; with what is in the way, where something is.
-    Starting(Option<Trouble>),
+    Starting(Option<WaitingReason>),
     /// Its container runs.
     Running,
     /// Its container ended.
@@ -28,7 +28,7 @@ pub enum PodEnd {
     /// With a report.
     Reported(Box<Report>),
     /// Without one, or with one that its exit code contradicts.
-    Silent {
+    Unreported {
         /// What kind of failure that is.
         class: FailureClass,
         /// The same for people.
@@ -86,7 +86,7 @@ impl FetcherPod {
     pub fn report(&self) -> Option<&Report> {
         match &self.phase {
             PodPhase::Ended(PodEnd::Reported(report)) => Some(report),
-            PodPhase::Ended(PodEnd::Silent { .. }) | PodPhase::Starting(_) | PodPhase::Running => None,
+            PodPhase::Ended(PodEnd::Unreported { .. }) | PodPhase::Starting(_) | PodPhase::Running => None,
         }
     }
 }
@@ -109,7 +109,7 @@ fn phase(pod: &Pod, container: Option<&ContainerStatus>) -> PodPhase {
             status.and_then(|status| status.message.as_deref()),
         ];
         let what: Vec<&str> = what.into_iter().flatten().collect();
-        return PodPhase::Ended(PodEnd::Silent {
+        return PodPhase::Ended(PodEnd::Unreported {
             class: FailureClass::Killed,
             message: format!("the fetcher's pod ended without a report: {}", what.join(": ")),
         });
@@ -125,14 +125,14 @@ fn end(terminated: &ContainerStateTerminated) -> PodEnd {
     let ended_well = terminated.exit_code == 0;
     match Report::from_termination_message(message) {
         Some(report) if ended_well != matches!(report, Report::Failed(_)) => PodEnd::Reported(Box::new(report)),
-        Some(_) | None => silent(terminated, message),
+        Some(_) | None => unreported(terminated, message),
     }
 }
 
-fn silent(terminated: &ContainerStateTerminated, message: &str) -> PodEnd {
+fn unreported(terminated: &ContainerStateTerminated, message: &str) -> PodEnd {
     let code = terminated.exit_code;
     if terminated.reason.as_deref() == Some("OOMKilled") {
-        return PodEnd::Silent {
+        return PodEnd::Unreported {
             class: FailureClass::OutOfMemory,
             message: "the fetcher was killed at its memory limit: raise fetch.resources.limits.memory".to_owned(),
         };
@@ -150,7 +150,7 @@ fn silent(terminated: &ContainerStateTerminated, message: &str) -> PodEnd {
     } else {
         format!(": {tail}")
     };
-    PodEnd::Silent {
+    PodEnd::Unreported {
         class,
         message: format!("the fetcher ended with exit code {code} and no report{tail}"),
     }

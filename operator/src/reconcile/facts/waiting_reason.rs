@@ -8,7 +8,7 @@ use modelcache_crds::conditions::Reason;
 
 /// What is in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct WaitingReason {
     /// In one word.
     pub reason: Reason,
     /// For people.
@@ -17,14 +17,14 @@ pub struct Trouble {
 
 /// What keeps a pod that has not started from starting; `None` when nothing does.
 #[must_use]
-pub fn classify(pod: &Pod) -> Option<Trouble> {
+pub fn classify(pod: &Pod) -> Option<WaitingReason> {
     unschedulable(pod).or_else(|| {
         let namespace = pod.namespace().unwrap_or_default();
         waiting(pod).and_then(|waiting| not_starting(waiting, &namespace))
     })
 }
 
-fn unschedulable(pod: &Pod) -> Option<Trouble> {
+fn unschedulable(pod: &Pod) -> Option<WaitingReason> {
     let condition = pod
         .status
         .as_ref()?
@@ -41,14 +41,14 @@ fn unschedulable(pod: &Pod) -> Option<Trouble> {
     // That of a source: a claim to write to is looked for before there is a pod.
     if let Some(name) = between(said, "persistentvolumeclaim \"", "\" not found") {
         let namespace = pod.namespace().unwrap_or_default();
-        return Some(Trouble {
+        return Some(WaitingReason {
             reason: Reason::ClaimNotFound,
             message: format!(
                 "claim {name} does not exist in namespace {namespace}: create it, the fetcher then starts by itself"
             ),
         });
     }
-    Some(Trouble {
+    Some(WaitingReason {
         reason: Reason::Unschedulable,
         message: format!("no node takes the fetcher's pod: {said}"),
     })
@@ -59,7 +59,7 @@ fn waiting(pod: &Pod) -> Option<&ContainerStateWaiting> {
     container.state.as_ref()?.waiting.as_ref()
 }
 
-fn not_starting(waiting: &ContainerStateWaiting, namespace: &str) -> Option<Trouble> {
+fn not_starting(waiting: &ContainerStateWaiting, namespace: &str) -> Option<WaitingReason> {
     let said = waiting.message.as_deref().unwrap_or_default();
     match waiting.reason.as_deref()? {
         "ErrImagePull"
@@ -67,14 +67,14 @@ fn not_starting(waiting: &ContainerStateWaiting, namespace: &str) -> Option<Trou
         | "InvalidImageName"
         | "ErrImageNeverPull"
         | "RegistryUnavailable"
-        | "ErrImageInspect" => Some(Trouble {
+        | "ErrImageInspect" => Some(WaitingReason {
             reason: Reason::ImagePullFailed,
             message: format!(
                 "the fetcher's image cannot be pulled: {said}: correct the operator's fetcher image or its pull secret"
             ),
         }),
         "CreateContainerConfigError" => Some(config_error(said, namespace)),
-        "CreateContainerError" | "RunContainerError" => Some(Trouble {
+        "CreateContainerError" | "RunContainerError" => Some(WaitingReason {
             reason: Reason::FetcherFailed,
             message: format!("the fetcher's container cannot be created: {said}"),
         }),
@@ -83,9 +83,9 @@ fn not_starting(waiting: &ContainerStateWaiting, namespace: &str) -> Option<Trou
 }
 
 /// The kubelet says `secret "hf" not found`, or `couldn't find key token in Secret demo/hf`.
-fn config_error(said: &str, namespace: &str) -> Trouble {
+fn config_error(said: &str, namespace: &str) -> WaitingReason {
     if let Some(name) = between(said, "secret \"", "\" not found") {
-        return Trouble {
+        return WaitingReason {
             reason: Reason::SecretNotFound,
             message: format!(
                 "Secret {name} does not exist in namespace {namespace}: create it with the token, \
@@ -98,7 +98,7 @@ fn config_error(said: &str, namespace: &str) -> Trouble {
         let secret = secret.map_or("the Secret", |name| {
             name.trim_end_matches(|c: char| !c.is_ascii_alphanumeric())
         });
-        return Trouble {
+        return WaitingReason {
             reason: Reason::SecretKeyNotFound,
             message: format!(
                 "Secret {secret} in namespace {namespace} has no key {key}: add the key, or correct \
@@ -106,7 +106,7 @@ fn config_error(said: &str, namespace: &str) -> Trouble {
             ),
         };
     }
-    Trouble {
+    WaitingReason {
         reason: Reason::FetcherFailed,
         message: format!("the fetcher's container cannot be configured: {said}"),
     }

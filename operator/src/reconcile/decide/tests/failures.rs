@@ -4,9 +4,9 @@ use pretty_assertions::assert_eq;
 use rstest::rstest;
 
 use super::simulation::{Simulation, failure, is, simple_spec};
-use crate::reconcile::decide::reason_of;
-use crate::reconcile::facts::waiting_reason::Trouble;
+use crate::reconcile::facts::waiting_reason::WaitingReason;
 use crate::reconcile::facts::{PodPhase, Step};
+use crate::reconcile::failure_reason::failure_reason;
 
 fn planning() -> Simulation {
     let mut cluster = Simulation::new(&simple_spec("main"));
@@ -30,7 +30,7 @@ fn every_failure_of_a_plan_is_told_by_its_reason_and_stops_or_is_tried_again() {
         let mut cluster = planning();
         cluster.fail(&failure(class));
         let decision = cluster.reconcile();
-        let reason = reason_of(Step::Plan, class);
+        let reason = failure_reason(Step::Plan, class);
         assert_eq!(cluster.ready(), is("False", reason.as_str()), "{class}");
         let attempts = cluster.status.attempts.clone().unwrap();
         assert_eq!(attempts.count, 1);
@@ -73,7 +73,7 @@ fn every_failure_of_a_fetch_is_told_by_its_reason_and_stops_or_is_tried_again() 
         let mut cluster = fetching();
         cluster.fail(&failure(class));
         let decision = cluster.reconcile();
-        let reason = reason_of(Step::Fetch, class);
+        let reason = failure_reason(Step::Fetch, class);
         assert_eq!(cluster.ready(), is("False", reason.as_str()), "{class}");
         assert_eq!(decision.tally.failed, Some(class), "counted once");
         assert_eq!(cluster.reconcile().tally.failed, None, "counted once");
@@ -219,7 +219,7 @@ fn a_pod_in_trouble_is_told_and_waited_for_not_counted(#[case] reason: Reason) {
             cluster.reconcile();
         }
         for pod in cluster.observed.pods.iter_mut().filter(|pod| pod.step == step) {
-            pod.phase = PodPhase::Starting(Some(Trouble {
+            pod.phase = PodPhase::Starting(Some(WaitingReason {
                 reason,
                 message: "this is in the way".to_owned(),
             }));

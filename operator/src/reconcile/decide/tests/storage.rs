@@ -214,7 +214,7 @@ fn a_folder_in_which_another_works_is_left_alone_until_that_one_is_gone() {
         capacity: Some(BYTES),
         ..ClaimFacts::default()
     });
-    cluster.observed.occupant = Some("first".to_owned());
+    cluster.observed.conflicting_cache = Some("first".to_owned());
     let decision = cluster.reconcile();
     assert_eq!(cluster.ready(), is("False", "StorageBusy"));
     let message = cluster.message(ConditionType::Ready);
@@ -224,7 +224,7 @@ fn a_folder_in_which_another_works_is_left_alone_until_that_one_is_gone() {
     );
     assert!(cluster.jobs(Step::Fetch).is_empty());
     assert!(decision.requeue.as_secs() <= 30);
-    cluster.observed.occupant = None;
+    cluster.observed.conflicting_cache = None;
     cluster.settle();
     assert_eq!(cluster.ready(), is("True", "Ready"));
 }

@@ -32,7 +32,7 @@ fn terminated(exit_code: i32, reason: &str, message: &str) -> PodEnd {
 
 fn class_of(end: &PodEnd) -> FailureClass {
     match end {
-        PodEnd::Silent { class, .. } => *class,
+        PodEnd::Unreported { class, .. } => *class,
         PodEnd::Reported(report) => panic!("{report:?}"),
     }
 }
@@ -69,7 +69,7 @@ fn without_a_report_the_exit_code_and_the_kubelet_say_what_they_can() {
     ] {
         let end = terminated(code, reason, message);
         assert_eq!(class_of(&end), class, "{code} {reason}");
-        let PodEnd::Silent { message: told, .. } = end else {
+        let PodEnd::Unreported { message: told, .. } = end else {
             unreachable!()
         };
         assert!(told.contains(message), "{told}");
@@ -80,7 +80,7 @@ fn without_a_report_the_exit_code_and_the_kubelet_say_what_they_can() {
 fn an_evicted_pod_is_over_although_its_container_never_said_so() {
     let evicted = pod(&json!({ "phase": "Failed", "reason": "Evicted", "message": "The node was low on resource" }));
     assert!(evicted.is_over());
-    let PodPhase::Ended(PodEnd::Silent { class, message }) = evicted.phase else {
+    let PodPhase::Ended(PodEnd::Unreported { class, message }) = evicted.phase else {
         panic!("{:?}", evicted.phase)
     };
     assert_eq!(class, FailureClass::Killed);

@@ -69,9 +69,9 @@ fn what_the_kubelet_says_is_understood(
     #[case] reason: Reason,
     #[case] message: &str,
 ) {
-    let trouble = classify(&waiting_pod(waiting, said)).unwrap();
-    assert_eq!(trouble.reason, reason);
-    assert!(trouble.message.contains(message), "{}", trouble.message);
+    let waiting_reason = classify(&waiting_pod(waiting, said)).unwrap();
+    assert_eq!(waiting_reason.reason, reason);
+    assert!(waiting_reason.message.contains(message), "{}", waiting_reason.message);
 }
 
 #[test]
@@ -95,10 +95,10 @@ fn unschedulable_pod(message: &str) -> Pod {
 fn a_claim_that_is_not_there_is_told_as_such() {
     let said =
         "0/2 nodes are available: persistentvolumeclaim \"weights\" not found. preemption: 0/2 nodes are available.";
-    let trouble = classify(&unschedulable_pod(said)).unwrap();
-    assert_eq!(trouble.reason, Reason::ClaimNotFound);
+    let waiting_reason = classify(&unschedulable_pod(said)).unwrap();
+    assert_eq!(waiting_reason.reason, Reason::ClaimNotFound);
     assert!(
-        trouble
+        waiting_reason
             .message
             .starts_with("claim weights does not exist in namespace demo: create it")
     );
@@ -107,10 +107,13 @@ fn a_claim_that_is_not_there_is_told_as_such() {
 #[test]
 fn the_schedulers_words_are_passed_on() {
     let message = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.";
-    let trouble = classify(&unschedulable_pod(&format!(
+    let waiting_reason = classify(&unschedulable_pod(&format!(
         "{message} preemption: 0/2 nodes are available: 2 Preemption is not helpful."
     )))
     .unwrap();
-    assert_eq!(trouble.reason, Reason::Unschedulable);
-    assert_eq!(trouble.message, format!("no node takes the fetcher's pod: {message}"));
+    assert_eq!(waiting_reason.reason, Reason::Unschedulable);
+    assert_eq!(
+        waiting_reason.message,
+        format!("no node takes the fetcher's pod: {message}")
+    );
 }
