@@ -108,7 +108,7 @@ async fn step(reconciler: &Reconciler, cache: &ModelCache) -> Result<Action, Err
     };
 
     let source = source::ModelSource::parse(&cache.spec.source).map(|source| source.name());
-    let status = status::assemble(&previous, &decision, source, cache.metadata.generation, now);
+    let status = status::assemble(&decision, source, cache.metadata.generation, now);
     if status::is_worth_writing(&previous, &status, now) {
         write_status(reconciler, cache, &previous, status, &decision).await?;
     }

@@ -18,8 +18,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use modelcache_crds::ModelCacheStatus;
 use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
-use modelcache_crds::model_cache::{Attempts, CapacityStatus, HubCacheStatus, Progress, Resolved};
-use modelcache_crds::report::{FailureClass, OriginReport};
+use modelcache_crds::model_cache::Resolved;
+use modelcache_crds::report::FailureClass;
 
 use crate::context::FetcherImage;
 use crate::reconcile::facts::{ClaimFacts, JobFacts, Observation, Step};
@@ -69,28 +69,10 @@ pub enum Action {
 /// What was decided.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decision {
-    /// Every condition.
+    /// Every condition, not yet merged with those in `status`.
     pub conditions: Vec<Decided>,
-    /// What the source was resolved to.
-    pub resolved: Option<Resolved>,
-    /// Digest of what is published on the claim.
-    pub published_digest: Option<String>,
-    /// The claim a pod mounts.
-    pub claim_name: Option<String>,
-    /// Its uid.
-    pub claim_uid: Option<String>,
-    /// Where the files are in it.
-    pub path: Option<String>,
-    /// What clients find it by, where it is published for them.
-    pub hub_cache: Option<HubCacheStatus>,
-    /// How far the fetch is.
-    pub progress: Option<Progress>,
-    /// What each origin of the files was good for.
-    pub sources: Vec<OriginReport>,
-    /// What the nodes offer.
-    pub capacity: Option<CapacityStatus>,
-    /// Failed tries of the current step.
-    pub attempts: Option<Attempts>,
+    /// The previous status, with every field that a step decided replaced; its conditions are still the previous ones.
+    pub status: ModelCacheStatus,
     /// What to do, in this order.
     pub actions: Vec<Action>,
     /// When to look again although nothing changed.
@@ -140,25 +122,12 @@ pub(crate) const POLL: Duration = Duration::from_secs(15);
 /// Decides what to do and what to say.
 #[must_use]
 pub fn decide(input: &Input<'_>) -> Decision {
-    let resolve = resolve::decide(input);
-    let mut decision = Decision {
-        conditions: vec![resolve.condition],
-        resolved: resolve.resolved.clone(),
-        attempts: resolve.attempts,
-        actions: resolve.actions,
-        requeue: resolve.requeue,
-        tally: resolve.tally,
-        ..carried_over(input.status)
-    };
+    let mut decision = Decision::from_previous(input.status);
+    let resolved = resolve::decide(input, &mut decision);
     decision.actions.extend(storage::keep_metadata(input));
-    match resolve.resolved {
-        None => {
-            // What was asked for before is no longer wanted: whoever still fetches it is stopped.
-            decision
-                .actions
-                .extend(delete_jobs(input, |job| job.step == Step::Fetch));
-            pend(&mut decision, ConditionType::CapacityAvailable);
-        }
+    match resolved {
+        // The spec no longer asks for what a running fetcher fetches.
+        None => hold_back(input, &mut decision, ConditionType::CapacityAvailable),
         Some(resolved) => after_resolve(input, &resolved, &mut decision),
     }
     summarize(&mut decision.conditions);
@@ -167,70 +136,52 @@ pub fn decide(input: &Input<'_>) -> Decision {
 
 fn after_resolve(input: &Input<'_>, resolved: &Resolved, decision: &mut Decision) {
     let inputs = input.cache.fetch_inputs(resolved, input.image);
-    let fit = fit::decide(input, resolved, &inputs);
-    decision.capacity = fit.capacity;
-    decision.conditions.push(fit.condition);
-    if !fit.go {
-        decision
-            .actions
-            .extend(delete_jobs(input, |job| job.step == Step::Fetch));
-        pend(decision, ConditionType::StorageReady);
-        return;
+    if fit::decide(input, resolved, &inputs, decision).is_break() {
+        return hold_back(input, decision, ConditionType::StorageReady);
     }
-
-    let storage = storage::decide(input, resolved);
-    decision.conditions.push(storage.condition);
-    decision.actions.extend(storage.actions);
-    decision.requeue = decision.requeue.min(storage.requeue);
-    decision.claim_name = storage.claim_name;
-    decision.claim_uid = storage.claim_uid;
-    if !storage.keeps_published {
-        decision.published_digest = None;
-        decision.hub_cache = None;
+    if storage::decide(input, resolved, decision).is_break() {
+        return hold_back(input, decision, ConditionType::Fetched);
     }
-    if !storage.go {
-        decision
-            .actions
-            .extend(delete_jobs(input, |job| job.step == Step::Fetch));
-        pend(decision, ConditionType::Fetched);
-        return;
-    }
-
     fetch::decide(input, resolved, &inputs, decision);
 }
 
 /// What an invalid spec leads to: nothing is started, nothing running is stopped, nothing published is forgotten.
 #[must_use]
 pub fn refuse(invalid: &InvalidSpec, status: &ModelCacheStatus) -> Decision {
-    let mut decision = Decision {
-        conditions: vec![Decided {
-            kind: ConditionType::SourceResolved,
-            status: Status::False,
-            reason: Reason::InvalidSpec,
-            message: invalid.to_string(),
-        }],
-        requeue: RESYNC,
-        attempts: None,
-        ..carried_over(status)
-    };
+    let mut decision = Decision::from_previous(status);
+    decision.conditions.push(Decided {
+        kind: ConditionType::SourceResolved,
+        status: Status::False,
+        reason: Reason::InvalidSpec,
+        message: invalid.to_string(),
+    });
     pend(&mut decision, ConditionType::CapacityAvailable);
     summarize(&mut decision.conditions);
     decision
 }
 
-fn carried_over(status: &ModelCacheStatus) -> Decision {
-    Decision {
-        resolved: status.resolved.clone(),
-        published_digest: status.published_digest.clone(),
-        claim_name: status.claim_name.clone(),
-        claim_uid: status.claim_uid.clone(),
-        path: status.path.clone(),
-        hub_cache: status.hub_cache.clone(),
-        sources: status.sources.clone(),
-        progress: None,
-        requeue: RESYNC,
-        ..Decision::default()
+impl Decision {
+    /// Keeps what was published and where; what holds only while its step decides it is cleared.
+    fn from_previous(status: &ModelCacheStatus) -> Self {
+        Self {
+            status: ModelCacheStatus {
+                progress: None,
+                capacity: None,
+                attempts: None,
+                ..status.clone()
+            },
+            requeue: RESYNC,
+            ..Self::default()
+        }
     }
+}
+
+/// Stops every fetcher; this condition and those after it wait.
+fn hold_back(input: &Input<'_>, decision: &mut Decision, from: ConditionType) {
+    decision
+        .actions
+        .extend(delete_jobs(input, |job| job.step == Step::Fetch));
+    pend(decision, from);
 }
 
 /// This condition and those after it wait for the ones before.

@@ -17,32 +17,22 @@ const PROGRESS_EVERY: SignedDuration = SignedDuration::from_secs(10);
 /// The status that a decision leads to.
 #[must_use]
 pub(crate) fn assemble(
-    previous: &ModelCacheStatus,
     decision: &Decision,
     source: Option<String>,
     generation: Option<i64>,
     now: Timestamp,
 ) -> ModelCacheStatus {
-    let decision = decision.clone();
+    let conditions = conditions::merge(
+        &decision.status.conditions,
+        &decision.conditions,
+        generation.unwrap_or_default(),
+        &Time(now),
+    );
     ModelCacheStatus {
         observed_generation: generation,
         source,
-        conditions: conditions::merge(
-            &previous.conditions,
-            &decision.conditions,
-            generation.unwrap_or_default(),
-            &Time(now),
-        ),
-        resolved: decision.resolved,
-        published_digest: decision.published_digest,
-        claim_name: decision.claim_name,
-        claim_uid: decision.claim_uid,
-        path: decision.path,
-        hub_cache: decision.hub_cache,
-        progress: decision.progress,
-        sources: decision.sources,
-        capacity: decision.capacity,
-        attempts: decision.attempts,
+        conditions,
+        ..decision.status.clone()
     }
 }
 

@@ -13,7 +13,7 @@ use super::{Action, Decision, Input, delete_jobs, progress};
 use crate::reconcile::facts::{JobFacts, Step};
 
 pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decision: &mut Decision) {
-    if decision.published_digest.is_some() && input.is_published(resolved) {
+    if decision.status.published_digest.is_some() && input.is_published(resolved) {
         // Status holds the result: the Jobs that brought it have done their duty.
         decision
             .actions
@@ -32,7 +32,7 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
         state => state,
     };
     if let Some(sources) = sources(input, &state, inputs) {
-        decision.sources = sources;
+        decision.status.sources = sources;
     }
     if let StepState::Done {
         report: Report::Published(report),
@@ -40,9 +40,9 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
     } = state
         && report.digest == resolved.digest
     {
-        decision.published_digest = Some(report.digest.clone());
-        decision.path = Some(path(input, report));
-        decision.hub_cache = input.cache.hub_cache(resolved);
+        decision.status.published_digest = Some(report.digest.clone());
+        decision.status.path = Some(path(input, report));
+        decision.status.hub_cache = input.cache.hub_cache(resolved);
         decision.tally.published_bytes = Some(report.bytes_fetched);
         return published(input, resolved, decision);
     }
@@ -52,17 +52,17 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
         .actions
         .extend(unfinished_step::delete_superseded(input, Step::Fetch, inputs));
     decision.tally = unfinished_step::tally(input, &state);
-    decision.progress = show_progress(input, &state, resolved);
+    decision.status.progress = show_progress(input, &state, resolved);
     let unfinished = unfinished_step::describe(input, Step::Fetch, &state);
     if starts && is_written_to(input) {
-        decision.attempts = unfinished.attempts;
+        decision.status.attempts = unfinished.attempts;
         return wait_for_former(decision);
     }
     // From the moment a fetcher may replace what is published, status must not claim to know it: the fetcher may
     // succeed and be deleted unread, when the spec changes once more. So that is written before the Job is made.
     let is_known = input.status.published_digest.is_some();
-    decision.published_digest = None;
-    decision.hub_cache = None;
+    decision.status.published_digest = None;
+    decision.status.hub_cache = None;
     if let Some(attempt) = unfinished.start {
         if is_known {
             decision.requeue = Duration::from_secs(1);
@@ -98,7 +98,7 @@ fn show_progress(input: &Input<'_>, state: &StepState<'_>, resolved: &Resolved) 
 
 fn say(unfinished: Unfinished, decision: &mut Decision) {
     decision.requeue = decision.requeue.min(unfinished.requeue);
-    decision.attempts = unfinished.attempts;
+    decision.status.attempts = unfinished.attempts;
     // The bytes are all there, and are the wrong ones.
     if matches!(unfinished.reason, Reason::DigestMismatch | Reason::InvalidFormat) {
         decision.conditions.push(Decided {
@@ -170,10 +170,10 @@ fn path(input: &Input<'_>, report: &Published) -> String {
 }
 
 fn published(input: &Input<'_>, resolved: &Resolved, decision: &mut Decision) {
-    decision.progress = Some(progress::complete(resolved));
-    decision.attempts = None;
+    decision.status.progress = Some(progress::complete(resolved));
+    decision.status.attempts = None;
     let size = quantity::human_bytes(resolved.bytes);
-    let path = decision.path.as_deref().unwrap_or_default();
+    let path = decision.status.path.as_deref().unwrap_or_default();
     decision.conditions.push(Decided {
         kind: ConditionType::Fetched,
         status: Status::True,

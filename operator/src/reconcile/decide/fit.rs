@@ -4,28 +4,30 @@
 //! was free, and the answer must not take Ready away from the model it serves. Requirements that are changed
 //! later count for the next revision that is fetched.
 
-use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
-use modelcache_crds::model_cache::{CapacityStatus, Resolved};
+use std::ops::ControlFlow;
 
-use super::Input;
+use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
+use modelcache_crds::model_cache::Resolved;
+
+use super::{Decision, Input};
 use crate::cluster_view::Own;
 use crate::reconcile::facts::Step;
 use crate::reconcile::validate::ClaimPlan;
 
-pub(super) struct Fit {
-    pub(super) condition: Decided,
-    pub(super) capacity: Option<CapacityStatus>,
-    pub(super) go: bool,
-}
-
-pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str) -> Fit {
+/// Breaks when no node has what is needed.
+pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decision: &mut Decision) -> ControlFlow<()> {
     let Some(needs) = &input.cache.needs else {
-        return found(Reason::NotRequired, "spec.requirements is not given".to_owned(), None);
+        return found(
+            decision,
+            Reason::NotRequired,
+            "spec.requirements is not given".to_owned(),
+        );
     };
     if has_begun(input, resolved, inputs)
         && let Some(message) = found_before(input)
     {
-        return found(Reason::CapacityFound, message, input.status.capacity.clone());
+        decision.status.capacity.clone_from(&input.status.capacity);
+        return found(decision, Reason::CapacityFound, message);
     }
     // A claim that is given can serve other models too: their consumers stand in the way as any pod does.
     let claim = match &input.cache.claim {
@@ -37,20 +39,20 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str) -> Fi
         claim: claim.as_deref(),
     };
     let assessment = input.observed.nodes.assess(needs, &input.cache.placement, own);
-    let capacity = Some(assessment.status());
+    decision.status.capacity = Some(assessment.status());
     if assessment.fits() {
-        return found(Reason::CapacityFound, assessment.message, capacity);
+        return found(decision, Reason::CapacityFound, assessment.message);
     }
     // Nothing was found before: requirements were added later, or the status of then was lost in a crash.
     if has_begun(input, resolved, inputs) {
         let message = "not asked again for a revision whose fetch has begun".to_owned();
-        return found(Reason::CapacityFound, message, capacity);
+        return found(decision, Reason::CapacityFound, message);
     }
-    Fit {
-        condition: condition(Status::False, assessment.verdict.reason(), assessment.message),
-        capacity,
-        go: false,
-    }
+    let reason = assessment.verdict.reason();
+    decision
+        .conditions
+        .push(condition(Status::False, reason, assessment.message));
+    ControlFlow::Break(())
 }
 
 fn has_begun(input: &Input<'_>, resolved: &Resolved, inputs: &str) -> bool {
@@ -79,12 +81,9 @@ fn found_before(input: &Input<'_>) -> Option<String> {
         .map(|condition| condition.message.clone())
 }
 
-fn found(reason: Reason, message: String, capacity: Option<CapacityStatus>) -> Fit {
-    Fit {
-        condition: condition(Status::True, reason, message),
-        capacity,
-        go: true,
-    }
+fn found(decision: &mut Decision, reason: Reason, message: String) -> ControlFlow<()> {
+    decision.conditions.push(condition(Status::True, reason, message));
+    ControlFlow::Continue(())
 }
 
 fn condition(status: Status, reason: Reason, message: String) -> Decided {

@@ -1,12 +1,12 @@
 //! Step three: a claim, large enough, of ours or as given.
 
-use std::time::Duration;
+use std::ops::ControlFlow;
 
 use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
 use modelcache_crds::model_cache::{ReclaimPolicy, Resolved};
 use modelcache_crds::{names, quantity};
 
-use super::{Action, Input, POLL, RESYNC};
+use super::{Action, Decision, Input, POLL};
 use crate::reconcile::facts::{BindingMode, ClaimFacts, ClaimPhase, ClassFacts};
 use crate::reconcile::validate::{ClaimPlan, OwnClaim};
 
@@ -15,68 +15,68 @@ const LEAST_HEADROOM: i64 = 64 << 20;
 
 const MEBIBYTE: i64 = 1 << 20;
 
-pub(super) struct Storage {
-    pub(super) condition: Decided,
-    pub(super) actions: Vec<Action>,
-    pub(super) requeue: Duration,
-    pub(super) claim_name: Option<String>,
-    pub(super) claim_uid: Option<String>,
-    /// Whether what was published is still there.
-    pub(super) keeps_published: bool,
-    /// Whether a fetcher may mount the claim.
-    pub(super) go: bool,
-}
-
-pub(super) fn decide(input: &Input<'_>, resolved: &Resolved) -> Storage {
+/// Breaks while no fetcher may mount the claim.
+pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, decision: &mut Decision) -> ControlFlow<()> {
     let claim = input.observed.claim.as_ref();
-    let verdict = match &input.cache.claim {
-        _ if input.observed.conflicting_cache.is_some() => claim_conflict(input),
-        ClaimPlan::Own(own) => decide_own(input, own, claim, resolved),
-        ClaimPlan::Existing { name, .. } => match claim {
-            None => ClaimVerdict::stop(
-                Status::False,
-                Reason::ClaimNotFound,
-                format!(
-                    "claim {name} of storage.existingClaim does not exist in namespace {}: create it",
-                    input.cache.namespace
-                ),
-            ),
-            Some(claim) => decide_present(input, name, claim, resolved),
-        },
-    };
-    let is_settled = verdict.status == Status::True && !is_existing(input);
-    Storage {
-        condition: Decided {
-            kind: ConditionType::StorageReady,
-            status: verdict.status,
-            reason: verdict.reason,
-            message: verdict.message,
-        },
-        actions: verdict.actions,
-        // Claims that are not ours are not watched.
-        requeue: if is_settled || (verdict.status == Status::True && is_published(input)) {
-            RESYNC
-        } else {
-            POLL
-        },
-        claim_name: verdict.is_usable.then(|| input.cache.claim.name().to_owned()),
-        claim_uid: claim.filter(|_| verdict.is_usable).map(|claim| claim.uid.clone()),
-        keeps_published: claim.is_some_and(|claim| {
-            input.status.claim_uid.as_deref() == Some(claim.uid.as_str())
-                && input.status.claim_name.as_deref() == Some(input.cache.claim.name())
-        }),
-        go: verdict.go,
+    let verdict = verdict(input, claim, resolved);
+    // Claims of others are not watched.
+    let is_settled = verdict.status == Status::True && (!is_existing(input) || is_published(input));
+    if !is_settled {
+        decision.requeue = decision.requeue.min(POLL);
+    }
+    if !holds_what_was_published(input, claim) {
+        decision.status.published_digest = None;
+        decision.status.hub_cache = None;
+    }
+    decision.status.claim_name = verdict.is_usable.then(|| input.cache.claim.name().to_owned());
+    decision.status.claim_uid = claim.filter(|_| verdict.is_usable).map(|claim| claim.uid.clone());
+    decision.actions.extend(verdict.actions);
+    decision.conditions.push(Decided {
+        kind: ConditionType::StorageReady,
+        status: verdict.status,
+        reason: verdict.reason,
+        message: verdict.message,
+    });
+    if verdict.go {
+        ControlFlow::Continue(())
+    } else {
+        ControlFlow::Break(())
     }
 }
 
+fn verdict(input: &Input<'_>, claim: Option<&ClaimFacts>, resolved: &Resolved) -> ClaimVerdict {
+    if let Some(other) = &input.observed.conflicting_cache {
+        return claim_conflict(input, other);
+    }
+    match (&input.cache.claim, claim) {
+        (ClaimPlan::Own(own), claim) => decide_own(input, own, claim, resolved),
+        (ClaimPlan::Existing { name, .. }, Some(claim)) => decide_present(input, name, claim, resolved),
+        (ClaimPlan::Existing { name, .. }, None) => ClaimVerdict::stop(
+            Status::False,
+            Reason::ClaimNotFound,
+            format!(
+                "claim {name} of storage.existingClaim does not exist in namespace {}: create it",
+                input.cache.namespace
+            ),
+        ),
+    }
+}
+
+/// Whether the claim is the one that status names: another one under that name holds nothing of it.
+fn holds_what_was_published(input: &Input<'_>, claim: Option<&ClaimFacts>) -> bool {
+    claim.is_some_and(|claim| {
+        input.status.claim_uid.as_deref() == Some(claim.uid.as_str())
+            && input.status.claim_name.as_deref() == Some(input.cache.claim.name())
+    })
+}
+
 /// Both would be told Ready, and the pods of the first would find the model of the second.
-fn claim_conflict(input: &Input<'_>) -> ClaimVerdict {
-    let conflicting_cache = input.observed.conflicting_cache.as_deref().unwrap_or_default();
+fn claim_conflict(input: &Input<'_>, other: &str) -> ClaimVerdict {
     ClaimVerdict::stop(
         Status::False,
         Reason::StorageBusy,
         format!(
-            "ModelCache {conflicting_cache} works in the same folder of claim {}: make this one anew with a claim of its own, or \
+            "ModelCache {other} works in the same folder of claim {}: make this one anew with a claim of its own, or \
              with another storage.existingClaim.subPath",
             input.cache.claim.name()
         ),

@@ -120,7 +120,7 @@ impl Simulation {
         for action in &decision.actions {
             self.apply(action);
         }
-        self.status = status::assemble(&self.status, &decision, None, Some(1), self.now);
+        self.status = status::assemble(&decision, None, Some(1), self.now);
         decision
     }
 
