@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kube::Client;
+use serde::Serialize;
 
 use crate::backoff::ErrorBackoff;
 use crate::cluster_view::ClusterView;
@@ -22,7 +23,7 @@ pub struct Settings {
 }
 
 /// The fetcher's image, and how it is pulled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FetcherImage {
     /// Reference of the image.
     pub image: String,

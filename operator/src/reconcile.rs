@@ -6,6 +6,7 @@ pub mod build;
 pub mod decide;
 pub mod facts;
 pub mod failure_reason;
+mod job_inputs;
 pub mod observe;
 
 mod refusal;
@@ -107,7 +108,7 @@ async fn step(reconciler: &Reconciler, cache: &ModelCache) -> Result<Action, Err
         }
     };
 
-    let source = source::ModelSource::parse(&cache.spec.source).map(|source| source.name());
+    let source = source::ModelSource::parse(&cache.spec.source).map(|source| source.kind().name());
     let status = status::assemble(&decision, source, cache.metadata.generation, now);
     if status::is_worth_writing(&previous, &status, now) {
         write_status(reconciler, cache, &previous, status, &decision).await?;

@@ -2,14 +2,15 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerPort, PersistentVolumeClaimVolumeSource, Volume, VolumeMount};
-use modelcache_crds::model_cache::{Mirror, Resolved};
+use modelcache_crds::model_cache::Resolved;
 use modelcache_crds::names;
 
 use super::pod::{self, Program};
 use super::{Attempt, job_metadata};
 use crate::context::FetcherImage;
 use crate::reconcile::facts::Step;
-use crate::reconcile::validate::{ClaimLayout, ValidatedCache};
+use crate::reconcile::source::{ClaimLayout, mirror_options};
+use crate::reconcile::validate::ValidatedCache;
 
 const VOLUME: &str = "models";
 
@@ -48,7 +49,7 @@ pub(crate) fn fetch_job(
 fn args(cache: &ValidatedCache, resolved: &Resolved) -> Vec<String> {
     let mut args = vec![
         "fetch".to_owned(),
-        cache.source.address_at(&resolved.revision),
+        cache.source.kind().address_at(&resolved.revision),
         names::MOUNT_PATH.to_owned(),
         format!("--expect-digest={}", resolved.digest),
         format!("--listen=0.0.0.0:{}", names::FETCHER_PORT),
@@ -70,23 +71,10 @@ fn args(cache: &ValidatedCache, resolved: &Resolved) -> Vec<String> {
         args.push("--layout=hugging-face-cache".to_owned());
         args.push(format!("--ref={reference}"));
     }
-    args.extend(transfer.mirrors.iter().flat_map(mirror));
+    args.extend(transfer.mirrors.iter().flat_map(mirror_options));
     args.extend(pod::selection(cache));
     args.extend(pod::reporting());
     args
-}
-
-/// Options that name a mirror, and where its hub is.
-fn mirror(mirror: &Mirror) -> Vec<String> {
-    let option = match mirror.url.split_once("://") {
-        Some(("modelscope", _)) => "modelscope-endpoint",
-        _ => "endpoint",
-    };
-    let endpoint = mirror.endpoint.as_ref().map(|url| format!("--{option}={url}"));
-    endpoint
-        .into_iter()
-        .chain([format!("--mirror={}", mirror.url)])
-        .collect()
 }
 
 fn volume(cache: &ValidatedCache) -> Volume {

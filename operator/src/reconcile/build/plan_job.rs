@@ -10,7 +10,7 @@ use crate::reconcile::validate::ValidatedCache;
 
 /// The Job of one attempt at listing.
 pub(crate) fn plan_job(cache: &ValidatedCache, image: &FetcherImage, attempt: Attempt<'_>) -> Job {
-    let mut args = vec!["plan".to_owned(), cache.source.address()];
+    let mut args = vec!["plan".to_owned(), cache.source.kind().address()];
     args.extend(pod::selection(cache));
     args.extend(pod::reporting());
     Job {

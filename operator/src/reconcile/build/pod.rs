@@ -6,7 +6,7 @@ use k8s_openapi::api::batch::v1::{
     JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, LocalObjectReference, PersistentVolumeClaimVolumeSource,
+    Capabilities, Container, ContainerPort, EnvVar, LocalObjectReference, PersistentVolumeClaimVolumeSource,
     PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile, SecurityContext, Volume,
     VolumeMount,
 };
@@ -17,7 +17,6 @@ use modelcache_crds::names;
 use modelcache_crds::report::TERMINATION_MESSAGE_PATH;
 
 use crate::context::FetcherImage;
-use crate::reconcile::source::Credentials;
 use crate::reconcile::validate::ValidatedCache;
 
 /// The user that distroless images call `nonroot`.
@@ -72,16 +71,16 @@ pub(super) fn job_spec(
 }
 
 fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> PodSpec {
-    let (volumes, mounts) = volumes(cache, program.volume);
+    let access = cache.source.kind().access();
+    let (volumes, mounts) = volumes(access.claim.as_deref(), program.volume);
     let placement = &cache.placement;
-    let credentials = cache.source.credentials().into_iter();
-    let environment: Vec<_> = credentials.map(Credentials::variable).collect();
+    let environment: Vec<EnvVar> = access.variables.iter().map(EnvVar::from).collect();
     PodSpec {
         restart_policy: Some("Never".to_owned()),
         termination_grace_period_seconds: Some(GRACE_SECONDS),
         // What a role in the cloud needs is mounted for it by the cluster.
         automount_service_account_token: Some(false),
-        service_account_name: cache.source.service_account().map(str::to_owned),
+        service_account_name: access.service_account,
         enable_service_links: Some(false),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
@@ -135,9 +134,9 @@ fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> P
 
 /// What is written to, if anything is, and the claim that is the source, read-only. Where they are the same claim it is
 /// one volume: the kubelet does not get two of one claim mounted in a pod.
-fn volumes(cache: &ValidatedCache, written: Option<(Volume, VolumeMount)>) -> (Vec<Volume>, Vec<VolumeMount>) {
+fn volumes(source: Option<&str>, written: Option<(Volume, VolumeMount)>) -> (Vec<Volume>, Vec<VolumeMount>) {
     let (mut volumes, mut mounts): (Vec<_>, Vec<_>) = written.into_iter().unzip();
-    let Some(claim) = cache.source.claim() else {
+    let Some(claim) = source else {
         return (volumes, mounts);
     };
     let is_claim = |volume: &&Volume| {
@@ -185,7 +184,7 @@ pub(super) fn resources(cpu: &str, memory: &str, memory_limit: &str) -> Resource
 /// option.
 pub(super) fn selection(cache: &ValidatedCache) -> Vec<String> {
     let mut options = Vec::new();
-    options.extend(cache.source.options());
+    options.extend(cache.source.kind().options());
     options.extend(cache.files.include.iter().map(|pattern| format!("--include={pattern}")));
     if let Some(exclude) = &cache.files.exclude {
         options.push("--no-default-exclude".to_owned());

@@ -138,7 +138,7 @@ fn working(
     started: Option<()>,
     requeue: Duration,
 ) -> Unfinished {
-    let source = &input.cache.source;
+    let source = input.cache.source.kind();
     let (reason, mut message) = match (step, started) {
         (Step::Plan, _) => (
             Reason::Resolving,

@@ -94,7 +94,7 @@ proptest! {
         // A permanent failure on the way is lifted as a person would.
         cluster.cache.retry = Some("at last".to_owned());
         cluster.settle();
-        let wanted = format!("sha256:{}", cluster.cache.source.revision().unwrap());
+        let wanted = format!("sha256:{}", cluster.cache.source.kind().revision().unwrap());
         assert_eq!(cluster.ready(), is("True", "Ready"));
         assert_eq!(cluster.status.published_digest.as_ref(), Some(&wanted));
         assert_published_is_there(&cluster);

@@ -149,6 +149,7 @@ impl Simulation {
                 let revision = self
                     .cache
                     .source
+                    .kind()
                     .revision()
                     .unwrap()
                     .trim_start_matches("tag-of-")
