@@ -26,6 +26,7 @@ use crate::http::Phase;
 use crate::metrics::{Metrics, Watched};
 use crate::reconcile::observe::Informers;
 use crate::reconcile::{AssumedStatuses, Reconciler, after_error, reconcile};
+use crate::watch_index::object_key;
 
 /// A Job, its pod and the status change together; one reconcile serves them all.
 const DEBOUNCE: Duration = Duration::from_millis(50);
@@ -42,33 +43,22 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     let all = watcher::Config::default();
 
     let (caches, cache_writer) = store();
-    let (jobs, job_writer) = store();
-    let (pods, pod_writer) = store();
-    let (claims, claim_writer) = store();
     let (classes, class_writer) = store();
+    let (informers, indexes) = Informers::new(caches.clone(), classes);
     let reconciler = Arc::new(Reconciler {
         context: Arc::clone(&context),
-        informers: Informers {
-            caches: caches.clone(),
-            jobs,
-            pods,
-            claims,
-            classes,
-        },
+        informers,
         assumed: AssumedStatuses::default(),
     });
 
     let forget = Arc::clone(&reconciler);
     let cache_stream = watch::<Guarded>(scoped(&client, namespace), all.clone(), Watched::ModelCaches, metrics)
         .reflect(cache_writer)
+        .inspect_ok(move |event| indexes.claim_uses.apply(event))
         .inspect_ok(move |event| {
             if let watcher::Event::Delete(cache) = event {
                 forget.assumed.forget(&cache.uid().unwrap_or_default());
-                let namespace = cache.namespace().unwrap_or_default();
-                forget
-                    .context
-                    .errors
-                    .succeeded(&format!("{namespace}/{}", cache.name_any()));
+                forget.context.errors.succeeded(&object_key(cache));
             }
         })
         .applied_objects()
@@ -77,13 +67,13 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
             kube::runtime::PredicateConfig::default(),
         );
     let job_stream = watch::<Job>(scoped(&client, namespace), ours.clone(), Watched::Jobs, metrics)
-        .reflect(job_writer)
+        .inspect_ok(move |event| indexes.jobs.apply(event))
         .touched_objects();
     let pod_stream = watch::<Pod>(scoped(&client, namespace), ours.clone(), Watched::Pods, metrics)
-        .reflect(pod_writer)
+        .inspect_ok(move |event| indexes.pods.apply(event))
         .touched_objects();
     let claim_stream = watch::<PersistentVolumeClaim>(scoped(&client, namespace), ours, Watched::Claims, metrics)
-        .reflect(claim_writer)
+        .inspect_ok(move |event| indexes.claims.apply(event))
         .touched_objects();
     let class_stream = watch::<StorageClass>(Api::all(client.clone()), all, Watched::StorageClasses, metrics)
         .reflect(class_writer)
@@ -134,7 +124,7 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
 }
 
 async fn tell_when_ready(reconciler: &Reconciler) {
-    if reconciler.informers.filled().await.is_ok() {
+    if reconciler.informers.synced().await.is_ok() {
         reconciler.context.view.synced().await;
         reconciler.context.health.set_phase(Phase::Leading);
         info!(caches = reconciler.informers.caches.len(), "watching");

@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
-use kube::{Resource, ResourceExt};
 use modelcache_crds::{ModelCache, ModelCacheStatus};
 use tracing::{Instrument, info_span, warn};
 
@@ -28,6 +28,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::events;
 use crate::metrics::Outcome;
+use crate::watch_index::object_key;
 use apply::Failure;
 use decide::{Decision, Input};
 use observe::Informers;
@@ -58,7 +59,7 @@ pub async fn reconcile(
         Ok(cache) => cache,
         Err(invalid) => {
             warn!(
-                object = key(object.as_ref()),
+                object = object_key(object.as_ref()),
                 error = invalid.error,
                 "skipped a ModelCache that cannot be read"
             );
@@ -66,7 +67,7 @@ pub async fn reconcile(
             return Ok(Action::await_change());
         }
     };
-    let key = key(cache);
+    let key = object_key(cache);
     let span = info_span!(parent: None, "reconcile", object = key, generation = cache.metadata.generation);
     let running = context.health.reconcile_started();
     let started = Instant::now();
@@ -163,7 +164,7 @@ async fn write_status(
 /// What to do after a failed reconcile.
 #[must_use]
 pub fn after_error(object: &DeserializeGuard<ModelCache>, error: &Error, reconciler: &Reconciler) -> Action {
-    let key = key(object);
+    let key = object_key(object);
     let pause = reconciler.context.errors.failed(&key);
     warn!(
         object = key,
@@ -176,7 +177,3 @@ pub fn after_error(object: &DeserializeGuard<ModelCache>, error: &Error, reconci
 
 #[cfg(test)]
 mod tests;
-
-fn key(object: &impl ResourceExt) -> String {
-    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
-}

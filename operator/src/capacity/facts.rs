@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use modelcache_crds::{names, quantity};
 
 use super::MEMORY;
+use crate::watch_index::key_of;
 
 /// Amounts by resource, in base units.
 type Amounts = BTreeMap<String, i64>;
@@ -136,7 +137,7 @@ fn mounted_claims(pod: &Pod, spec: &PodSpec) -> Vec<String> {
     let volumes = spec.volumes.iter().flatten();
     volumes
         .filter_map(|volume| volume.persistent_volume_claim.as_ref())
-        .map(|claim| format!("{namespace}/{}", claim.claim_name))
+        .map(|claim| key_of(namespace, &claim.claim_name))
         .collect()
 }
 
@@ -209,15 +210,20 @@ fn raise(most: &mut Amounts, other: &Amounts) {
 }
 
 /// What pods hold on each node.
+///
+/// Sums are wider than any request, so that a pod of absurd requests can be taken back exactly.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    by_node: BTreeMap<String, Amounts>,
+    by_node: BTreeMap<String, BTreeMap<String, i128>>,
 }
 
 impl Usage {
     /// Counts a pod.
     pub fn count(&mut self, pod: &PodFacts) {
-        add(self.by_node.entry(pod.node.clone()).or_default(), &pod.requests);
+        for (resource, amount) in pod.requests.iter().filter(|(_, amount)| **amount != 0) {
+            let held = self.by_node.entry(pod.node.clone()).or_default();
+            *held.entry(resource.clone()).or_insert(0) += i128::from(*amount);
+        }
     }
 
     /// Takes back what [`Usage::count`] counted.
@@ -227,19 +233,21 @@ impl Usage {
         };
         for (resource, amount) in &pod.requests {
             if let Some(entry) = held.get_mut(resource) {
-                *entry = entry.saturating_sub(*amount);
+                *entry -= i128::from(*amount);
             }
+        }
+        // Nodes come and go: what holds nothing is not kept.
+        held.retain(|_, amount| *amount != 0);
+        if held.is_empty() {
+            self.by_node.remove(&pod.node);
         }
     }
 
     /// What is held of a resource on a node.
     #[must_use]
     pub fn on(&self, node: &str, resource: &str) -> i64 {
-        self.by_node
-            .get(node)
-            .and_then(|amounts| amounts.get(resource))
-            .copied()
-            .unwrap_or(0)
+        let held = self.by_node.get(node).and_then(|amounts| amounts.get(resource));
+        i64::try_from(held.copied().unwrap_or(0)).unwrap_or(i64::MAX)
     }
 }
 

@@ -6,14 +6,12 @@ mod job;
 mod pod;
 pub mod waiting_reason;
 
-use std::sync::Arc;
-
 use modelcache_crds::report::ProgressReport;
 
-use crate::cluster_view::Snapshot;
+use crate::cluster_view::ClusterCapacity;
 
 pub use claim::{BindingMode, ClaimFacts, ClaimPhase, ClassFacts};
-pub use claim_conflict::conflicting_cache;
+pub use claim_conflict::{ClaimUse, conflicting_cache};
 pub use job::{JobFacts, JobState, Step};
 pub use pod::{FetcherPod, PodEnd, PodPhase};
 
@@ -30,8 +28,8 @@ pub struct Observation {
     pub conflicting_cache: Option<String>,
     /// Every StorageClass.
     pub classes: Vec<ClassFacts>,
-    /// Nodes, and what is requested of them.
-    pub nodes: Arc<Snapshot>,
+    /// Nodes, and what other pods request of them.
+    pub capacity: ClusterCapacity,
     /// What the running fetcher said of itself.
     pub progress: Option<ProgressReport>,
 }

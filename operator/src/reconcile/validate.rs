@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::capacity::Needs;
 use crate::reconcile::source::{ClaimLayout, ModelSource};
+use crate::watch_index::key_of;
 
 pub use claim_plan::{ClaimPlan, OwnClaim};
 pub use transfer::Transfer;
@@ -96,6 +97,25 @@ pub fn validate(cache: &ModelCache) -> Result<ValidatedCache, InvalidSpec> {
         retry: cache.annotations().get(names::ANNOTATION_RETRY).cloned(),
         name,
     })
+}
+
+impl ValidatedCache {
+    /// Key of its claim, as watches index it.
+    #[must_use]
+    pub fn claim_key(&self) -> String {
+        key_of(&self.namespace, self.claim.name())
+    }
+
+    /// Key of its claim when no other ModelCache uses it.
+    ///
+    /// An existing claim can serve other models: their consumers hold memory as any pod does.
+    #[must_use]
+    pub fn own_claim_key(&self) -> Option<String> {
+        match &self.claim {
+            ClaimPlan::Own(_) => Some(self.claim_key()),
+            ClaimPlan::Existing { .. } => None,
+        }
+    }
 }
 
 fn needs(requirements: &Requirements) -> Result<Option<Needs>, InvalidSpec> {

@@ -10,9 +10,7 @@ use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
 use modelcache_crds::model_cache::Resolved;
 
 use super::{Decision, Input};
-use crate::cluster_view::Own;
 use crate::reconcile::facts::Step;
-use crate::reconcile::validate::ClaimPlan;
 
 /// Breaks when no node has what is needed.
 pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decision: &mut Decision) -> ControlFlow<()> {
@@ -29,16 +27,7 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
         decision.status.capacity.clone_from(&input.status.capacity);
         return found(decision, Reason::CapacityFound, message);
     }
-    // A claim that is given can serve other models too: their consumers stand in the way as any pod does.
-    let claim = match &input.cache.claim {
-        ClaimPlan::Own(own) => Some(format!("{}/{}", input.cache.namespace, own.name)),
-        ClaimPlan::Existing { .. } => None,
-    };
-    let own = Own {
-        cache_uid: &input.cache.uid,
-        claim: claim.as_deref(),
-    };
-    let assessment = input.observed.nodes.assess(needs, &input.cache.placement, own);
+    let assessment = input.observed.capacity.assess(needs, &input.cache.placement);
     decision.status.capacity = Some(assessment.status());
     if assessment.fits() {
         return found(decision, Reason::CapacityFound, assessment.message);

@@ -1,37 +1,59 @@
-//! Who works in a folder of a claim: two ModelCaches there would replace each other's model under their pods.
+//! Which ModelCache may write to a folder of a claim: two there would replace each other's model under their pods.
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use modelcache_crds::{ModelCache, names};
 
-use crate::reconcile::validate::{ClaimPlan, ValidatedCache};
+use crate::reconcile::validate::ValidatedCache;
+use crate::watch_index::{Indexed, key_of};
 
-/// The ModelCache that works in the same folder of the same claim and was there first, when that is another one.
-#[must_use]
-pub fn conflicting_cache<'a>(cache: &ValidatedCache, all: impl Iterator<Item = &'a ModelCache>) -> Option<String> {
-    let first = all
-        .filter(|other| {
-            other.namespace().as_deref() == Some(&cache.namespace)
-                && other.metadata.deletion_timestamp.is_none()
-                && (other.uid().as_deref() == Some(&cache.uid) || works_in_folder_of(other, cache))
-        })
-        .min_by_key(|other| (other.creation_timestamp().map(|created| created.0), other.uid()))?;
-    (first.uid().as_deref() != Some(&cache.uid)).then(|| first.name_any())
+/// A ModelCache, as a user of its claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimUse {
+    /// Name of the ModelCache.
+    name: String,
+    /// Its uid.
+    uid: String,
+    /// When it was created.
+    created: Option<Timestamp>,
+    /// Folder in the claim, when not its root.
+    sub_path: Option<String>,
 }
 
-fn works_in_folder_of(other: &ModelCache, cache: &ValidatedCache) -> bool {
-    let existing = other
-        .spec
-        .storage
-        .as_ref()
-        .and_then(|storage| storage.existing_claim.as_ref());
-    match (existing, &cache.claim) {
-        (Some(existing), claim) => {
-            existing.claim_name == claim.name() && existing.sub_path.as_deref() == claim.sub_path()
+impl ClaimUse {
+    /// The use of a ModelCache, by the key of its claim; `None` when it is being deleted.
+    ///
+    /// Read from the spec as it stands, because an invalid one keeps its folder too.
+    #[must_use]
+    pub fn index(cache: &ModelCache) -> Option<Indexed<Self>> {
+        if cache.metadata.deletion_timestamp.is_some() {
+            return None;
         }
-        (None, ClaimPlan::Existing { name, sub_path: None }) => names::claim_name(&other.name_any()) == *name,
-        // No two claims that we make share a name.
-        (None, ClaimPlan::Existing { .. } | ClaimPlan::Own(_)) => false,
+        let storage = cache.spec.storage.as_ref();
+        let (claim, sub_path) = match storage.and_then(|storage| storage.existing_claim.as_ref()) {
+            Some(existing) => (existing.claim_name.clone(), existing.sub_path.clone()),
+            None => (names::claim_name(&cache.name_any()), None),
+        };
+        Some(Indexed {
+            value: Self {
+                name: cache.name_any(),
+                uid: cache.uid()?,
+                created: cache.creation_timestamp().map(|created| created.0),
+                sub_path,
+            },
+            groups: vec![key_of(&cache.namespace()?, &claim)],
+        })
     }
+}
+
+/// The ModelCache that was created first among the users of the same folder, when that is another one.
+#[must_use]
+pub fn conflicting_cache<'a>(cache: &ValidatedCache, uses: impl IntoIterator<Item = &'a ClaimUse>) -> Option<String> {
+    let first = uses
+        .into_iter()
+        .filter(|other| other.uid == cache.uid || other.sub_path.as_deref() == cache.claim.sub_path())
+        .min_by_key(|other| (other.created, &other.uid))?;
+    (first.uid != cache.uid).then(|| first.name.clone())
 }
 
 #[cfg(test)]
@@ -40,8 +62,13 @@ mod tests {
     use rstest::rstest;
     use serde_json::{Value, json};
 
+    use std::sync::Arc;
+
+    use kube::runtime::watcher::Event;
+
     use super::*;
     use crate::reconcile::validate::validate;
+    use crate::watch_index::WatchIndex;
 
     fn cache(name: &str, created: &str, storage: &Value) -> ModelCache {
         serde_json::from_value(json!({
@@ -50,6 +77,17 @@ mod tests {
             "spec": { "source": { "huggingFace": { "repo": "org/name" } }, "storage": storage },
         }))
         .unwrap()
+    }
+
+    /// The conflict of a ModelCache, found as a reconcile finds it.
+    fn conflict(cache: &ModelCache, all: &[ModelCache]) -> Option<String> {
+        let mut index = WatchIndex::default();
+        for other in all {
+            index.apply(&Event::Apply(other.clone()), ClaimUse::index);
+        }
+        let valid = validate(cache).unwrap();
+        let uses: Vec<Arc<ClaimUse>> = index.group(&valid.claim_key()).collect();
+        conflicting_cache(&valid, uses.iter().map(Arc::as_ref))
     }
 
     const EARLIER: &str = "2026-01-01T00:00:00Z";
@@ -65,13 +103,8 @@ mod tests {
     #[case::one_that_we_make_later(json!({"existingClaim": {"claimName": "second"}}), json!({}), true)]
     fn who_came_first_keeps_the_folder(#[case] first: Value, #[case] second: Value, #[case] is_shared: bool) {
         let all = [cache("second", LATER, &second), cache("first", EARLIER, &first)];
-        let second = validate(&all[0]).unwrap();
-        assert_eq!(
-            conflicting_cache(&second, all.iter()),
-            is_shared.then(|| "first".to_owned())
-        );
-        let first = validate(&all[1]).unwrap();
-        assert_eq!(conflicting_cache(&first, all.iter()), None);
+        assert_eq!(conflict(&all[0], &all), is_shared.then(|| "first".to_owned()));
+        assert_eq!(conflict(&all[1], &all), None);
     }
 
     #[test]
@@ -82,10 +115,7 @@ mod tests {
         elsewhere.metadata.namespace = Some("other".to_owned());
         let mut leaving = cache("first", EARLIER, &shared);
         leaving.metadata.deletion_timestamp = leaving.metadata.creation_timestamp.clone();
-        let valid = validate(&second).unwrap();
-        assert_eq!(
-            conflicting_cache(&valid, [&second, &elsewhere, &leaving].into_iter()),
-            None
-        );
+        let all = [second, elsewhere, leaving];
+        assert_eq!(conflict(&all[0], &all), None);
     }
 }

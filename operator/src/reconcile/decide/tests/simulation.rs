@@ -1,7 +1,6 @@
 //! The cluster, as far as decisions see it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use modelcache_crds::conditions::ConditionType;
@@ -10,7 +9,7 @@ use modelcache_crds::{ModelCache, ModelCacheStatus, names};
 use serde_json::{Value, json};
 
 use crate::capacity::NodeFacts;
-use crate::cluster_view::Snapshot;
+use crate::cluster_view::ClusterCapacity;
 use crate::context::FetcherImage;
 use crate::reconcile::decide::{Action, Decision, Input, decide};
 use crate::reconcile::facts::{
@@ -96,7 +95,7 @@ impl Simulation {
     }
 
     pub(super) fn with_nodes(mut self, nodes: Vec<NodeFacts>) -> Self {
-        self.observed.nodes = Arc::new(Snapshot::new(nodes, &[]));
+        self.observed.capacity = ClusterCapacity::of_idle_nodes(nodes);
         self
     }
 
