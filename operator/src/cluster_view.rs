@@ -22,10 +22,10 @@ use crate::metrics::{Metrics, Watched};
 use crate::watch_index::{Change, Indexed, WatchIndex};
 
 /// A rollout changes hundreds of pods in a moment; each is not worth a check of its own.
-const DEBOUNCE: Duration = Duration::from_secs(2);
+const CAPACITY_DEBOUNCE: Duration = Duration::from_secs(2);
 
 /// A page of whole pods is in memory at once while it is read: at 5 KiB each, half a megabyte.
-const PAGE: u32 = 100;
+const LIST_PAGE_OBJECTS: u32 = 100;
 
 /// The nodes and what pods hold on them, as one ModelCache sees it at one moment.
 #[derive(Clone, Debug, Default)]
@@ -145,7 +145,7 @@ impl ClusterView {
         stream::unfold(self.shared.changes.subscribe(), async |mut changes| {
             changes.changed().await.ok()?;
             // What changes meanwhile ticks once more: who looked before it must look again.
-            tokio::time::sleep(DEBOUNCE).await;
+            tokio::time::sleep(CAPACITY_DEBOUNCE).await;
             Some(((), changes))
         })
     }
@@ -224,7 +224,7 @@ async fn follow<K>(api: Api<K>, watched: Watched, metrics: &Metrics, mut see: im
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let config = watcher::Config::default().page_size(PAGE);
+    let config = watcher::Config::default().page_size(LIST_PAGE_OBJECTS);
     let mut events = pin!(watcher(api, config).default_backoff());
     while let Some(event) = events.next().await {
         match event {

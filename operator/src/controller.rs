@@ -29,7 +29,7 @@ use crate::reconcile::{AssumedStatuses, Reconciler, after_error, reconcile};
 use crate::watch_index::object_key;
 
 /// A Job, its pod and the status change together; one reconcile serves them all.
-const DEBOUNCE: Duration = Duration::from_millis(50);
+const RECONCILE_DEBOUNCE: Duration = Duration::from_millis(50);
 
 type Guarded = DeserializeGuard<ModelCache>;
 
@@ -91,7 +91,7 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         .with_config(
             Config::default()
                 .concurrency(context.settings.concurrency)
-                .debounce(DEBOUNCE),
+                .debounce(RECONCILE_DEBOUNCE),
         )
         .watches_stream(job_stream, |job| cache_of(&job))
         .watches_stream(pod_stream, |pod| cache_of(&pod))

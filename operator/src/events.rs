@@ -16,7 +16,7 @@ use crate::reconcile::facts::Step;
 use crate::reconcile::failure_reason::failure_reason;
 
 /// The API server refuses a longer note.
-const MAX_NOTE_BYTES: usize = 1024;
+const EVENT_NOTE_MAX_BYTES: usize = 1024;
 
 /// An event to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,10 +227,10 @@ fn has_reason(status: &ModelCacheStatus, kind: ConditionType, reason: Reason) ->
 }
 
 fn note(message: &str) -> String {
-    if message.len() <= MAX_NOTE_BYTES {
+    if message.len() <= EVENT_NOTE_MAX_BYTES {
         return message.to_owned();
     }
-    let mut end = MAX_NOTE_BYTES - '…'.len_utf8();
+    let mut end = EVENT_NOTE_MAX_BYTES - '…'.len_utf8();
     while !message.is_char_boundary(end) {
         end -= 1;
     }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 
 /// A reconcile has a timeout of its own well below this; one that outlives it means that a worker hangs.
-const STUCK: Duration = Duration::from_mins(5);
+const RECONCILE_STUCK_AFTER: Duration = Duration::from_mins(5);
 
 /// How far the process is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Health {
             .values()
             .map(|started| now.saturating_duration_since(*started))
             .max()?;
-        (longest > STUCK).then(|| format!("a reconcile has been running for {} s", longest.as_secs()))
+        (longest > RECONCILE_STUCK_AFTER).then(|| format!("a reconcile has been running for {} s", longest.as_secs()))
     }
 
     fn is_ready(&self) -> bool {
@@ -178,7 +178,7 @@ mod tests {
     fn a_reconcile_that_hangs_makes_the_process_unhealthy_until_it_ends() {
         let health = Arc::new(Health::default());
         let running = health.reconcile_started();
-        let later = Instant::now() + STUCK + Duration::from_secs(1);
+        let later = Instant::now() + RECONCILE_STUCK_AFTER + Duration::from_secs(1);
         assert_eq!(health.stuck(Instant::now()), None);
         assert!(
             health

@@ -24,13 +24,13 @@ use decide::{ObservedLease, Step, decide};
 const LEASE_DURATION: Duration = Duration::from_secs(15);
 
 /// A leader that could not renew for this long steps down, well before another may take over.
-const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+const LEASE_RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How often a leader renews, and others look.
-const RETRY: Duration = Duration::from_secs(2);
+const LEASE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// One call may not use up the renew deadline; the client's own retries are cut by it too.
-const CALL_TIMEOUT: Duration = Duration::from_secs(4);
+const LEASE_CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Why this process does not lead any more.
 #[derive(Debug, Error)]
@@ -42,7 +42,7 @@ pub enum LostLease {
         holder: String,
     },
     /// It could not be renewed in time, so that somebody else may take it.
-    #[error("the lease could not be renewed for {} s", RENEW_DEADLINE.as_secs())]
+    #[error("the lease could not be renewed for {} s", LEASE_RENEW_DEADLINE.as_secs())]
     NotRenewed,
 }
 
@@ -51,7 +51,7 @@ pub enum LostLease {
 enum CallError {
     #[error("the API server refused")]
     Api(#[source] Box<kube::Error>),
-    #[error("no answer within {} s", CALL_TIMEOUT.as_secs())]
+    #[error("no answer within {} s", LEASE_CALL_TIMEOUT.as_secs())]
     Timeout,
 }
 
@@ -83,11 +83,11 @@ impl Election {
                     info!(identity = self.identity, "leading");
                     return;
                 }
-                Ok(Step::Wait(pause)) => pause.min(RETRY),
-                Ok(Step::Lost(_)) => RETRY,
+                Ok(Step::Wait(pause)) => pause.min(LEASE_RETRY_INTERVAL),
+                Ok(Step::Lost(_)) => LEASE_RETRY_INTERVAL,
                 Err(error) => {
                     warn!(error = &error as &dyn std::error::Error, "failed to take the lease");
-                    RETRY
+                    LEASE_RETRY_INTERVAL
                 }
             };
             sleep(pause).await;
@@ -97,9 +97,9 @@ impl Election {
     /// Renews for as long as this process leads; returns why it does no longer.
     pub async fn keep(&mut self) -> LostLease {
         loop {
-            sleep(RETRY).await;
+            sleep(LEASE_RETRY_INTERVAL).await;
             // A call that hangs must not outlive the deadline, or two would lead.
-            match timeout_at(self.renewed + RENEW_DEADLINE, self.step(true)).await {
+            match timeout_at(self.renewed + LEASE_RENEW_DEADLINE, self.step(true)).await {
                 Ok(Ok(Step::Lost(holder))) => return LostLease::Taken { holder },
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => warn!(error = &error as &dyn std::error::Error, "failed to renew the lease"),
@@ -173,7 +173,7 @@ impl Election {
 }
 
 async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
-    match timeout(CALL_TIMEOUT, request).await {
+    match timeout(LEASE_CALL_TIMEOUT, request).await {
         Ok(answer) => answer.map_err(|error| CallError::Api(Box::new(error))),
         Err(_) => Err(CallError::Timeout),
     }

@@ -30,10 +30,10 @@ use tracing_subscriber::EnvFilter;
 /// Below the 30 seconds after which the kubelet kills, with room to release the Lease.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
 
-const SERVER_DEADLINE: Duration = Duration::from_secs(2);
+const HTTP_SERVER_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A fetcher that does not tell its progress in time is asked again at the next reconcile.
-const PROGRESS_TIMEOUT: Duration = Duration::from_secs(2);
+const PROGRESS_CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A pod of the same cluster takes the connection within milliseconds.
 const PROGRESS_CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
@@ -94,7 +94,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
             .redirect(reqwest::redirect::Policy::none())
             // A policy that drops the packets would hold a worker for the whole of it, for each running fetch.
             .connect_timeout(PROGRESS_CONNECT_TIMEOUT)
-            .timeout(PROGRESS_TIMEOUT)
+            .timeout(PROGRESS_CALL_TIMEOUT)
             .build()
             .context("failed to make the HTTP client for progress")?,
     });
@@ -119,7 +119,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     };
     shutdown.cancel();
     // A scraper that holds its connection open does not hold the process.
-    if let Ok(served) = timeout(SERVER_DEADLINE, server).await {
+    if let Ok(served) = timeout(HTTP_SERVER_DEADLINE, server).await {
         served
             .context("the HTTP server panicked")?
             .context("the HTTP server failed")?;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 /// A Service's name may resolve, and its endpoints be programmed, a little after the pod is ready.
-const TRIES: u32 = 10;
+const PROBE_TRIES: u32 = 10;
 
-const PAUSE: Duration = Duration::from_secs(1);
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
-const TIMEOUT: Duration = Duration::from_secs(5);
+const PROBE_CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The URL to probe, where the command line asks for that instead of the operator.
 pub(crate) fn requested(arguments: impl IntoIterator<Item = String>) -> Option<String> {
@@ -21,7 +21,7 @@ pub(crate) fn requested(arguments: impl IntoIterator<Item = String>) -> Option<S
 pub(crate) async fn run(url: &str) -> anyhow::Result<()> {
     let client = reqwest::Client::builder()
         .no_proxy()
-        .timeout(TIMEOUT)
+        .timeout(PROBE_CALL_TIMEOUT)
         .build()
         .context("failed to make the HTTP client")?;
     let mut tries = 0;
@@ -35,10 +35,10 @@ pub(crate) async fn run(url: &str) -> anyhow::Result<()> {
             Ok(answer) => anyhow::anyhow!("it answers {}", answer.status()),
             Err(error) => error.into(),
         };
-        if tries == TRIES {
-            return Err(error).with_context(|| format!("{url} is not ready after {TRIES} tries"));
+        if tries == PROBE_TRIES {
+            return Err(error).with_context(|| format!("{url} is not ready after {PROBE_TRIES} tries"));
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(PROBE_PAUSE).await;
     }
 }
 

@@ -37,7 +37,7 @@ use validate::ValidatedCache;
 pub use assumed_status::AssumedStatuses;
 
 /// kube retries a request for minutes; a reconcile does not wait for all of them.
-const TIMEOUT: Duration = Duration::from_mins(1);
+const RECONCILE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What every reconcile works with.
 pub struct Reconciler {
@@ -71,9 +71,9 @@ pub async fn reconcile(
     let span = info_span!(parent: None, "reconcile", object = key, generation = cache.metadata.generation);
     let running = context.health.reconcile_started();
     let started = Instant::now();
-    let result = tokio::time::timeout(TIMEOUT, step(&reconciler, cache).instrument(span))
+    let result = tokio::time::timeout(RECONCILE_TIMEOUT, step(&reconciler, cache).instrument(span))
         .await
-        .unwrap_or(Err(Error::Timeout(TIMEOUT)));
+        .unwrap_or(Err(Error::Timeout(RECONCILE_TIMEOUT)));
     drop(running);
     let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Failed };
     context.metrics.reconciled(outcome, started.elapsed());

@@ -8,7 +8,7 @@ use modelcache_crds::quantity;
 use super::{Candidate, Exclusion, MEMORY};
 
 /// A message names this many nodes, or kinds of exclusion; a cluster may have a thousand.
-const NAMED: usize = 5;
+const MESSAGE_MAX_NAMES: usize = 5;
 
 pub(super) fn fits(fitting: &[String], considered: usize) -> String {
     format!(
@@ -74,10 +74,10 @@ fn nodes(count: usize) -> &'static str {
 }
 
 fn listed(parts: impl Iterator<Item = String>, count: usize) -> String {
-    let mut text = parts.take(NAMED).collect::<Vec<_>>().join(", ");
-    if count > NAMED {
+    let mut text = parts.take(MESSAGE_MAX_NAMES).collect::<Vec<_>>().join(", ");
+    if count > MESSAGE_MAX_NAMES {
         // Writing into a String cannot fail.
-        let _ = write!(text, " and {} more", count - NAMED);
+        let _ = write!(text, " and {} more", count - MESSAGE_MAX_NAMES);
     }
     text
 }

@@ -182,7 +182,7 @@ fn a_note_is_cut_to_what_the_api_takes_at_a_character() {
     let long = "ä".repeat(2000);
     let drafts = for_transitions(&ModelCacheStatus::default(), &fault(Reason::SourceError, &long));
     let note = &drafts[0].note;
-    assert!(note.len() <= MAX_NOTE_BYTES && note.len() > MAX_NOTE_BYTES - 8 && note.ends_with('…'));
+    assert!(note.len() <= EVENT_NOTE_MAX_BYTES && note.len() > EVENT_NOTE_MAX_BYTES - 8 && note.ends_with('…'));
 }
 
 #[test]

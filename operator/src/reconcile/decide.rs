@@ -7,7 +7,7 @@
 pub(crate) mod attempts;
 mod fetch;
 mod fit;
-mod progress;
+pub(crate) mod progress;
 mod ready;
 mod resolve;
 mod storage;
@@ -114,10 +114,10 @@ impl Input<'_> {
 }
 
 /// Nothing is expected to happen: look again now and then, as a watch can miss something.
-pub(crate) const RESYNC: Duration = Duration::from_mins(10);
+pub(crate) const RESYNC_INTERVAL: Duration = Duration::from_mins(10);
 
 /// Something is expected that no watch tells of.
-pub(crate) const POLL: Duration = Duration::from_secs(15);
+pub(crate) const UNWATCHED_POLL_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Decides what to do and what to say.
 #[must_use]
@@ -170,7 +170,7 @@ impl Decision {
                 attempts: None,
                 ..status.clone()
             },
-            requeue: RESYNC,
+            requeue: RESYNC_INTERVAL,
             ..Self::default()
         }
     }

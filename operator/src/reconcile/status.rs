@@ -1,6 +1,8 @@
 //! The status: assembled from a decision, written whole, and only when it says something new.
 
-use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -10,9 +12,7 @@ use modelcache_crds::{ModelCache, ModelCacheStatus, names};
 use serde_json::json;
 
 use super::decide::Decision;
-
-/// Progress alone is not written more often than this.
-const PROGRESS_EVERY: SignedDuration = SignedDuration::from_secs(10);
+use super::decide::progress::PROGRESS_INTERVAL;
 
 /// The status that a decision leads to.
 #[must_use]
@@ -59,7 +59,7 @@ pub(crate) fn is_worth_writing(previous: &ModelCacheStatus, new: &ModelCacheStat
         .progress
         .as_ref()
         .and_then(|progress| progress.updated_time.as_ref());
-    last.is_none_or(|last| now.duration_since(last.0) >= PROGRESS_EVERY)
+    last.is_none_or(|last| Duration::try_from(now.duration_since(last.0)).is_ok_and(|age| age >= PROGRESS_INTERVAL))
 }
 
 /// Writes the whole status; what it leaves out is removed.

@@ -5,14 +5,20 @@ use k8s_openapi::api::core::v1::{ContainerPort, PersistentVolumeClaimVolumeSourc
 use modelcache_crds::model_cache::Resolved;
 use modelcache_crds::names;
 
-use super::pod::{self, Program};
+use super::pod::{self, DefaultResources, Program};
 use super::{Attempt, job_metadata};
 use crate::context::FetcherImage;
 use crate::reconcile::facts::Step;
 use crate::reconcile::source::{ClaimLayout, mirror_options};
 use crate::reconcile::validate::ValidatedCache;
 
-const VOLUME: &str = "models";
+const MODELS_VOLUME: &str = "models";
+
+const FETCH_RESOURCES: DefaultResources = DefaultResources {
+    cpu_request: "100m",
+    memory_request: "128Mi",
+    memory_limit: "256Mi",
+};
 
 /// The Job of one attempt at fetching.
 pub(crate) fn fetch_job(
@@ -33,7 +39,7 @@ pub(crate) fn fetch_job(
                     .transfer
                     .resources
                     .clone()
-                    .unwrap_or_else(|| pod::resources("100m", "128Mi", "256Mi")),
+                    .unwrap_or_else(|| FETCH_RESOURCES.into()),
                 ports: Some(vec![ContainerPort {
                     name: Some("http".to_owned()),
                     container_port: names::FETCHER_PORT,
@@ -79,7 +85,7 @@ fn args(cache: &ValidatedCache, resolved: &Resolved) -> Vec<String> {
 
 fn volume(cache: &ValidatedCache) -> Volume {
     Volume {
-        name: VOLUME.to_owned(),
+        name: MODELS_VOLUME.to_owned(),
         persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
             claim_name: cache.claim.name().to_owned(),
             read_only: None,
@@ -90,7 +96,7 @@ fn volume(cache: &ValidatedCache) -> Volume {
 
 fn mount(cache: &ValidatedCache) -> VolumeMount {
     VolumeMount {
-        name: VOLUME.to_owned(),
+        name: MODELS_VOLUME.to_owned(),
         mount_path: names::MOUNT_PATH.to_owned(),
         sub_path: cache.claim.sub_path().map(str::to_owned),
         ..VolumeMount::default()

@@ -2,11 +2,17 @@
 
 use k8s_openapi::api::batch::v1::Job;
 
-use super::pod::{self, Program};
+use super::pod::{self, DefaultResources, Program};
 use super::{Attempt, job_metadata};
 use crate::context::FetcherImage;
 use crate::reconcile::facts::Step;
 use crate::reconcile::validate::ValidatedCache;
+
+const PLAN_RESOURCES: DefaultResources = DefaultResources {
+    cpu_request: "50m",
+    memory_request: "64Mi",
+    memory_limit: "128Mi",
+};
 
 /// The Job of one attempt at listing.
 pub(crate) fn plan_job(cache: &ValidatedCache, image: &FetcherImage, attempt: Attempt<'_>) -> Job {
@@ -21,7 +27,7 @@ pub(crate) fn plan_job(cache: &ValidatedCache, image: &FetcherImage, attempt: At
             super::job_labels(cache, Step::Plan, attempt),
             Program {
                 args,
-                resources: pod::resources("50m", "64Mi", "128Mi"),
+                resources: PLAN_RESOURCES.into(),
                 ports: None,
                 volume: None,
             },

@@ -20,10 +20,10 @@ use crate::context::FetcherImage;
 use crate::reconcile::validate::ValidatedCache;
 
 /// The user that distroless images call `nonroot`.
-const USER: i64 = 65532;
+const FETCHER_USER_ID: i64 = 65532;
 
 /// Time for the fetcher to make durable what it holds, and to report.
-const GRACE_SECONDS: i64 = 30;
+const TERMINATION_GRACE_SECS: i64 = 30;
 
 /// The volume of a source that is a claim.
 const SOURCE_VOLUME: &str = "source";
@@ -77,16 +77,16 @@ fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> P
     let environment: Vec<EnvVar> = access.variables.iter().map(EnvVar::from).collect();
     PodSpec {
         restart_policy: Some("Never".to_owned()),
-        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        termination_grace_period_seconds: Some(TERMINATION_GRACE_SECS),
         // What a role in the cloud needs is mounted for it by the cluster.
         automount_service_account_token: Some(false),
         service_account_name: access.service_account,
         enable_service_links: Some(false),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            fs_group: Some(USER),
+            run_as_user: Some(FETCHER_USER_ID),
+            run_as_group: Some(FETCHER_USER_ID),
+            fs_group: Some(FETCHER_USER_ID),
             // Changing the owner of every file of a large model takes minutes.
             fs_group_change_policy: Some("OnRootMismatch".to_owned()),
             seccomp_profile: Some(SeccompProfile {
@@ -165,18 +165,30 @@ fn volumes(source: Option<&str>, written: Option<(Volume, VolumeMount)>) -> (Vec
     (volumes, mounts)
 }
 
-/// Memory is bounded, processor time is not: hashing is what limits a fast fetch.
-pub(super) fn resources(cpu: &str, memory: &str, memory_limit: &str) -> ResourceRequirements {
-    let amounts = |amounts: &[(&str, &str)]| {
-        amounts
-            .iter()
-            .map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned())))
-            .collect()
-    };
-    ResourceRequirements {
-        requests: Some(amounts(&[("cpu", cpu), ("memory", memory)])),
-        limits: Some(amounts(&[("memory", memory_limit)])),
-        claims: None,
+/// The resources of a container whose spec gives none. CPU has no limit: hashing is what limits a fast fetch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DefaultResources {
+    pub(super) cpu_request: &'static str,
+    pub(super) memory_request: &'static str,
+    pub(super) memory_limit: &'static str,
+}
+
+impl From<DefaultResources> for ResourceRequirements {
+    fn from(resources: DefaultResources) -> Self {
+        let amounts = |amounts: &[(&str, &str)]| {
+            amounts
+                .iter()
+                .map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned())))
+                .collect()
+        };
+        Self {
+            requests: Some(amounts(&[
+                ("cpu", resources.cpu_request),
+                ("memory", resources.memory_request),
+            ])),
+            limits: Some(amounts(&[("memory", resources.memory_limit)])),
+            claims: None,
+        }
     }
 }
 

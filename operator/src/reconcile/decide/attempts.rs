@@ -16,10 +16,10 @@ use crate::reconcile::facts::{FetcherPod, JobFacts, JobState, PodEnd, PodPhase, 
 use crate::reconcile::failure_reason::failure_reason;
 
 /// The Job's watch may be ahead of its pod's: the report is looked for this long before it counts as lost.
-const REPORT_GRACE: SignedDuration = SignedDuration::from_secs(5);
+const LOST_REPORT_GRACE: SignedDuration = SignedDuration::from_secs(5);
 
 /// A source that asks for a longer pause than this is asked again anyway.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 
 /// How far a step is.
 #[derive(Clone, Debug, PartialEq)]
@@ -170,7 +170,7 @@ fn over_without_success<'a>(
         },
         Some(PodPhase::Ended(PodEnd::Unreported { class, message })) => unreported(*class, message.clone()),
         Some(PodPhase::Starting(_) | PodPhase::Running) | None => {
-            if input.now.duration_since(at) < REPORT_GRACE {
+            if input.now.duration_since(at) < LOST_REPORT_GRACE {
                 return StepState::AwaitingReport { failed: recorded };
             }
             lost(job)
@@ -203,8 +203,8 @@ fn unreported(class: FailureClass, message: String) -> Failed {
 
 fn record(input: &Input<'_>, job: &JobFacts, failure: &Failed, at: Timestamp) -> Attempts {
     let asked = u64::try_from(failure.retry_after_seconds.unwrap_or(0)).unwrap_or(0);
-    let asked = Duration::from_secs(asked).min(LONGEST_RETRY_AFTER);
-    let pause = backoff::delay(job.attempt, &input.cache.uid).max(asked);
+    let asked = Duration::from_secs(asked).min(RETRY_AFTER_MAX);
+    let pause = backoff::attempt_backoff(job.attempt, &input.cache.uid).max(asked);
     let next = SignedDuration::try_from(pause)
         .ok()
         .and_then(|pause| at.checked_add(pause).ok())

@@ -12,6 +12,9 @@ use super::unfinished_step::{self, Unfinished};
 use super::{Action, Decision, Input, delete_jobs, progress};
 use crate::reconcile::facts::{JobFacts, Step};
 
+/// A fetch Job waits this long until status no longer claims to know what is published.
+const STATUS_WRITE_REQUEUE: Duration = Duration::from_secs(1);
+
 pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decision: &mut Decision) {
     if decision.status.published_digest.is_some() && input.is_published(resolved) {
         // Status holds the result: the Jobs that brought it have done their duty.
@@ -65,7 +68,7 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
     decision.status.hub_cache = None;
     if let Some(attempt) = unfinished.start {
         if is_known {
-            decision.requeue = Duration::from_secs(1);
+            decision.requeue = STATUS_WRITE_REQUEUE;
         } else {
             decision.actions.push(Action::CreateFetchJob {
                 inputs: inputs.to_owned(),
@@ -126,7 +129,7 @@ fn say(unfinished: Unfinished, decision: &mut Decision) {
 
 /// One writer at a time: whoever writes to the claim for another spec has to be gone first.
 fn wait_for_former(decision: &mut Decision) {
-    decision.requeue = decision.requeue.min(super::POLL);
+    decision.requeue = decision.requeue.min(super::UNWATCHED_POLL_INTERVAL);
     decision.conditions.push(Decided {
         kind: ConditionType::Fetched,
         status: Status::Unknown,

@@ -1,10 +1,15 @@
 //! How far a fetch is, rounded for status: what changes every second does not belong into etcd.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use modelcache_crds::model_cache::{Progress, Resolved};
 use modelcache_crds::quantity;
 use modelcache_crds::report::ProgressReport;
+
+/// A running fetcher is asked this often, and progress alone is written no more often.
+pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What the fetcher said, for status.
 pub(super) fn reported(report: &ProgressReport, resolved: &Resolved, now: Timestamp) -> Progress {

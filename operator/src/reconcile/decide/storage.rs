@@ -6,14 +6,17 @@ use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
 use modelcache_crds::model_cache::{ReclaimPolicy, Resolved};
 use modelcache_crds::{names, quantity};
 
-use super::{Action, Decision, Input, POLL};
+use super::{Action, Decision, Input, UNWATCHED_POLL_INTERVAL};
 use crate::reconcile::facts::{BindingMode, ClaimFacts, ClaimPhase, ClassFacts};
 use crate::reconcile::validate::{ClaimPlan, OwnClaim};
 
 /// File systems keep some of a volume for themselves, and manifests need a little too.
-const LEAST_HEADROOM: i64 = 64 << 20;
+const CLAIM_HEADROOM_MIN_BYTES: i64 = 64 << 20;
 
-const MEBIBYTE: i64 = 1 << 20;
+/// Of a large volume, file systems keep up to a tenth.
+const CLAIM_HEADROOM_DIVISOR: i64 = 10;
+
+const MEBIBYTE_BYTES: i64 = 1 << 20;
 
 /// Breaks while no fetcher may mount the claim.
 pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, decision: &mut Decision) -> ControlFlow<()> {
@@ -22,7 +25,7 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, decision: &mut Deci
     // Claims of others are not watched.
     let is_settled = verdict.status == Status::True && (!is_existing(input) || is_published(input));
     if !is_settled {
-        decision.requeue = decision.requeue.min(POLL);
+        decision.requeue = decision.requeue.min(UNWATCHED_POLL_INTERVAL);
     }
     if !holds_what_was_published(input, claim) {
         decision.status.published_digest = None;
@@ -320,8 +323,8 @@ fn too_small(what: &str, has: i64, resolved: &Resolved) -> ClaimVerdict {
 /// The files, what unpacking them takes and some headroom, in whole mebibytes.
 fn derived_size(resolved: &Resolved) -> i64 {
     let bytes = resolved.bytes.saturating_add(resolved.unpacking_bytes.unwrap_or(0));
-    let with_headroom = bytes.saturating_add((bytes / 10).max(LEAST_HEADROOM));
-    with_headroom.saturating_add(MEBIBYTE - 1) / MEBIBYTE * MEBIBYTE
+    let with_headroom = bytes.saturating_add((bytes / CLAIM_HEADROOM_DIVISOR).max(CLAIM_HEADROOM_MIN_BYTES));
+    with_headroom.saturating_add(MEBIBYTE_BYTES - 1) / MEBIBYTE_BYTES * MEBIBYTE_BYTES
 }
 
 #[cfg(test)]

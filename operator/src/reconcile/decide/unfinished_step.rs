@@ -7,18 +7,25 @@ use modelcache_crds::conditions::{Reason, Status};
 use modelcache_crds::model_cache::Attempts;
 
 use super::attempts::{self, StepState};
-use super::{Action, Input, POLL, RESYNC, Tally};
+use super::progress::PROGRESS_INTERVAL;
+use super::{Action, Input, RESYNC_INTERVAL, Tally, UNWATCHED_POLL_INTERVAL};
 use crate::reconcile::facts::{FetcherPod, JobFacts, PodPhase, Step};
 use crate::reconcile::failure_reason::failure_reason;
 
 /// The Job controller makes a pod within a second; later, something refuses it.
-const POD_EXPECTED: SignedDuration = SignedDuration::from_secs(30);
+const POD_CREATION_DEADLINE: SignedDuration = SignedDuration::from_secs(30);
 
 /// An image is pulled and a volume made within this time, mostly; longer is worth a word.
-const START_EXPECTED: SignedDuration = SignedDuration::from_secs(120);
+const POD_START_DEADLINE: SignedDuration = SignedDuration::from_secs(120);
 
-/// How often a running fetcher is asked how far it is.
-const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+/// Status has whole seconds: a deadline is passed for sure one second after it.
+const STATUS_SECOND: Duration = Duration::from_secs(1);
+
+/// A timer can ring a moment early and find the deadline not reached.
+const TIMER_SLACK: Duration = Duration::from_millis(500);
+
+/// The Job's watch can be this much ahead of its pod's.
+const REPORT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a step that is not done says and does.
 pub(super) struct Unfinished {
@@ -35,11 +42,11 @@ pub(super) fn describe(input: &Input<'_>, step: Step, state: &StepState<'_>) -> 
     match state {
         StepState::Start { attempt, failed } => Unfinished {
             start: Some(*attempt),
-            ..working(input, step, failed.as_ref(), None, RESYNC)
+            ..working(input, step, failed.as_ref(), None, RESYNC_INTERVAL)
         },
         StepState::AwaitingReport { failed } => Unfinished {
             message: "the fetcher has ended, its report is looked for".to_owned(),
-            ..working(input, step, failed.as_ref(), Some(()), Duration::from_secs(1))
+            ..working(input, step, failed.as_ref(), Some(()), REPORT_POLL_INTERVAL)
         },
         StepState::Running { job, pod, failed } => running(input, job, *pod, failed.as_ref()),
         StepState::Pausing { failed, next } => Unfinished {
@@ -53,8 +60,7 @@ pub(super) fn describe(input: &Input<'_>, step: Step, state: &StepState<'_>) -> 
             ),
             attempts: Some(failed.clone()),
             start: None,
-            // A timer that rings a moment early finds the pause not over: half a second makes sure.
-            requeue: until(*next, input.now) + Duration::from_millis(500),
+            requeue: until(*next, input.now) + TIMER_SLACK,
         },
         StepState::GivenUp { failed } => Unfinished {
             status: Status::False,
@@ -62,9 +68,9 @@ pub(super) fn describe(input: &Input<'_>, step: Step, state: &StepState<'_>) -> 
             message: last_failure_message(failed).to_owned(),
             attempts: Some(failed.clone()),
             start: None,
-            requeue: RESYNC,
+            requeue: RESYNC_INTERVAL,
         },
-        StepState::Done { .. } => working(input, step, None, None, POLL),
+        StepState::Done { .. } => working(input, step, None, None, UNWATCHED_POLL_INTERVAL),
     }
 }
 
@@ -72,15 +78,9 @@ fn running(input: &Input<'_>, job: &JobFacts, pod: Option<&FetcherPod>, failed: 
     let step = job.step;
     match pod.map(|pod| &pod.phase) {
         None => {
-            let overdue = job.created.checked_add(POD_EXPECTED).unwrap_or(job.created);
+            let overdue = job.created.checked_add(POD_CREATION_DEADLINE).unwrap_or(job.created);
             if overdue > input.now {
-                return working(
-                    input,
-                    step,
-                    failed,
-                    None,
-                    until(overdue, input.now) + Duration::from_secs(1),
-                );
+                return working(input, step, failed, None, until(overdue, input.now) + STATUS_SECOND);
             }
             let message = format!(
                 "no pod was created for Job {name}, perhaps a quota or an admission rule refuses it: \
@@ -92,18 +92,18 @@ fn running(input: &Input<'_>, job: &JobFacts, pod: Option<&FetcherPod>, failed: 
                 status: Status::False,
                 reason: Reason::PodRejected,
                 message,
-                ..working(input, step, failed, None, POLL)
+                ..working(input, step, failed, None, UNWATCHED_POLL_INTERVAL)
             }
         }
         Some(PodPhase::Starting(Some(waiting_reason))) => Unfinished {
             status: Status::False,
             reason: waiting_reason.reason,
             message: waiting_reason.message.clone(),
-            ..working(input, step, failed, None, RESYNC)
+            ..working(input, step, failed, None, RESYNC_INTERVAL)
         },
         Some(PodPhase::Starting(None)) => starting(input, job, pod, failed),
-        Some(PodPhase::Running) => working(input, step, failed, Some(()), PROGRESS_EVERY),
-        Some(PodPhase::Ended(_)) => working(input, step, failed, Some(()), POLL),
+        Some(PodPhase::Running) => working(input, step, failed, Some(()), PROGRESS_INTERVAL),
+        Some(PodPhase::Ended(_)) => working(input, step, failed, Some(()), UNWATCHED_POLL_INTERVAL),
     }
 }
 
@@ -111,9 +111,9 @@ fn running(input: &Input<'_>, job: &JobFacts, pod: Option<&FetcherPod>, failed: 
 /// those, a pod that takes too long is all there is to see.
 fn starting(input: &Input<'_>, job: &JobFacts, pod: Option<&FetcherPod>, failed: Option<&Attempts>) -> Unfinished {
     let created = pod.map_or(job.created, |pod| pod.created);
-    let overdue = created.checked_add(START_EXPECTED).unwrap_or(created);
+    let overdue = created.checked_add(POD_START_DEADLINE).unwrap_or(created);
     if overdue > input.now {
-        let again = until(overdue, input.now) + Duration::from_secs(1);
+        let again = until(overdue, input.now) + STATUS_SECOND;
         return working(input, job.step, failed, None, again);
     }
     let name = pod.map_or("", |pod| pod.name.as_str());
@@ -123,10 +123,10 @@ fn starting(input: &Input<'_>, job: &JobFacts, pod: Option<&FetcherPod>, failed:
         message: format!(
             "the fetcher's pod has not started within {} min, perhaps its volume cannot be attached or mounted: see \
              kubectl describe pod {name} -n {}",
-            START_EXPECTED.as_mins(),
+            POD_START_DEADLINE.as_mins(),
             input.cache.namespace
         ),
-        ..working(input, job.step, failed, None, RESYNC)
+        ..working(input, job.step, failed, None, RESYNC_INTERVAL)
     }
 }
 

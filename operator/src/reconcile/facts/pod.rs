@@ -9,7 +9,7 @@ use crate::reconcile::facts::Step;
 use crate::reconcile::facts::waiting_reason::{self, WaitingReason};
 
 /// Longest part of a log that goes into a message.
-const MAX_LOG_TAIL: usize = 300;
+const LOG_TAIL_MAX_BYTES: usize = 300;
 
 /// How far a pod is.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,7 +163,7 @@ fn last_line(message: &str) -> &str {
         .rev()
         .find(|line| !line.trim().is_empty())
         .unwrap_or_default();
-    let mut end = line.len().min(MAX_LOG_TAIL);
+    let mut end = line.len().min(LOG_TAIL_MAX_BYTES);
     while !line.is_char_boundary(end) {
         end -= 1;
     }
