@@ -1,6 +1,6 @@
-//! Nodes, and what pods hold on them, kept up to date by watches.
+//! Nodes and the requests of their pods, kept up to date by watches.
 //!
-//! Every pod of the cluster passes through here, so none is kept: only the facts the capacity check looks at.
+//! Every pod of the cluster passes through here, so the view keeps only the facts that the capacity check uses.
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -21,13 +21,13 @@ use crate::capacity::{self, Assessment, Needs, NodeFacts, PodFacts, Usage};
 use crate::metrics::{Metrics, Watched};
 use crate::watch_index::{Change, Indexed, WatchIndex};
 
-/// A rollout changes hundreds of pods in a moment; each is not worth a check of its own.
+/// A rollout changes hundreds of pods at once; one capacity check covers them all.
 const CAPACITY_DEBOUNCE: Duration = Duration::from_secs(2);
 
-/// A page of whole pods is in memory at once while it is read: at 5 KiB each, half a megabyte.
+/// A page of whole pods is in memory while it is read: at 5 KiB each, half a megabyte.
 const LIST_PAGE_OBJECTS: u32 = 100;
 
-/// The nodes and what pods hold on them, as one ModelCache sees it at one moment.
+/// A snapshot of the nodes and their pods' requests, for one ModelCache.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterCapacity {
     nodes: Arc<Vec<Arc<NodeFacts>>>,
@@ -37,7 +37,7 @@ pub struct ClusterCapacity {
 }
 
 impl ClusterCapacity {
-    /// The capacity of these nodes, on which nothing runs.
+    /// The capacity of these nodes without pods.
     #[must_use]
     pub fn of_idle_nodes(nodes: Vec<NodeFacts>) -> Self {
         Self {
@@ -46,9 +46,10 @@ impl ClusterCapacity {
         }
     }
 
-    /// Answers whether any node has what is needed, as if this ModelCache's own fetchers and consumers held nothing:
-    /// the fetchers end before a consumer starts, and a consumer of the served revision holds what one of the next
-    /// revision needs.
+    /// Checks whether any node has the needs free.
+    ///
+    /// The requests of this ModelCache's own pods do not count: its fetchers end before a consumer starts, and a
+    /// consumer of the current revision holds what a consumer of the next one needs.
     #[must_use]
     pub fn assess(&self, needs: &Needs, placement: &Placement) -> Assessment {
         let nodes = self.nodes.iter().map(Arc::as_ref);
@@ -72,7 +73,7 @@ pub struct ClusterView {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// Counts changes, so that a listener knows that it missed some but not how many.
+    /// Counts changes, so that a listener notices that it missed some.
     changes: watch::Sender<u64>,
     synced: watch::Sender<bool>,
 }
@@ -80,11 +81,11 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     nodes: WatchIndex<NodeFacts>,
-    /// By the ModelCache whose fetcher a pod is, else by each claim that it mounts.
+    /// Fetchers by their ModelCache, other pods by each claim they mount.
     pods: WatchIndex<PodFacts>,
     /// The requests of all pods, kept as they change.
     usage: Arc<Usage>,
-    /// The nodes as a list; made when first asked for after a change.
+    /// The nodes as a list; built at the first request after a change.
     node_list: Option<Arc<Vec<Arc<NodeFacts>>>>,
 }
 
@@ -101,7 +102,7 @@ impl Default for ClusterView {
 }
 
 impl ClusterView {
-    /// Watches nodes and pods for as long as it is polled.
+    /// Watches nodes and pods while polled.
     pub async fn run(self, client: Client, metrics: Arc<Metrics>) {
         let nodes = follow(Api::<Node>::all(client.clone()), Watched::Nodes, &metrics, |event| {
             self.see_node(&event);
@@ -112,16 +113,16 @@ impl ClusterView {
         futures::join!(nodes, pods);
     }
 
-    /// Waits until all nodes and pods have been seen once.
+    /// Waits until all nodes and pods have been listed once.
     pub async fn synced(&self) {
         let mut synced = self.shared.synced.subscribe();
-        // Fails only when the sender is gone, and `self` holds it.
+        // Fails only when the sender is dropped, and `self` holds it.
         let _ = synced.wait_for(|synced| *synced).await;
     }
 
-    /// What is known now, for the ModelCache of this uid; `own_claim` is the key of a claim that it alone uses.
+    /// The current capacity for the ModelCache of this uid; incomplete before [`ClusterView::synced`].
     ///
-    /// Incomplete before [`ClusterView::synced`].
+    /// `own_claim` is the key of its claim, when no other ModelCache uses it.
     #[must_use]
     pub fn capacity_for(&self, cache_uid: &str, own_claim: Option<&str>) -> ClusterCapacity {
         let mut state = self.lock();
@@ -139,12 +140,13 @@ impl ClusterView {
         }
     }
 
-    /// Ticks two seconds after something changed that the capacity check looks at, once for all that changed
-    /// in between.
+    /// Ticks two seconds after a change that the capacity check sees.
+    ///
+    /// All changes in between are one tick.
     pub fn changes(&self) -> impl Stream<Item = ()> + Send + 'static {
         stream::unfold(self.shared.changes.subscribe(), async |mut changes| {
             changes.changed().await.ok()?;
-            // What changes meanwhile ticks once more: who looked before it must look again.
+            // A change during the sleep ticks again: the check before it saw the old state.
             tokio::time::sleep(CAPACITY_DEBOUNCE).await;
             Some(((), changes))
         })
@@ -152,7 +154,9 @@ impl ClusterView {
 
     fn see_node(&self, event: &watcher::Event<Node>) {
         let mut state = self.lock();
-        let change = state.nodes.apply(event, index_node);
+        let change = state
+            .nodes
+            .apply(event, |node| Some(Indexed::ungrouped(NodeFacts::from(node))));
         let is_changed = change != Change::None;
         if is_changed {
             state.node_list = None;
@@ -204,13 +208,6 @@ impl State {
     }
 }
 
-fn index_node(node: &Node) -> Option<Indexed<NodeFacts>> {
-    Some(Indexed {
-        value: NodeFacts::from(node),
-        groups: Vec::new(),
-    })
-}
-
 fn index_pod(pod: &Pod) -> Option<Indexed<PodFacts>> {
     let facts = PodFacts::of(pod)?;
     let groups = match &facts.cache_uid {
@@ -230,11 +227,7 @@ where
         match event {
             Ok(event) => see(event),
             Err(error) => {
-                warn!(
-                    error = &error as &dyn Error,
-                    ?watched,
-                    "a watch failed and is started again"
-                );
+                warn!(error = &error as &dyn Error, ?watched, "watch failed and restarts");
                 metrics.watch_failed(watched);
             }
         }

@@ -1,4 +1,4 @@
-//! One ModelCache, brought one step closer: observe, validate, decide, build and apply, status.
+//! One reconcile of one ModelCache: validate, observe, decide, build and apply, status.
 
 mod apply;
 mod assumed_status;
@@ -36,20 +36,20 @@ use validate::ValidatedCache;
 
 pub use assumed_status::AssumedStatuses;
 
-/// kube retries a request for minutes; a reconcile does not wait for all of them.
+/// Limit for one reconcile; kube alone retries a request for minutes.
 const RECONCILE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What every reconcile works with.
+/// The state that all reconciles share.
 pub struct Reconciler {
-    /// Client, settings, metrics and the like.
+    /// Client, settings and metrics.
     pub context: Arc<Context>,
-    /// What is watched.
+    /// The watched objects.
     pub informers: Informers,
-    /// Statuses that the watch has not brought back yet.
+    /// Statuses that the watch has not delivered yet.
     pub assumed: AssumedStatuses,
 }
 
-/// Brings one ModelCache one step closer.
+/// Reconciles one ModelCache.
 pub async fn reconcile(
     object: Arc<DeserializeGuard<ModelCache>>,
     reconciler: Arc<Reconciler>,
@@ -61,7 +61,7 @@ pub async fn reconcile(
             warn!(
                 object = object_key(object.as_ref()),
                 error = invalid.error,
-                "skipped a ModelCache that cannot be read"
+                "skipped a ModelCache that does not match the schema"
             );
             context.metrics.skipped_unreadable();
             return Ok(Action::await_change());
@@ -85,7 +85,7 @@ pub async fn reconcile(
 }
 
 async fn step(reconciler: &Reconciler, cache: &ModelCache) -> Result<Action, Error> {
-    // Without a finalizer there is nothing to do: the garbage collector takes what is owned.
+    // No finalizer, nothing to do: the garbage collector deletes the children.
     if cache.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
@@ -121,7 +121,7 @@ async fn step(reconciler: &Reconciler, cache: &ModelCache) -> Result<Action, Err
     Ok(Action::requeue(decision.requeue))
 }
 
-/// Carries out what was decided; what the cluster refuses becomes part of what is said.
+/// Applies a decision; a refusal of the API server becomes part of the conditions.
 async fn apply_decision(
     context: &Context,
     cache: &ValidatedCache,
@@ -145,7 +145,7 @@ async fn write_status(
     let context = &reconciler.context;
     let after = match status::write(&context.client, cache, &status).await {
         Ok(after) => after,
-        // Deleted meanwhile, or deleted and made anew: the watch tells the rest.
+        // Deleted meanwhile, or deleted and recreated: the watch delivers the rest.
         Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => return Ok(()),
         Err(source) => return Err(Error::Status { source }),
     };
@@ -161,7 +161,7 @@ async fn write_status(
     Ok(())
 }
 
-/// What to do after a failed reconcile.
+/// Schedules the next reconcile after a failed one.
 #[must_use]
 pub fn after_error(object: &DeserializeGuard<ModelCache>, error: &Error, reconciler: &Reconciler) -> Action {
     let key = object_key(object);
@@ -170,7 +170,7 @@ pub fn after_error(object: &DeserializeGuard<ModelCache>, error: &Error, reconci
         object = key,
         error = error as &dyn std::error::Error,
         pause_seconds = pause.as_secs(),
-        "the reconcile failed and is tried again"
+        "reconcile failed and is retried"
     );
     Action::requeue(pause)
 }

@@ -1,7 +1,7 @@
-//! Values read from watched objects, found by object and by what the object belongs to.
+//! Indexes of watched objects, by key and by owner.
 //!
 //! kube's `Store` finds an object by its name only, so that a reconcile would scan every Job of the cluster for its
-//! own. An index keeps what decisions look at instead of the objects. It never calls the API server.
+//! own. An index keeps the facts that decisions use instead of the objects. It never calls the API server.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -24,25 +24,36 @@ pub fn key_of(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
 }
 
-/// What an index keeps of an object.
+/// The value that an index keeps of an object, with its groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Indexed<V> {
-    /// What decisions look at.
+    /// The facts that decisions use.
     pub value: V,
-    /// What the object belongs to: a ModelCache, a claim.
+    /// The ModelCache or the claims that the object belongs to.
     pub groups: Vec<String>,
 }
 
-/// What an event changed in an index.
+impl<V> Indexed<V> {
+    /// A value that is found by its object's key only.
+    #[must_use]
+    pub const fn ungrouped(value: V) -> Self {
+        Self {
+            value,
+            groups: Vec::new(),
+        }
+    }
+}
+
+/// The change that an event caused in an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change<V> {
     /// Nothing that the index keeps.
     None,
     /// One object.
     One {
-        /// What was kept of it.
+        /// Its value before.
         before: Option<Arc<V>>,
-        /// What is kept of it now.
+        /// Its value now.
         after: Option<Arc<V>>,
     },
     /// Any number of objects: they were listed again.
@@ -122,7 +133,7 @@ impl<V> Listing<V> {
 }
 
 impl<V: PartialEq> WatchIndex<V> {
-    /// Takes in one event. An object that `read` returns `None` for is not kept.
+    /// Applies one event; an object that `read` returns `None` for is not kept.
     pub fn apply<K: ResourceExt>(&mut self, event: &Event<K>, read: impl Fn(&K) -> Option<Indexed<V>>) -> Change<V> {
         match event {
             Event::Init => {
@@ -207,7 +218,7 @@ pub struct IndexReader<V> {
     is_listed: watch::Receiver<bool>,
 }
 
-/// The writing side: takes in every event of one watch.
+/// The writing side: applies every event of one watch.
 #[derive(Debug)]
 pub struct IndexWriter<K, V> {
     index: Arc<Mutex<WatchIndex<V>>>,
@@ -263,7 +274,7 @@ impl<V> IndexReader<V> {
 }
 
 impl<K: ResourceExt, V: PartialEq> IndexWriter<K, V> {
-    /// Takes in one event of the watch.
+    /// Applies one event of the watch.
     pub fn apply(&self, event: &Event<K>) {
         let mut index = lock(&self.index);
         index.apply(event, self.read);

@@ -82,13 +82,13 @@ fn a_cache_does_not_count_its_own_fetcher_but_every_other_one() {
 }
 
 #[test]
-fn what_went_while_the_watch_was_broken_is_gone_after_it_is_listed_anew() {
+fn a_pod_deleted_while_the_watch_was_broken_is_gone_after_the_next_list() {
     let view = view_of_one_node();
     view.see_pod(&Event::Apply(pod("a", "4Gi", "Running", "other")));
     view.see_pod(&Event::Apply(pod("b", "1Gi", "Running", "other")));
     view.see_pod(&Event::Init);
     view.see_pod(&Event::InitApply(pod("b", "1Gi", "Running", "other")));
-    assert!(!fits(&view, 9, ""), "until the list is whole, what was known stands");
+    assert!(!fits(&view, 9, ""), "the former list holds until the new one is whole");
     view.see_pod(&Event::InitDone);
     assert!(fits(&view, 9, "") && !fits(&view, 10, ""));
 }
@@ -104,7 +104,7 @@ async fn it_is_synced_once_both_kinds_are_listed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_burst_of_changes_is_one_tick_and_a_heartbeat_is_none() {
+async fn a_burst_of_changes_is_one_tick_and_a_heartbeat_is_no_tick() {
     let view = view_of_one_node();
     let mut changes = Box::pin(view.changes());
     let start = Instant::now();
@@ -116,7 +116,7 @@ async fn a_burst_of_changes_is_one_tick_and_a_heartbeat_is_none() {
     view.see_pod(&Event::Apply(pod("a", "1Gi", "Running", "other")));
     view.see_node(&Event::Apply(node("n", "10Gi")));
     let tick = timeout(Duration::from_mins(1), changes.next()).await;
-    assert!(tick.is_err(), "nothing changed that the check looks at");
+    assert!(tick.is_err(), "the capacity check sees no change");
     view.see_node(&Event::Apply(node("n", "12Gi")));
     assert!(timeout(Duration::from_secs(3), changes.next()).await.is_ok());
 }

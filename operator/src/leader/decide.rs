@@ -1,4 +1,4 @@
-//! What a candidate does with the Lease it sees: pure.
+//! What a process does with the Lease that it observes. Pure.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-/// A Lease as it was first seen in its present state.
+/// A Lease, and when it was first observed in this state.
 #[derive(Clone, Debug)]
 pub(super) struct ObservedLease {
     pub(super) spec: LeaseSpec,
     pub(super) at: Instant,
 }
 
-/// What to do.
+/// The decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Write this process's name into it.
+    /// Become the holder.
     Acquire,
-    /// It is ours: write the time.
+    /// Renew: this process holds it.
     Renew,
-    /// Another's: nothing before this time has passed.
+    /// Wait this long: another process holds it.
     Wait(Duration),
-    /// It was ours and is another's now.
+    /// Step down: the process of this identity holds it now.
     Lost(String),
 }
 
@@ -48,7 +48,7 @@ pub(super) fn decide(observed: Option<&ObservedLease>, identity: &str, leads: bo
     }
 }
 
-/// The Lease as it is written by who acquires or renews it.
+/// The Lease to write when acquiring or renewing.
 pub(super) fn next_spec(
     current: Option<&LeaseSpec>,
     identity: &str,

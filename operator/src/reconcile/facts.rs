@@ -1,4 +1,4 @@
-//! What a decision looks at, as plain values: Jobs, their pods, the claim, the classes, the nodes.
+//! The facts that a decision uses, as plain values: Jobs, their pods, the claim, the classes, the nodes.
 
 mod claim;
 mod claim_conflict;
@@ -15,21 +15,21 @@ pub use claim_conflict::{ClaimUse, conflicting_cache};
 pub use job::{JobFacts, JobState, Step};
 pub use pod::{FetcherPod, PodEnd, PodPhase};
 
-/// All that was observed for one ModelCache.
+/// The facts observed for one ModelCache.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
     /// Its Jobs.
     pub jobs: Vec<JobFacts>,
     /// The pods of these Jobs.
     pub pods: Vec<FetcherPod>,
-    /// The claim of the name that is to be used.
+    /// The claim to use, when it exists.
     pub claim: Option<ClaimFacts>,
-    /// Another ModelCache that worked in the same folder of the claim first.
+    /// Name of an earlier ModelCache that uses the same folder of the claim.
     pub conflicting_cache: Option<String>,
     /// Every StorageClass.
     pub classes: Vec<ClassFacts>,
-    /// Nodes, and what other pods request of them.
+    /// Nodes and the requests of other pods.
     pub capacity: ClusterCapacity,
-    /// What the running fetcher said of itself.
+    /// Progress of the running fetcher.
     pub progress: Option<ProgressReport>,
 }

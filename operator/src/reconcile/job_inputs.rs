@@ -1,7 +1,7 @@
-//! What each Job is built from, as a hash.
+//! Hashes of what each Job is built from.
 //!
-//! Other inputs make another Job with attempts of its own: a corrected spec, a corrected image of the fetcher and a
-//! changed retry annotation start over at once. A result that stands in status stays.
+//! Other inputs make another Job with its own attempts: a corrected spec, a corrected image of the fetcher and a changed
+//! retry annotation start over at once. A result in status stays.
 
 use modelcache_crds::model_cache::{Files, HubCacheStatus, Placement, Resolved};
 use modelcache_crds::names;
@@ -11,7 +11,7 @@ use crate::context::FetcherImage;
 use crate::reconcile::source::{Access, ClaimLayout};
 use crate::reconcile::validate::{Transfer, ValidatedCache};
 
-/// What the listing depends on. Credentials are not part of it: others list the same revision.
+/// What the listing depends on; not the credentials, because others list the same revision.
 #[derive(Serialize)]
 struct SourceInputs<'a> {
     address: String,
@@ -78,7 +78,9 @@ impl ValidatedCache {
         })
     }
 
-    /// What the hub's clients find the model by, where it is published in their layout.
+    /// The revision that the hub's clients ask for, with its commit.
+    ///
+    /// `None` when the layout is not theirs.
     #[must_use]
     pub fn hub_cache(&self, resolved: &Resolved) -> Option<HubCacheStatus> {
         match &self.layout {

@@ -1,5 +1,7 @@
-//! What there is, read from the informers' informers: the API server is asked for one thing only, a claim that the
-//! operator did not make and so does not watch. And the fetcher is asked how far it is.
+//! Reads what a decision depends on from the watches' indexes.
+//!
+//! The one API request is for a claim that the operator did not create and so does not watch. The fetcher's progress
+//! comes from its pod.
 
 use std::sync::Arc;
 
@@ -21,18 +23,18 @@ use crate::reconcile::facts::{
 use crate::reconcile::validate::{ClaimPlan, ValidatedCache};
 use crate::watch_index::{IndexReader, IndexWriter, Indexed, WatchEnded, index};
 
-/// Everything the operator watches but nodes and pods as such.
+/// The watched objects, except the nodes and pods of the capacity check.
 #[derive(Clone)]
 pub struct Informers {
-    /// ModelCaches; one that cannot be read is there with its metadata only.
+    /// ModelCaches; an unreadable one has its metadata only.
     pub caches: Store<DeserializeGuard<ModelCache>>,
     /// ModelCaches by the key of their claim.
     pub claim_uses: IndexReader<ClaimUse>,
-    /// Jobs of ours, by ModelCache.
+    /// The operator's Jobs, by ModelCache.
     pub jobs: IndexReader<JobFacts>,
     /// Pods of these Jobs, by ModelCache.
     pub pods: IndexReader<FetcherPod>,
-    /// Claims that the operator made.
+    /// Claims that the operator created, by key.
     pub claims: IndexReader<ClaimFacts>,
     /// Every StorageClass.
     pub classes: Store<StorageClass>,
@@ -40,30 +42,25 @@ pub struct Informers {
 
 /// The writing sides of the indexes.
 pub struct IndexWriters {
-    /// Takes in ModelCaches.
+    /// Fed by the watch of ModelCaches.
     pub claim_uses: IndexWriter<DeserializeGuard<ModelCache>, ClaimUse>,
-    /// Takes in Jobs.
+    /// Fed by the watch of Jobs.
     pub jobs: IndexWriter<Job, JobFacts>,
-    /// Takes in pods.
+    /// Fed by the watch of pods.
     pub pods: IndexWriter<Pod, FetcherPod>,
-    /// Takes in claims.
+    /// Fed by the watch of claims.
     pub claims: IndexWriter<PersistentVolumeClaim, ClaimFacts>,
 }
 
 impl Informers {
-    /// Informers over these stores, with indexes that nothing fills yet.
+    /// Informers over these stores, with empty indexes.
     #[must_use]
     pub fn new(caches: Store<DeserializeGuard<ModelCache>>, classes: Store<StorageClass>) -> (Self, IndexWriters) {
         let (claim_uses, claim_use_writer) =
             index(|guard: &DeserializeGuard<ModelCache>| ClaimUse::index(guard.0.as_ref().ok()?));
         let (jobs, job_writer) = index(|job| of_cache(job, JobFacts::of(job)?));
         let (pods, pod_writer) = index(|pod| of_cache(pod, FetcherPod::of(pod)?));
-        let (claims, claim_writer) = index(|claim| {
-            Some(Indexed {
-                value: ClaimFacts::from(claim),
-                groups: Vec::new(),
-            })
-        });
+        let (claims, claim_writer) = index(|claim| Some(Indexed::ungrouped(ClaimFacts::from(claim))));
         let readers = Self {
             caches,
             claim_uses,
@@ -81,9 +78,9 @@ impl Informers {
         (readers, writers)
     }
 
-    /// Waits until everything has been listed once: a Job that is not seen yet must not be taken for missing.
+    /// Waits until everything has been listed once: an unlisted Job would look missing.
     pub async fn synced(&self) -> Result<(), Error> {
-        // The store of ModelCaches is filled by the same events, before the index.
+        // The same events fill the store of ModelCaches, before this index.
         listed("ModelCaches", &self.claim_uses).await?;
         listed("Jobs", &self.jobs).await?;
         listed("pods", &self.pods).await?;
@@ -107,12 +104,14 @@ fn of_cache<V>(child: &impl ResourceExt, value: V) -> Option<Indexed<V>> {
     })
 }
 
-/// The namespace is part of it: whoever may create pods in another one could write the label there.
+/// The index group of a ModelCache's children.
+///
+/// It includes the namespace, because anybody could write the label on a pod of another one.
 fn cache_group(namespace: &str, uid: &str) -> String {
     format!("{namespace}/{uid}")
 }
 
-/// Reads all that a decision on this ModelCache looks at.
+/// Reads everything that a decision on this ModelCache depends on.
 pub async fn observe(context: &Context, informers: &Informers, cache: &ValidatedCache) -> Result<Observation, Error> {
     informers.synced().await?;
     context.view.synced().await;
@@ -153,13 +152,13 @@ async fn observe_claim(
     }
     let claims = Api::<PersistentVolumeClaim>::namespaced(context.client.clone(), &cache.namespace);
     let claim = claims.get_opt(name).await.map_err(|source| Error::Observe {
-        what: "the claim",
+        what: "the PersistentVolumeClaim",
         source,
     })?;
     Ok(claim.as_ref().map(ClaimFacts::from))
 }
 
-/// A fetcher that does not answer is asked again at the next reconcile.
+/// A fetcher that does not respond is asked again at the next reconcile.
 async fn observe_progress(context: &Context, pods: &[FetcherPod]) -> Option<ProgressReport> {
     let running = pods
         .iter()
@@ -174,7 +173,7 @@ async fn observe_progress(context: &Context, pods: &[FetcherPod]) -> Option<Prog
             debug!(
                 error = &error as &dyn std::error::Error,
                 pod = running.name,
-                "no progress to be had"
+                "failed to read the fetcher's progress"
             );
             None
         }

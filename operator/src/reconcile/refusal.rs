@@ -1,4 +1,4 @@
-//! What the API server's refusal of an action means for the conditions. Pure.
+//! Turns the API server's refusal of an action into a condition. Pure.
 
 use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
 
@@ -6,10 +6,10 @@ use super::apply::ActionTarget;
 use super::decide::{Decision, summarize};
 use super::facts::Step;
 
-/// Tells the refusal on the condition of the step it holds back.
+/// Writes the refusal on the condition of the step that it holds back.
 ///
-/// Only a refusal is told: an API server that does not answer says nothing about the model, and the reconcile is
-/// tried again.
+/// Other errors change no condition: an unreachable API server says nothing about the model, and the reconcile is
+/// retried.
 pub(crate) fn explain(decision: &mut Decision, target: ActionTarget, error: &kube::Error) {
     let kube::Error::Api(status) = error else {
         return;
@@ -51,7 +51,7 @@ pub(crate) fn explain(decision: &mut Decision, target: ActionTarget, error: &kub
     summarize(&mut decision.conditions);
 }
 
-/// The claim serves as it is; that it cannot grow is worth a word.
+/// The claim is large enough; the message still reports that it cannot grow.
 fn append(decision: &mut Decision, message: &str) {
     let storage = decision
         .conditions
@@ -64,7 +64,9 @@ fn append(decision: &mut Decision, message: &str) {
     summarize(&mut decision.conditions);
 }
 
-/// The admission plugin says `only dynamically provisioned pvc can be resized and the storageclass that
+/// Whether the class cannot expand volumes.
+///
+/// The admission plugin writes `only dynamically provisioned pvc can be resized and the storageclass that
 /// provisions the pvc must support resize`.
 fn is_growth_refusal(message: &str) -> bool {
     message.contains("resize")
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_on_the_condition_of_its_step_and_on_ready() {
+    fn a_refusal_stands_on_the_condition_of_its_step_and_on_ready() {
         for (target, code, reason, message, expected) in [
             (
                 ActionTarget::Job(Step::Plan),
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_need_not_change_stays_ready_and_says_so() {
+    fn a_claim_that_need_not_change_stays_ready_and_reports_the_refusal() {
         let mut decision = decision();
         let refusal = api_error(403, "Forbidden", "resize is not supported");
         explain(&mut decision, ActionTarget::Claim { required: false }, &refusal);

@@ -43,26 +43,26 @@ pub enum ModelSource {
     PersistentVolumeClaim(ClaimSource),
 }
 
-/// All that the operator asks of a kind of source.
+/// The definition of a kind of source.
 pub trait SourceKind {
-    /// The model, for people: without revision, and without a query, which may be a signature.
+    /// The model's name in status and messages: without revision and query, which may be a signature.
     fn name(&self) -> String;
 
-    /// The revision asked for, where the kind has one.
+    /// The revision in the spec, where the kind has one.
     fn revision(&self) -> Option<&str>;
 
-    /// The fetcher's address of what the spec asks for.
+    /// The fetcher's address of the spec's revision.
     fn address(&self) -> String;
 
     /// The fetcher's address of a resolved revision.
     ///
-    /// A kind that cannot address one repeats [`SourceKind::address`]; the expected digest then binds the fetch.
+    /// Kinds that cannot address one return [`SourceKind::address`]; the expected digest then binds the fetch.
     fn address_at(&self, revision: &str) -> String;
 
-    /// The fetcher's options, `--option=value`, so that no value is taken for an option.
+    /// The fetcher's options as `--option=value`, so that no value reads as an option.
     fn options(&self) -> Vec<String>;
 
-    /// The Secrets, service account and claim that a pod needs to read the source.
+    /// The Secrets, service account and claim that a pod reads the source with.
     fn access(&self) -> Access;
 
     /// The layout to publish in, from `spec.storage.layout`.
@@ -70,7 +70,7 @@ pub trait SourceKind {
 }
 
 impl ModelSource {
-    /// The member that is set; `None` where none is, or several.
+    /// The one member that is set; `None` for none or several.
     #[must_use]
     pub fn parse(source: &Source) -> Option<Self> {
         let Source {
@@ -95,7 +95,7 @@ impl ModelSource {
         set.next().filter(|_| set.next().is_none())
     }
 
-    /// The kind, which answers everything about the source.
+    /// The definition of this source's kind.
     #[must_use]
     pub fn kind(&self) -> &dyn SourceKind {
         match self {
@@ -110,7 +110,7 @@ impl ModelSource {
     }
 }
 
-/// The options that have a value.
+/// Formats the options that have a value.
 fn given<const N: usize>(options: [(&str, Option<&str>); N]) -> Vec<String> {
     options
         .into_iter()
@@ -118,7 +118,7 @@ fn given<const N: usize>(options: [(&str, Option<&str>); N]) -> Vec<String> {
         .collect()
 }
 
-/// The scheme, marked where the registry is asked without TLS.
+/// The scheme of a registry, marked `+http` for one without TLS.
 fn registry_scheme(scheme: &str, plain_http: bool) -> String {
     let insecure = if plain_http { "+http" } else { "" };
     format!("{scheme}{insecure}")

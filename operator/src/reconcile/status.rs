@@ -1,4 +1,4 @@
-//! The status: assembled from a decision, written whole, and only when it says something new.
+//! The status: assembled from a decision, written whole, and only when it changed.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use serde_json::json;
 use super::decide::Decision;
 use super::decide::progress::PROGRESS_INTERVAL;
 
-/// The status that a decision leads to.
+/// The status to write for a decision.
 #[must_use]
 pub(crate) fn assemble(
     decision: &Decision,
@@ -36,7 +36,7 @@ pub(crate) fn assemble(
     }
 }
 
-/// Whether the new status is worth a write.
+/// Whether the new status differs enough to be written.
 #[must_use]
 pub(crate) fn is_worth_writing(previous: &ModelCacheStatus, new: &ModelCacheStatus, now: Timestamp) -> bool {
     let without_progress = |status: &ModelCacheStatus| ModelCacheStatus {
@@ -62,7 +62,7 @@ pub(crate) fn is_worth_writing(previous: &ModelCacheStatus, new: &ModelCacheStat
     last.is_none_or(|last| Duration::try_from(now.duration_since(last.0)).is_ok_and(|age| age >= PROGRESS_INTERVAL))
 }
 
-/// Writes the whole status; what it leaves out is removed.
+/// Writes the whole status; the API server removes fields that it omits.
 pub(crate) async fn write(
     client: &Client,
     cache: &ModelCache,
@@ -72,7 +72,7 @@ pub(crate) async fn write(
     let patch = json!({
         "apiVersion": ModelCache::api_version(&()),
         "kind": ModelCache::kind(&()),
-        // One deleted and made anew under the name has a status of its own.
+        // A ModelCache recreated under the name has a status of its own.
         "metadata": { "name": cache.name_any(), "uid": cache.uid() },
         "status": status,
     });
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_alone_is_written_every_ten_seconds_at_most() {
+    fn progress_alone_is_written_at_most_every_ten_seconds() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let before = progress(10, 100);
         assert!(!is_worth_writing(&before, &progress(20, 105), at(105)));
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_written_at_once_and_nothing_new_never() {
+    fn any_other_change_is_written_at_once_and_an_equal_status_never() {
         let now = Timestamp::from_second(100).unwrap();
         let before = progress(10, 100);
         let after = ModelCacheStatus {

@@ -71,7 +71,7 @@ async fn an_object_that_cannot_be_read_is_counted_and_skipped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reconcile_that_hangs_is_given_up_and_tried_again_with_growing_pauses() {
+async fn a_reconcile_that_hangs_times_out_and_is_retried_with_growing_pauses() {
     let cache: DeserializeGuard<ModelCache> = serde_json::from_value(json!({
         "apiVersion": "modelcache.dev/v1alpha1", "kind": "ModelCache",
         "metadata": { "name": "good", "namespace": "demo", "uid": "uid-1" },

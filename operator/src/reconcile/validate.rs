@@ -1,6 +1,6 @@
-//! The spec, parsed once: everything after this works on values that cannot be wrong.
+//! Parses the spec once; later steps work on valid values.
 //!
-//! The API server's schema refuses most of what is wrong; what it cannot see ends as `InvalidSpec`.
+//! The API server's schema refuses most invalid specs; the rest end as `InvalidSpec`.
 
 mod claim_plan;
 mod transfer;
@@ -18,40 +18,40 @@ use crate::watch_index::key_of;
 pub use claim_plan::{ClaimPlan, OwnClaim};
 pub use transfer::Transfer;
 
-/// Why a spec cannot be worked on. Always permanent: only another spec helps.
+/// Why a spec is invalid. Always permanent: only another spec helps.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidSpec {
-    /// No source, or one this operator does not know.
+    /// No source, several, or one that this operator does not know.
     #[error(
-        "spec.source names no source that this operator knows: set exactly one member, for example source.huggingFace"
+        "spec.source does not set exactly one source that this operator knows: set one member, for example source.huggingFace"
     )]
     NoSource,
-    /// A layout that the kind of source does not have.
+    /// A layout that does not fit the source.
     #[error("storage.layout {layout} does not fit {source_field}: write {allowed}, or leave storage.layout out")]
     Layout {
-        /// The layout asked for.
+        /// The layout in the spec.
         layout: &'static str,
-        /// The source's member of the spec.
+        /// The source's field in the spec.
         source_field: &'static str,
         /// The layout that fits.
         allowed: &'static str,
     },
-    /// A quantity that is none.
-    #[error("{field} is not a positive quantity: {value}: write for example {example}")]
+    /// A quantity that is not positive, or not a quantity.
+    #[error("{field} is not a positive quantity: {value:?}: write for example {example}")]
     Quantity {
-        /// Where it stands.
+        /// Field of the spec.
         field: &'static str,
-        /// What stands there.
+        /// Its value.
         value: String,
-        /// What could stand there.
+        /// A valid value.
         example: &'static str,
     },
-    /// The object has no name, namespace or uid: it does not come from an API server.
-    #[error("the object has no {0}")]
+    /// Name, namespace or uid is missing: the object does not come from an API server.
+    #[error("the ModelCache has no metadata.{0}: create it through the API server")]
     Metadata(&'static str),
 }
 
-/// A ModelCache whose spec is parsed, with every default filled in.
+/// A ModelCache with its spec parsed and every default filled in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValidatedCache {
     /// Its name.
@@ -60,21 +60,21 @@ pub struct ValidatedCache {
     pub namespace: String,
     /// Its uid.
     pub uid: String,
-    /// Where the model comes from.
+    /// The model's source.
     pub source: ModelSource,
-    /// Which files.
+    /// Selection of files.
     pub files: Files,
-    /// Where they go.
+    /// The claim to publish on.
     pub claim: ClaimPlan,
-    /// How they are laid out.
+    /// Layout of the published folder.
     pub layout: ClaimLayout,
-    /// Where fetchers may run.
+    /// Placement of the fetchers.
     pub placement: Placement,
-    /// What a node must have free for a consumer.
+    /// Free resources that a consumer needs on one node.
     pub needs: Option<Needs>,
-    /// How the bytes are fetched.
+    /// Transfer settings.
     pub transfer: Transfer,
-    /// Value of the annotation that asks to try again.
+    /// Value of the retry annotation.
     pub retry: Option<String>,
 }
 
@@ -100,7 +100,7 @@ pub fn validate(cache: &ModelCache) -> Result<ValidatedCache, InvalidSpec> {
 }
 
 impl ValidatedCache {
-    /// Key of its claim, as watches index it.
+    /// Key of its claim in the watches' indexes.
     #[must_use]
     pub fn claim_key(&self) -> String {
         key_of(&self.namespace, self.claim.name())

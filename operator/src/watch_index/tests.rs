@@ -135,7 +135,7 @@ fn a_list_that_shows_what_is_known_changes_nothing_but_the_first_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_waits_for_the_first_list_and_sees_what_the_writer_takes_in() {
+async fn a_reader_waits_for_the_first_list_and_sees_what_the_writer_applies() {
     let (reader, writer) = index(read);
     let soon = Duration::from_millis(10);
     writer.apply(&Event::Init);

@@ -1,4 +1,4 @@
-//! The Job that fetches, proves and publishes.
+//! Builds the Job that fetches, verifies and publishes.
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerPort, PersistentVolumeClaimVolumeSource, Volume, VolumeMount};
@@ -20,7 +20,7 @@ const FETCH_RESOURCES: DefaultResources = DefaultResources {
     memory_limit: "256Mi",
 };
 
-/// The Job of one attempt at fetching.
+/// The Job of one attempt to fetch.
 pub(crate) fn fetch_job(
     cache: &ValidatedCache,
     resolved: &Resolved,
@@ -73,7 +73,7 @@ fn args(cache: &ValidatedCache, resolved: &Resolved) -> Vec<String> {
             .filter_map(|(option, value)| value.map(|value| format!("--{option}={value}"))),
     );
     if let ClaimLayout::HubCache { reference } = &cache.layout {
-        // The commit is fetched; clients ask for what the spec asks for.
+        // The fetch is of the commit; clients ask for the spec's revision.
         args.push("--layout=hugging-face-cache".to_owned());
         args.push(format!("--ref={reference}"));
     }

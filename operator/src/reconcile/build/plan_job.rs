@@ -1,4 +1,6 @@
-//! The Job that lists the source. It mounts nothing but a source that is a claim, and answers through its termination message.
+//! Builds the Job that lists the source.
+//!
+//! It mounts only a source that is a claim, and reports through its termination message.
 
 use k8s_openapi::api::batch::v1::Job;
 
@@ -14,7 +16,7 @@ const PLAN_RESOURCES: DefaultResources = DefaultResources {
     memory_limit: "128Mi",
 };
 
-/// The Job of one attempt at listing.
+/// The Job of one attempt to list.
 pub(crate) fn plan_job(cache: &ValidatedCache, image: &FetcherImage, attempt: Attempt<'_>) -> Job {
     let mut args = vec!["plan".to_owned(), cache.source.kind().address()];
     args.extend(pod::selection(cache));

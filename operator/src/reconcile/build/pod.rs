@@ -1,4 +1,4 @@
-//! What the two Jobs share: a pod within the restricted Pod Security Standard, and the fetcher's command line.
+//! Builds what both Jobs share: a pod within the restricted Pod Security Standard, and common options.
 
 use std::collections::BTreeMap;
 
@@ -19,16 +19,16 @@ use modelcache_crds::report::TERMINATION_MESSAGE_PATH;
 use crate::context::FetcherImage;
 use crate::reconcile::validate::ValidatedCache;
 
-/// The user that distroless images call `nonroot`.
+/// The user `nonroot` of distroless images.
 const FETCHER_USER_ID: i64 = 65532;
 
-/// Time for the fetcher to make durable what it holds, and to report.
+/// Time for the fetcher to flush its bytes and to report.
 const TERMINATION_GRACE_SECS: i64 = 30;
 
-/// The volume of a source that is a claim.
+/// Volume of a source that is a claim.
 const SOURCE_VOLUME: &str = "source";
 
-/// What differs between the two Jobs.
+/// The differences between the two Jobs.
 pub(super) struct Program {
     pub(super) args: Vec<String>,
     pub(super) resources: ResourceRequirements,
@@ -36,7 +36,7 @@ pub(super) struct Program {
     pub(super) volume: Option<(Volume, VolumeMount)>,
 }
 
-/// One pod, one try: attempts are counted, spaced and shown by the operator.
+/// The spec of a Job with one pod and no retries: the operator counts, spaces and shows attempts.
 pub(super) fn job_spec(
     cache: &ValidatedCache,
     image: &FetcherImage,
@@ -45,7 +45,7 @@ pub(super) fn job_spec(
 ) -> JobSpec {
     JobSpec {
         backoff_limit: Some(0),
-        // A drained or evicted pod is replaced, and is not a failed attempt.
+        // The Job replaces a drained or evicted pod; that is not a failed attempt.
         pod_failure_policy: Some(PodFailurePolicy {
             rules: vec![PodFailurePolicyRule {
                 action: "Ignore".to_owned(),
@@ -56,7 +56,7 @@ pub(super) fn job_spec(
                 }]),
             }],
         }),
-        // Not while the pod before still writes to the claim.
+        // One writer: the replacement waits until the former pod has ended.
         pod_replacement_policy: Some("Failed".to_owned()),
         template: PodTemplateSpec {
             metadata: Some(ObjectMeta {
@@ -78,7 +78,7 @@ fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> P
     PodSpec {
         restart_policy: Some("Never".to_owned()),
         termination_grace_period_seconds: Some(TERMINATION_GRACE_SECS),
-        // What a role in the cloud needs is mounted for it by the cluster.
+        // A cloud role's token is mounted by the cluster.
         automount_service_account_token: Some(false),
         service_account_name: access.service_account,
         enable_service_links: Some(false),
@@ -87,7 +87,7 @@ fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> P
             run_as_user: Some(FETCHER_USER_ID),
             run_as_group: Some(FETCHER_USER_ID),
             fs_group: Some(FETCHER_USER_ID),
-            // Changing the owner of every file of a large model takes minutes.
+            // Changing the group of every file of a large model takes minutes.
             fs_group_change_policy: Some("OnRootMismatch".to_owned()),
             seccomp_profile: Some(SeccompProfile {
                 type_: "RuntimeDefault".to_owned(),
@@ -113,7 +113,7 @@ fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> P
             ports: program.ports,
             volume_mounts: (!mounts.is_empty()).then_some(mounts),
             termination_message_path: Some(TERMINATION_MESSAGE_PATH.to_owned()),
-            // A fetcher that dies without a report leaves its last words.
+            // A fetcher that dies without a report leaves the end of its log.
             termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
             security_context: Some(SecurityContext {
                 allow_privilege_escalation: Some(false),
@@ -132,8 +132,9 @@ fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> P
     }
 }
 
-/// What is written to, if anything is, and the claim that is the source, read-only. Where they are the same claim it is
-/// one volume: the kubelet does not get two of one claim mounted in a pod.
+/// The volume to write to, if any, and a source claim, read-only.
+///
+/// The same claim becomes one volume: the kubelet cannot mount two volumes of one claim in a pod.
 fn volumes(source: Option<&str>, written: Option<(Volume, VolumeMount)>) -> (Vec<Volume>, Vec<VolumeMount>) {
     let (mut volumes, mut mounts): (Vec<_>, Vec<_>) = written.into_iter().unzip();
     let Some(claim) = source else {
@@ -165,7 +166,7 @@ fn volumes(source: Option<&str>, written: Option<(Volume, VolumeMount)>) -> (Vec
     (volumes, mounts)
 }
 
-/// The resources of a container whose spec gives none. CPU has no limit: hashing is what limits a fast fetch.
+/// Default resources of a container. CPU has no limit, because hashing bounds a fast fetch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DefaultResources {
     pub(super) cpu_request: &'static str,
@@ -192,8 +193,9 @@ impl From<DefaultResources> for ResourceRequirements {
     }
 }
 
-/// Options that say where to ask and which files to take. `--option=value`, so that no value is taken for an
-/// option.
+/// Options of the source and the selected files.
+///
+/// As `--option=value`, so that no value reads as an option.
 pub(super) fn selection(cache: &ValidatedCache) -> Vec<String> {
     let mut options = Vec::new();
     options.extend(cache.source.kind().options());
@@ -208,7 +210,7 @@ pub(super) fn selection(cache: &ValidatedCache) -> Vec<String> {
     options
 }
 
-/// Options that make the fetcher tell the operator how it ended.
+/// Options for the report and the log.
 pub(super) fn reporting() -> [String; 2] {
     [
         format!("--termination-log={TERMINATION_MESSAGE_PATH}"),

@@ -1,4 +1,4 @@
-//! Step four: every byte on the claim, proven and published, by a fetch Job.
+//! Step four: a fetch Job fetches, verifies and publishes every file.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use super::unfinished_step::{self, Unfinished};
 use super::{Action, Decision, Input, delete_jobs, progress};
 use crate::reconcile::facts::{JobFacts, Step};
 
-/// A fetch Job waits this long until status no longer claims to know what is published.
+/// Pause between clearing the published digest in status and creating the fetch Job.
 const STATUS_WRITE_REQUEUE: Duration = Duration::from_secs(1);
 
 pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decision: &mut Decision) {
     if decision.status.published_digest.is_some() && input.is_published(resolved) {
-        // Status holds the result: the Jobs that brought it have done their duty.
+        // Status holds the result, so the Jobs behind it can go.
         decision
             .actions
             .extend(delete_jobs(input, |job| job.step == Step::Fetch));
@@ -30,7 +30,7 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
 
     let state = match attempts::state(input, Step::Fetch, inputs) {
         StepState::Running { job, .. } | StepState::Done { job, .. } if !is_current(job) => {
-            return wait_for_former(decision);
+            return wait_for_previous_fetcher(decision);
         }
         state => state,
     };
@@ -59,10 +59,10 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
     let unfinished = unfinished_step::describe(input, Step::Fetch, &state);
     if starts && is_written_to(input) {
         decision.status.attempts = unfinished.attempts;
-        return wait_for_former(decision);
+        return wait_for_previous_fetcher(decision);
     }
-    // From the moment a fetcher may replace what is published, status must not claim to know it: the fetcher may
-    // succeed and be deleted unread, when the spec changes once more. So that is written before the Job is made.
+    // Once a fetcher can replace the published files, status must not name them: the fetcher may succeed and be deleted
+    // unread when the spec changes again. So the digest is cleared in status before the Job is created.
     let is_known = input.status.published_digest.is_some();
     decision.status.published_digest = None;
     decision.status.hub_cache = None;
@@ -77,15 +77,21 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
             });
         }
     }
-    say(unfinished, decision);
+    report_unfinished(unfinished, decision);
 }
 
-/// What the origins of the latest fetch were good for, once it has ended; nothing is known of a fetch that starts anew.
-/// Otherwise what was written last holds.
+/// Origin statistics of the latest ended fetch; empty for the first attempt, `None` keeps those in status.
 fn sources(input: &Input<'_>, state: &StepState<'_>, inputs: &str) -> Option<Vec<OriginReport>> {
     match state {
         StepState::Start { failed: None, .. } => Some(Vec::new()),
-        _ => attempts::last_report(input, Step::Fetch, inputs).map(|report| report.origins().to_vec()),
+        StepState::Start { failed: Some(_), .. }
+        | StepState::Running { .. }
+        | StepState::AwaitingReport { .. }
+        | StepState::Pausing { .. }
+        | StepState::GivenUp { .. }
+        | StepState::Done { .. } => {
+            attempts::last_report(input, Step::Fetch, inputs).map(|report| report.origins().to_vec())
+        }
     }
 }
 
@@ -93,22 +99,29 @@ fn show_progress(input: &Input<'_>, state: &StepState<'_>, resolved: &Resolved) 
     let last = input.status.progress.as_ref();
     match (state, &input.observed.progress) {
         (StepState::Running { .. }, Some(report)) => Some(progress::reported(report, resolved, input.now)),
-        // It runs, and did not answer just now.
+        // It runs, and did not respond this time.
         (StepState::Running { .. }, None) => last.filter(|last| last.bytes_total == resolved.bytes).cloned(),
-        _ => progress::resting(last, resolved),
+        (
+            StepState::Start { .. }
+            | StepState::AwaitingReport { .. }
+            | StepState::Pausing { .. }
+            | StepState::GivenUp { .. }
+            | StepState::Done { .. },
+            _,
+        ) => progress::resting(last, resolved),
     }
 }
 
-fn say(unfinished: Unfinished, decision: &mut Decision) {
+fn report_unfinished(unfinished: Unfinished, decision: &mut Decision) {
     decision.requeue = decision.requeue.min(unfinished.requeue);
     decision.status.attempts = unfinished.attempts;
-    // The bytes are all there, and are the wrong ones.
+    // Every byte arrived, and they are wrong.
     if matches!(unfinished.reason, Reason::DigestMismatch | Reason::InvalidFormat) {
         decision.conditions.push(Decided {
             kind: ConditionType::Fetched,
             status: Status::True,
             reason: Reason::Fetched,
-            message: "every byte arrived".to_owned(),
+            message: "all bytes are on the claim".to_owned(),
         });
         decision.conditions.push(Decided {
             kind: ConditionType::Verified,
@@ -127,14 +140,14 @@ fn say(unfinished: Unfinished, decision: &mut Decision) {
     not_yet_verified(decision);
 }
 
-/// One writer at a time: whoever writes to the claim for another spec has to be gone first.
-fn wait_for_former(decision: &mut Decision) {
+/// Waits for the previous fetcher: one writer at a time.
+fn wait_for_previous_fetcher(decision: &mut Decision) {
     decision.requeue = decision.requeue.min(super::UNWATCHED_POLL_INTERVAL);
     decision.conditions.push(Decided {
         kind: ConditionType::Fetched,
         status: Status::Unknown,
         reason: Reason::FetcherStarting,
-        message: "waits until the fetcher before this one has stopped".to_owned(),
+        message: "waiting until the previous fetcher has stopped".to_owned(),
     });
     not_yet_verified(decision);
 }
@@ -144,7 +157,7 @@ fn not_yet_verified(decision: &mut Decision) {
         kind: ConditionType::Verified,
         status: Status::Unknown,
         reason: Reason::NotYetVerified,
-        message: "files are hashed as they arrive".to_owned(),
+        message: "verifying files as they arrive".to_owned(),
     });
 }
 
@@ -156,7 +169,7 @@ fn is_written_to(input: &Input<'_>) -> bool {
         || pods.filter(|pod| pod.step == Step::Fetch).any(|pod| !pod.is_over())
 }
 
-/// A Job older than the claim wrote to another claim of that name; the claim is always made before the Job.
+/// Whether the Job wrote to a former claim of that name: a claim is always created before its Job.
 fn is_of_former_claim(input: &Input<'_>, job: &JobFacts) -> bool {
     input
         .observed

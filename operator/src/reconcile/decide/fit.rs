@@ -1,8 +1,7 @@
-//! Step two: does any node that placement allows have what a consumer needs?
+//! Step two: checks that a node allowed by placement has the resources that a consumer needs.
 //!
-//! Asked until a fetch has begun, then frozen as found: the consumer that comes later uses the very memory that
-//! was free, and the answer must not take Ready away from the model it serves. Requirements that are changed
-//! later count for the next revision that is fetched.
+//! The result is frozen once a fetch has begun: a consumer then uses the memory that was free, and the check must not
+//! take Ready away from the model that it serves. Later requirements count for the next fetched revision.
 
 use std::ops::ControlFlow;
 
@@ -12,14 +11,10 @@ use modelcache_crds::model_cache::Resolved;
 use super::{Decision, Input};
 use crate::reconcile::facts::Step;
 
-/// Breaks when no node has what is needed.
+/// Breaks when no node fits.
 pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decision: &mut Decision) -> ControlFlow<()> {
     let Some(needs) = &input.cache.needs else {
-        return found(
-            decision,
-            Reason::NotRequired,
-            "spec.requirements is not given".to_owned(),
-        );
+        return found(decision, Reason::NotRequired, "spec.requirements is not set".to_owned());
     };
     if has_begun(input, resolved, inputs)
         && let Some(message) = found_before(input)
@@ -32,9 +27,9 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
     if assessment.fits() {
         return found(decision, Reason::CapacityFound, assessment.message);
     }
-    // Nothing was found before: requirements were added later, or the status of then was lost in a crash.
+    // No earlier result: requirements were added later, or a crash lost the status.
     if has_begun(input, resolved, inputs) {
-        let message = "not asked again for a revision whose fetch has begun".to_owned();
+        let message = "not checked again after the revision's fetch has begun".to_owned();
         return found(decision, Reason::CapacityFound, message);
     }
     let reason = assessment.verdict.reason();

@@ -1,4 +1,4 @@
-//! Step one: the source becomes an immutable revision and a listing, by a plan Job.
+//! Step one: a plan Job resolves the source to an immutable revision and lists it.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -12,7 +12,7 @@ use super::unfinished_step::{self, Unfinished};
 use super::{Action, Decision, Input, delete_jobs};
 use crate::reconcile::facts::Step;
 
-/// Returns what the source is resolved to, once it is.
+/// Returns the resolved revision, once there is one.
 pub(super) fn decide(input: &Input<'_>, decision: &mut Decision) -> Option<Resolved> {
     if let Some(resolved) = standing(input) {
         decision
@@ -27,7 +27,7 @@ pub(super) fn decide(input: &Input<'_>, decision: &mut Decision) -> Option<Resol
     if let StepState::Done { report, at, .. } = state
         && let Report::Planned(planned) = report
     {
-        // The Job stays until status holds what it found.
+        // The Job stays until status holds its result.
         return Some(done(resolved(input, planned, at), decision));
     }
 
@@ -58,10 +58,10 @@ pub(super) fn decide(input: &Input<'_>, decision: &mut Decision) -> Option<Resol
     None
 }
 
-/// What status holds, as long as it was resolved from this source.
+/// The resolved revision in status, while it belongs to this source.
 ///
-/// A source that listed other bytes than were planned is planned anew, once somebody asked to try again: the
-/// failure then stands under other inputs than the fetch would have now.
+/// After `SourceChanged` a retry lists the source again: the retry annotation gives the fetch other inputs than the
+/// recorded failure has.
 fn standing(input: &Input<'_>) -> Option<Resolved> {
     let resolved = input.status.resolved.clone()?;
     if resolved.source_hash != input.cache.source_hash() {
@@ -84,7 +84,7 @@ fn resolved(input: &Input<'_>, planned: &Planned, at: Timestamp) -> Resolved {
         bytes: planned.bytes,
         size: quantity::human_bytes(planned.bytes),
         unpacking_bytes: planned.unpacking_bytes,
-        // The Job's time, not now: deciding twice gives the same.
+        // The Job's time, not now, so that deciding twice gives the same result.
         resolved_time: Time(at),
         source_hash: input.cache.source_hash(),
     }

@@ -1,4 +1,4 @@
-//! What a step that runs as a Job says and does as long as it is not done.
+//! Status and actions of a Job's step that is not done.
 
 use std::time::Duration;
 
@@ -12,28 +12,28 @@ use super::{Action, Input, RESYNC_INTERVAL, Tally, UNWATCHED_POLL_INTERVAL};
 use crate::reconcile::facts::{FetcherPod, JobFacts, PodPhase, Step};
 use crate::reconcile::failure_reason::failure_reason;
 
-/// The Job controller makes a pod within a second; later, something refuses it.
+/// Time until a Job without a pod is reported: the Job controller needs a second, unless something refuses the pod.
 const POD_CREATION_DEADLINE: SignedDuration = SignedDuration::from_secs(30);
 
-/// An image is pulled and a volume made within this time, mostly; longer is worth a word.
+/// Time until a pod that does not start is reported: pulling and provisioning rarely take longer.
 const POD_START_DEADLINE: SignedDuration = SignedDuration::from_secs(120);
 
-/// Status has whole seconds: a deadline is passed for sure one second after it.
+/// Added to a deadline, because `now` has whole seconds.
 const STATUS_SECOND: Duration = Duration::from_secs(1);
 
-/// A timer can ring a moment early and find the deadline not reached.
+/// Added to a timer, which can fire a moment before its deadline.
 const TIMER_SLACK: Duration = Duration::from_millis(500);
 
-/// The Job's watch can be this much ahead of its pod's.
+/// Interval of looking for the report of an ended fetcher.
 const REPORT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a step that is not done says and does.
+/// The condition, attempts and next start of an unfinished step.
 pub(super) struct Unfinished {
     pub(super) status: Status,
     pub(super) reason: Reason,
     pub(super) message: String,
     pub(super) attempts: Option<Attempts>,
-    /// The attempt whose Job is to be created now.
+    /// Number of the attempt whose Job is due.
     pub(super) start: Option<i32>,
     pub(super) requeue: Duration,
 }
@@ -42,11 +42,11 @@ pub(super) fn describe(input: &Input<'_>, step: Step, state: &StepState<'_>) -> 
     match state {
         StepState::Start { attempt, failed } => Unfinished {
             start: Some(*attempt),
-            ..working(input, step, failed.as_ref(), None, RESYNC_INTERVAL)
+            ..working(input, step, failed.as_ref(), false, RESYNC_INTERVAL)
         },
         StepState::AwaitingReport { failed } => Unfinished {
-            message: "the fetcher has ended, its report is looked for".to_owned(),
-            ..working(input, step, failed.as_ref(), Some(()), REPORT_POLL_INTERVAL)
+            message: "waiting for the report of the ended fetcher".to_owned(),
+            ..working(input, step, failed.as_ref(), true, REPORT_POLL_INTERVAL)
         },
         StepState::Running { job, pod, failed } => running(input, job, *pod, failed.as_ref()),
         StepState::Pausing { failed, next } => Unfinished {
@@ -70,7 +70,7 @@ pub(super) fn describe(input: &Input<'_>, step: Step, state: &StepState<'_>) -> 
             start: None,
             requeue: RESYNC_INTERVAL,
         },
-        StepState::Done { .. } => working(input, step, None, None, UNWATCHED_POLL_INTERVAL),
+        StepState::Done { .. } => working(input, step, None, false, UNWATCHED_POLL_INTERVAL),
     }
 }
 
@@ -80,11 +80,11 @@ fn running(input: &Input<'_>, job: &JobFacts, pod: Option<&FetcherPod>, failed: 
         None => {
             let overdue = job.created.checked_add(POD_CREATION_DEADLINE).unwrap_or(job.created);
             if overdue > input.now {
-                return working(input, step, failed, None, until(overdue, input.now) + STATUS_SECOND);
+                return working(input, step, failed, false, until(overdue, input.now) + STATUS_SECOND);
             }
             let message = format!(
-                "no pod was created for Job {name}, perhaps a quota or an admission rule refuses it: \
-                 see kubectl describe job {name} -n {namespace}",
+                "Job {name} has no pod, perhaps a quota or an admission rule refuses it: run kubectl describe job {name} \
+                 -n {namespace}",
                 name = job.name,
                 namespace = input.cache.namespace,
             );
@@ -92,54 +92,55 @@ fn running(input: &Input<'_>, job: &JobFacts, pod: Option<&FetcherPod>, failed: 
                 status: Status::False,
                 reason: Reason::PodRejected,
                 message,
-                ..working(input, step, failed, None, UNWATCHED_POLL_INTERVAL)
+                ..working(input, step, failed, false, UNWATCHED_POLL_INTERVAL)
             }
         }
         Some(PodPhase::Starting(Some(waiting_reason))) => Unfinished {
             status: Status::False,
             reason: waiting_reason.reason,
             message: waiting_reason.message.clone(),
-            ..working(input, step, failed, None, RESYNC_INTERVAL)
+            ..working(input, step, failed, false, RESYNC_INTERVAL)
         },
         Some(PodPhase::Starting(None)) => starting(input, job, pod, failed),
-        Some(PodPhase::Running) => working(input, step, failed, Some(()), PROGRESS_INTERVAL),
-        Some(PodPhase::Ended(_)) => working(input, step, failed, Some(()), UNWATCHED_POLL_INTERVAL),
+        Some(PodPhase::Running) => working(input, step, failed, true, PROGRESS_INTERVAL),
+        Some(PodPhase::Ended(_)) => working(input, step, failed, true, UNWATCHED_POLL_INTERVAL),
     }
 }
 
-/// A volume that another node holds, or that cannot be mounted, stands in events only: without a right to read
-/// those, a pod that takes too long is all there is to see.
+/// Reports a pod that does not start in time.
+///
+/// A volume that is attached elsewhere or fails to mount shows in events only, which the operator may not read.
 fn starting(input: &Input<'_>, job: &JobFacts, pod: Option<&FetcherPod>, failed: Option<&Attempts>) -> Unfinished {
     let created = pod.map_or(job.created, |pod| pod.created);
     let overdue = created.checked_add(POD_START_DEADLINE).unwrap_or(created);
     if overdue > input.now {
         let again = until(overdue, input.now) + STATUS_SECOND;
-        return working(input, job.step, failed, None, again);
+        return working(input, job.step, failed, false, again);
     }
     let name = pod.map_or("", |pod| pod.name.as_str());
     Unfinished {
         status: Status::False,
         reason: Reason::FetcherStarting,
         message: format!(
-            "the fetcher's pod has not started within {} min, perhaps its volume cannot be attached or mounted: see \
-             kubectl describe pod {name} -n {}",
+            "the fetcher's pod has not started within {} min, perhaps its volume fails to attach or mount: run kubectl \
+             describe pod {name} -n {}",
             POD_START_DEADLINE.as_mins(),
             input.cache.namespace
         ),
-        ..working(input, job.step, failed, None, RESYNC_INTERVAL)
+        ..working(input, job.step, failed, false, RESYNC_INTERVAL)
     }
 }
 
-/// The step is under way.
+/// The state of a step that makes progress; `has_started` once its container ran.
 fn working(
     input: &Input<'_>,
     step: Step,
     failed: Option<&Attempts>,
-    started: Option<()>,
+    has_started: bool,
     requeue: Duration,
 ) -> Unfinished {
     let source = input.cache.source.kind();
-    let (reason, mut message) = match (step, started) {
+    let (reason, mut message) = match (step, has_started) {
         (Step::Plan, _) => (
             Reason::Resolving,
             match source.revision() {
@@ -147,8 +148,8 @@ fn working(
                 None => format!("listing {}", source.name()),
             },
         ),
-        (Step::Fetch, Some(())) => (Reason::Fetching, format!("fetching {}", source.name())),
-        (Step::Fetch, None) => (Reason::FetcherStarting, "the fetcher's pod is being started".to_owned()),
+        (Step::Fetch, true) => (Reason::Fetching, format!("fetching {}", source.name())),
+        (Step::Fetch, false) => (Reason::FetcherStarting, "starting the fetcher's pod".to_owned()),
     };
     if let Some(failed) = failed {
         let number = failed.count.saturating_add(1);
@@ -183,7 +184,7 @@ fn until(then: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(then.duration_since(now)).unwrap_or(Duration::ZERO)
 }
 
-/// A failed Job stays for its logs until the next attempt has a Job.
+/// Deletes superseded Jobs; a failed Job keeps its logs until the next attempt has a Job.
 pub(super) fn delete_superseded(input: &Input<'_>, step: Step, inputs: &str) -> Vec<Action> {
     attempts::superseded(input, step, inputs)
         .into_iter()
@@ -195,7 +196,7 @@ pub(super) fn delete_superseded(input: &Input<'_>, step: Step, inputs: &str) -> 
         .collect()
 }
 
-/// The failure that this decision is the first to see.
+/// The failure that this decision sees first.
 pub(super) fn tally(input: &Input<'_>, state: &StepState<'_>) -> Tally {
     let failed = match state {
         StepState::Pausing { failed, .. } | StepState::GivenUp { failed } => Some(failed),

@@ -1,4 +1,6 @@
-//! Which ModelCache may write to a folder of a claim: two there would replace each other's model under their pods.
+//! Finds ModelCaches that use the same folder of a claim.
+//!
+//! Two of them would replace each other's model under their pods, so the one created first keeps the folder.
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -7,7 +9,7 @@ use modelcache_crds::{ModelCache, names};
 use crate::reconcile::validate::ValidatedCache;
 use crate::watch_index::{Indexed, key_of};
 
-/// A ModelCache, as a user of its claim.
+/// The use of a claim by a ModelCache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimUse {
     /// Name of the ModelCache.
@@ -16,14 +18,14 @@ pub struct ClaimUse {
     uid: String,
     /// When it was created.
     created: Option<Timestamp>,
-    /// Folder in the claim, when not its root.
+    /// Folder in the claim; `None` is its root.
     sub_path: Option<String>,
 }
 
 impl ClaimUse {
-    /// The use of a ModelCache, by the key of its claim; `None` when it is being deleted.
+    /// The claim use of a ModelCache, grouped by the claim's key; `None` while it is being deleted.
     ///
-    /// Read from the spec as it stands, because an invalid one keeps its folder too.
+    /// Read from the unvalidated spec, because a ModelCache with an invalid spec keeps its folder.
     #[must_use]
     pub fn index(cache: &ModelCache) -> Option<Indexed<Self>> {
         if cache.metadata.deletion_timestamp.is_some() {
@@ -46,7 +48,9 @@ impl ClaimUse {
     }
 }
 
-/// The ModelCache that was created first among the users of the same folder, when that is another one.
+/// The name of the ModelCache that keeps the folder; `None` when this one does.
+///
+/// Among the users of one folder, the one created first keeps it.
 #[must_use]
 pub fn conflicting_cache<'a>(cache: &ValidatedCache, uses: impl IntoIterator<Item = &'a ClaimUse>) -> Option<String> {
     let first = uses
@@ -98,17 +102,21 @@ mod tests {
     #[case::same_folder(json!({"existingClaim": {"claimName": "c", "subPath": "x"}}), json!({"existingClaim": {"claimName": "c", "subPath": "x"}}), true)]
     #[case::other_folder(json!({"existingClaim": {"claimName": "c", "subPath": "x"}}), json!({"existingClaim": {"claimName": "c", "subPath": "y"}}), false)]
     #[case::other_claim(json!({"existingClaim": {"claimName": "c"}}), json!({"existingClaim": {"claimName": "d"}}), false)]
-    #[case::claim_that_we_made(json!({}), json!({"existingClaim": {"claimName": "first"}}), true)]
+    #[case::created_claim(json!({}), json!({"existingClaim": {"claimName": "first"}}), true)]
     #[case::folder_of_it(json!({}), json!({"existingClaim": {"claimName": "first", "subPath": "x"}}), false)]
-    #[case::one_that_we_make_later(json!({"existingClaim": {"claimName": "second"}}), json!({}), true)]
-    fn who_came_first_keeps_the_folder(#[case] first: Value, #[case] second: Value, #[case] is_shared: bool) {
+    #[case::created_claim_later(json!({"existingClaim": {"claimName": "second"}}), json!({}), true)]
+    fn the_modelcache_created_first_keeps_the_folder(
+        #[case] first: Value,
+        #[case] second: Value,
+        #[case] is_shared: bool,
+    ) {
         let all = [cache("second", LATER, &second), cache("first", EARLIER, &first)];
         assert_eq!(conflict(&all[0], &all), is_shared.then(|| "first".to_owned()));
         assert_eq!(conflict(&all[1], &all), None);
     }
 
     #[test]
-    fn one_of_another_namespace_or_being_deleted_keeps_nobody_out() {
+    fn a_modelcache_of_another_namespace_or_being_deleted_is_not_a_conflict() {
         let shared = json!({"existingClaim": {"claimName": "c"}});
         let second = cache("second", LATER, &shared);
         let mut elsewhere = cache("first", EARLIER, &shared);

@@ -1,21 +1,21 @@
-//! Why a fetcher's pod does not start, read from what the scheduler and the kubelet wrote into its status.
+//! Reads from a pod's status why the fetcher does not start. Pure.
 //!
-//! Pure. Every trouble here passes by itself once its cause is gone: the pod waits, so none is a failed attempt.
+//! The pod starts once the cause is gone, so that waiting is not a failed attempt.
 
 use k8s_openapi::api::core::v1::{ContainerStateWaiting, Pod};
 use kube::ResourceExt;
 use modelcache_crds::conditions::Reason;
 
-/// What is in the way.
+/// Why a pod does not start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingReason {
-    /// In one word.
+    /// The condition's reason.
     pub reason: Reason,
-    /// For people.
+    /// The condition's message.
     pub message: String,
 }
 
-/// What keeps a pod that has not started from starting; `None` when nothing does.
+/// Why a pod that has not started does not start; `None` when the cluster reports no cause.
 #[must_use]
 pub fn classify(pod: &Pod) -> Option<WaitingReason> {
     unschedulable(pod).or_else(|| {
@@ -35,22 +35,22 @@ fn unschedulable(pod: &Pod) -> Option<WaitingReason> {
     if condition.reason.as_deref() != Some("Unschedulable") {
         return None;
     }
-    let said = condition.message.as_deref().unwrap_or("the scheduler does not say why");
-    // Behind it stands that preempting other pods would not help either.
-    let said = said.split(" preemption:").next().unwrap_or(said);
-    // That of a source: a claim to write to is looked for before there is a pod.
-    if let Some(name) = between(said, "persistentvolumeclaim \"", "\" not found") {
+    let reported = condition.message.as_deref().unwrap_or("the scheduler gives no message");
+    // The rest of the message is about preemption, which does not help either.
+    let reported = reported.split(" preemption:").next().unwrap_or(reported);
+    // A source's claim: the claim to write to is checked before there is a pod.
+    if let Some(name) = between(reported, "persistentvolumeclaim \"", "\" not found") {
         let namespace = pod.namespace().unwrap_or_default();
         return Some(WaitingReason {
             reason: Reason::ClaimNotFound,
             message: format!(
-                "claim {name} does not exist in namespace {namespace}: create it, the fetcher then starts by itself"
+                "claim {name} does not exist in namespace {namespace}: create it, then the fetcher starts"
             ),
         });
     }
     Some(WaitingReason {
         reason: Reason::Unschedulable,
-        message: format!("no node takes the fetcher's pod: {said}"),
+        message: format!("no node takes the fetcher's pod: {reported}"),
     })
 }
 
@@ -60,7 +60,7 @@ fn waiting(pod: &Pod) -> Option<&ContainerStateWaiting> {
 }
 
 fn not_starting(waiting: &ContainerStateWaiting, namespace: &str) -> Option<WaitingReason> {
-    let said = waiting.message.as_deref().unwrap_or_default();
+    let reported = waiting.message.as_deref().unwrap_or_default();
     match waiting.reason.as_deref()? {
         "ErrImagePull"
         | "ImagePullBackOff"
@@ -70,31 +70,34 @@ fn not_starting(waiting: &ContainerStateWaiting, namespace: &str) -> Option<Wait
         | "ErrImageInspect" => Some(WaitingReason {
             reason: Reason::ImagePullFailed,
             message: format!(
-                "the fetcher's image cannot be pulled: {said}: correct the operator's fetcher image or its pull secret"
+                "failed to pull the fetcher's image: {reported}: correct the operator's fetcher image or its pull secret"
             ),
         }),
-        "CreateContainerConfigError" => Some(config_error(said, namespace)),
+        "CreateContainerConfigError" => Some(config_error(reported, namespace)),
         "CreateContainerError" | "RunContainerError" => Some(WaitingReason {
             reason: Reason::FetcherFailed,
-            message: format!("the fetcher's container cannot be created: {said}"),
+            message: format!("failed to create the fetcher's container: {reported}"),
         }),
         _ => None,
     }
 }
 
-/// The kubelet says `secret "hf" not found`, or `couldn't find key token in Secret demo/hf`.
-fn config_error(said: &str, namespace: &str) -> WaitingReason {
-    if let Some(name) = between(said, "secret \"", "\" not found") {
+/// Parses `secret "hf" not found`, or `couldn't find key token in Secret demo/hf`.
+fn config_error(reported: &str, namespace: &str) -> WaitingReason {
+    if let Some(name) = between(reported, "secret \"", "\" not found") {
         return WaitingReason {
             reason: Reason::SecretNotFound,
             message: format!(
                 "Secret {name} does not exist in namespace {namespace}: create it with the token, \
-                 the fetcher then starts by itself"
+                 then the fetcher starts"
             ),
         };
     }
-    if let Some(key) = between(said, "couldn't find key ", " in Secret ") {
-        let secret = said.split(" in Secret ").nth(1).and_then(|rest| rest.split('/').nth(1));
+    if let Some(key) = between(reported, "couldn't find key ", " in Secret ") {
+        let secret = reported
+            .split(" in Secret ")
+            .nth(1)
+            .and_then(|rest| rest.split('/').nth(1));
         let secret = secret.map_or("the Secret", |name| {
             name.trim_end_matches(|c: char| !c.is_ascii_alphanumeric())
         });
@@ -102,13 +105,13 @@ fn config_error(said: &str, namespace: &str) -> WaitingReason {
             reason: Reason::SecretKeyNotFound,
             message: format!(
                 "Secret {secret} in namespace {namespace} has no key {key}: add the key, or correct \
-                 tokenSecretRef.key of the source, the fetcher then starts by itself"
+                 tokenSecretRef.key of the source, then the fetcher starts"
             ),
         };
     }
     WaitingReason {
         reason: Reason::FetcherFailed,
-        message: format!("the fetcher's container cannot be configured: {said}"),
+        message: format!("failed to configure the fetcher's container: {reported}"),
     }
 }
 

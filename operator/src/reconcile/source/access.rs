@@ -1,13 +1,13 @@
-//! What a pod needs to read a source.
+//! Access to a source: Secrets, service account, claim.
 
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
 use modelcache_crds::model_cache::SecretKeyReference;
 use serde::Serialize;
 
-/// The Secrets, service account and claim that a pod needs to read a source.
+/// The Secrets, service account and claim that a pod reads a source with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Access {
-    /// Environment variables that are filled from Secrets.
+    /// Environment variables from Secrets.
     pub variables: Vec<SecretVariable>,
     /// Service account of the pod.
     pub service_account: Option<String>,
@@ -15,7 +15,7 @@ pub struct Access {
     pub claim: Option<String>,
 }
 
-/// An environment variable that is filled from a key of a Secret.
+/// An environment variable from a key of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SecretVariable {
     /// Name of the variable.
@@ -29,7 +29,7 @@ pub struct SecretVariable {
 }
 
 impl Access {
-    /// One required key of a Secret, where one is named.
+    /// Access by one required key, where the spec names a Secret.
     pub(super) fn from_key(name: &'static str, reference: Option<&SecretKeyReference>) -> Self {
         let variables = reference.map(|reference| SecretVariable {
             name,
@@ -45,7 +45,9 @@ impl Access {
 }
 
 impl From<&SecretVariable> for EnvVar {
-    /// The kubelet reads the Secret, reports a missing one on the pod, and starts the pod once it exists.
+    /// The variable as the kubelet fills it.
+    ///
+    /// The kubelet reports a missing Secret on the pod, and starts the pod once the Secret exists.
     fn from(variable: &SecretVariable) -> Self {
         Self {
             name: variable.name.to_owned(),

@@ -4,7 +4,7 @@ use modelcache_crds::model_cache::Mirror;
 
 use super::{hugging_face, model_scope};
 
-/// Options that name a mirror, and the endpoint of its hub where one is given.
+/// Options for a mirror and its hub's endpoint.
 pub(crate) fn mirror_options(mirror: &Mirror) -> Vec<String> {
     let option = match mirror.url.split_once("://") {
         Some((model_scope::SCHEME, _)) => model_scope::ENDPOINT_OPTION,

@@ -53,7 +53,10 @@ fn parsed(source: Value) -> Option<ModelSource> {
     json!({"http": {"url": "https://host/a/SHA256SUMS?sig=1"}}),
     ["https://host/a/SHA256SUMS", "https://host/a/SHA256SUMS?sig=1", "https://host/a/SHA256SUMS?sig=1", ""],
 )]
-fn a_source_is_named_as_the_fetcher_takes_it(#[case] source: Value, #[case] expected: [&str; 4]) {
+fn a_source_has_the_address_and_options_of_the_fetchers_command_line(
+    #[case] source: Value,
+    #[case] expected: [&str; 4],
+) {
     let source = parsed(source).unwrap();
     let source = source.kind();
     let options = source.options().join(" ");
@@ -108,7 +111,7 @@ fn an_account_and_a_claim_are_part_of_the_access() {
 }
 
 #[test]
-fn none_and_several_are_no_source() {
+fn no_member_and_several_members_are_not_a_source() {
     assert_eq!(parsed(json!({})), None);
     let two = json!({"ollama": {"model": "a"}, "http": {"url": "https://host/SHA256SUMS"}});
     assert_eq!(parsed(two), None);

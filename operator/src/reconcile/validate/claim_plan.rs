@@ -8,29 +8,29 @@ use super::{InvalidSpec, positive};
 /// The claim to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimPlan {
-    /// One that we make.
+    /// A claim that the operator creates.
     Own(OwnClaim),
-    /// One that is there.
+    /// A claim of `storage.existingClaim`.
     Existing {
         /// Its name.
         name: String,
-        /// Folder in it.
+        /// Folder in the claim; `None` is its root.
         sub_path: Option<String>,
     },
 }
 
-/// A claim that we make.
+/// A claim that the operator creates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnClaim {
     /// Its name.
     pub name: String,
-    /// Its size in bytes; from the listing when not given.
+    /// Its size in bytes; `None` derives it from the listing.
     pub size: Option<i64>,
-    /// Its class; the cluster's default when not given.
+    /// Its class; `None` is the cluster's default.
     pub storage_class: Option<String>,
-    /// How it may be mounted.
+    /// Its access modes.
     pub access_modes: Vec<AccessMode>,
-    /// What becomes of it when the ModelCache is deleted.
+    /// Its fate when the ModelCache is deleted.
     pub reclaim: ReclaimPolicy,
 }
 
@@ -66,7 +66,7 @@ impl ClaimPlan {
         }
     }
 
-    /// Folder in the claim, when not its root.
+    /// Folder in the claim; `None` is its root.
     #[must_use]
     pub fn sub_path(&self) -> Option<&str> {
         match self {

@@ -28,7 +28,7 @@ fn defaults_are_filled_in() {
 }
 
 #[test]
-fn what_the_schema_lets_through_and_cannot_be_done_is_an_invalid_spec() {
+fn a_spec_that_passes_the_schema_and_cannot_be_parsed_is_invalid() {
     let spec = json!({ "source": {} });
     assert_eq!(validate(&cache(&spec)), Err(InvalidSpec::NoSource));
     for (field, spec) in [
@@ -52,7 +52,7 @@ fn what_the_schema_lets_through_and_cannot_be_done_is_an_invalid_spec() {
 }
 
 #[test]
-fn a_layout_that_the_source_does_not_have_is_an_invalid_spec() {
+fn a_layout_that_does_not_fit_the_source_is_invalid() {
     let hugging_face = json!({ "huggingFace": { "repo": "org/llama" } });
     let ollama = json!({ "ollama": { "model": "llama3.2" } });
     let http = json!({ "http": { "url": "https://host/SHA256SUMS" } });

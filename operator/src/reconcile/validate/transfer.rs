@@ -1,4 +1,4 @@
-//! How a spec asks for the bytes to be fetched.
+//! The transfer settings of a spec.
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use modelcache_crds::model_cache::{Fetch, Mirror};
@@ -6,20 +6,20 @@ use serde::Serialize;
 
 use super::{InvalidSpec, positive};
 
-/// How the bytes are fetched; what is not given is the fetcher's default.
+/// Transfer settings; `None` is the fetcher's default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Transfer {
-    /// Further places.
+    /// Mirrors of the source.
     pub mirrors: Vec<Mirror>,
-    /// Connections in all.
+    /// Connections over all files.
     pub connections: Option<i32>,
-    /// Files at the same time.
+    /// Files fetched at the same time.
     pub parallel_files: Option<i32>,
-    /// Bytes per second, over all connections.
+    /// Rate limit over all connections.
     pub max_bytes_per_second: Option<i64>,
-    /// Seconds without a byte before a connection is given up.
+    /// Seconds without a byte before a connection is replaced.
     pub stall_timeout_seconds: Option<i32>,
-    /// Resources of the fetching container.
+    /// Resources of the fetcher's container.
     pub resources: Option<ResourceRequirements>,
 }
 

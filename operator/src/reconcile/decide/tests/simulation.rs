@@ -123,7 +123,7 @@ impl Simulation {
         decision
     }
 
-    /// A reconcile of an operator that is killed after so many actions.
+    /// A reconcile of an operator that is killed after this many actions.
     pub(super) fn reconcile_until_killed(&mut self, actions: usize) {
         let decision = self.decide();
         for action in decision.actions.iter().take(actions) {
@@ -204,7 +204,7 @@ impl Simulation {
             state: JobState::Active,
             created: self.now,
             finished: None,
-            deleting: false,
+            is_deleting: false,
         });
         self.observed.pods.push(FetcherPod {
             name: format!("{name}-pod"),
@@ -233,7 +233,7 @@ impl Simulation {
         else {
             return;
         };
-        job.deleting = true;
+        job.is_deleting = true;
         if !wait_for_pods {
             assert!(job.is_over(), "a running Job is deleted without waiting for its pods");
             // In the background: its pods are still there when another Job takes the name.
@@ -243,7 +243,7 @@ impl Simulation {
 
     /// The garbage collector: deleted Jobs go, and pods whose Job has gone.
     pub(super) fn collect(&mut self) {
-        self.observed.jobs.retain(|job| !job.deleting);
+        self.observed.jobs.retain(|job| !job.is_deleting);
         let jobs: Vec<String> = self.observed.jobs.iter().map(|job| job.uid.clone()).collect();
         self.observed.pods.retain(|pod| jobs.contains(&pod.job_uid));
     }

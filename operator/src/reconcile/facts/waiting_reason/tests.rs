@@ -63,7 +63,7 @@ fn waiting_pod(reason: &str, message: &str) -> Pod {
     "something else"
 )]
 #[case("CreateContainerError", "no such program", Reason::FetcherFailed, "no such program")]
-fn what_the_kubelet_says_is_understood(
+fn the_kubelets_messages_become_reasons(
     #[case] waiting: &str,
     #[case] said: &str,
     #[case] reason: Reason,
@@ -75,7 +75,7 @@ fn what_the_kubelet_says_is_understood(
 }
 
 #[test]
-fn a_container_that_is_being_created_is_no_trouble() {
+fn a_container_that_is_being_created_has_no_waiting_reason() {
     assert_eq!(classify(&waiting_pod("ContainerCreating", "")), None);
     assert_eq!(classify(&waiting_pod("PodInitializing", "")), None);
     assert_eq!(classify(&Pod::default()), None);
@@ -92,7 +92,7 @@ fn unschedulable_pod(message: &str) -> Pod {
 }
 
 #[test]
-fn a_claim_that_is_not_there_is_told_as_such() {
+fn a_missing_claim_has_a_reason_of_its_own() {
     let said =
         "0/2 nodes are available: persistentvolumeclaim \"weights\" not found. preemption: 0/2 nodes are available.";
     let waiting_reason = classify(&unschedulable_pod(said)).unwrap();
@@ -105,7 +105,7 @@ fn a_claim_that_is_not_there_is_told_as_such() {
 }
 
 #[test]
-fn the_schedulers_words_are_passed_on() {
+fn the_schedulers_message_is_passed_on() {
     let message = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.";
     let waiting_reason = classify(&unschedulable_pod(&format!(
         "{message} preemption: 0/2 nodes are available: 2 Preemption is not helpful."
