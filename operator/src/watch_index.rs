@@ -107,7 +107,10 @@ impl<V> Listing<V> {
         let value = Arc::new(indexed.value);
         for group in &indexed.groups {
             let keys = self.keys_by_group.entry(group.clone()).or_default();
-            keys.push(Arc::clone(&key));
+            // A pod that mounts a claim twice is one member of the claim's group.
+            if keys.last() != Some(&key) {
+                keys.push(Arc::clone(&key));
+            }
         }
         let kept = Kept {
             value: Arc::clone(&value),

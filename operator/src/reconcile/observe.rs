@@ -184,3 +184,6 @@ async fn read_progress(context: &Context, url: &str) -> Result<ProgressReport, r
     let answer = context.progress_client.get(url).send().await?.error_for_status()?;
     answer.json().await
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,6 +102,14 @@ fn an_object_whose_owner_changes_moves_to_the_other_group() {
 }
 
 #[test]
+fn an_object_that_names_an_owner_twice_is_in_its_group_once() {
+    let mut index = filled(&[object("a", "1", &["x", "y", "x"])]);
+    assert_eq!(group(&index, "x"), ["1"]);
+    index.apply(&Event::Delete(object("a", "1", &["x", "y", "x"])), read);
+    assert_eq!(group(&index, "x"), NOTHING);
+}
+
+#[test]
 fn an_object_that_is_no_longer_kept_leaves_its_group() {
     let mut index = filled(&[object("a", "1", &["x"])]);
     assert_ne!(index.apply(&Event::Apply(object("a", "", &["x"])), read), Change::None);
