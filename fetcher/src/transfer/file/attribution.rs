@@ -18,7 +18,7 @@ use crate::transfer::schedule::OriginNumber;
 /// Trusts one origin after the other with a whole file; whether the file is right with one of them.
 pub(crate) fn replace(workers: &Workers, content: &Content, partial: &mut Partial) -> Result<bool, FetchError> {
     let remote = &content.remote;
-    let candidates = most_first(workers.origins.offering(&content.remote), partial.brought());
+    let candidates = most_first(workers.origins.offering(&content.remote), &partial.delivered());
     if candidates.len() < 2 || remote.size == 0 {
         return Ok(false);
     }
@@ -35,7 +35,7 @@ pub(crate) fn replace(workers: &Workers, content: &Content, partial: &mut Partia
         workers.progress.unverified(partial.hashed_bytes());
         let replaced = partial.distrust(trusted)?;
         workers.progress.discarded(replaced.bytes);
-        for (block, brought) in replaced.brought {
+        for (block, brought) in replaced.delivered {
             former.entry(block).or_insert(brought);
         }
         match complete(workers, content, partial, vec![trusted]) {
@@ -47,7 +47,7 @@ pub(crate) fn replace(workers: &Workers, content: &Content, partial: &mut Partia
             Err(error) => return Err(error),
         }
         if partial.digest() == remote.digest {
-            drop_liars(workers, content, &liars(&former, partial.brought()));
+            drop_liars(workers, content, &liars(&former, &partial.delivered()));
             return Ok(true);
         }
     }

@@ -25,7 +25,7 @@ pub(crate) fn salvage(workers: &Workers, content: &Content, partial: &mut Partia
                 continue;
             }
         };
-        let taken = partial.take_over(&file, &checksums, workers.stop.token())?;
+        let taken = partial.reuse_blocks(&file, &checksums, workers.stop.token())?;
         tracing::info!(
             path = %place.display(),
             sound = taken,
@@ -41,7 +41,7 @@ pub(crate) fn keep_checksums(workers: &Workers, partial: &Partial) {
     if partial.blocks() < 2 {
         return;
     }
-    if let Err(error) = workers.store.keep_block_checksums(partial.key(), partial.checksums()) {
+    if let Err(error) = workers.store.keep_block_checksums(partial.key(), &partial.checksums()) {
         tracing::warn!(%error, "cannot keep the checksums of blocks; damage could not be mended block by block");
     }
 }

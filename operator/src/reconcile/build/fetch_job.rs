@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerPort, PersistentVolumeClaimVolumeSource, Volume, VolumeMount};
+use modelcache_crds::fetch_defaults;
 use modelcache_crds::model_cache::Resolved;
 use modelcache_crds::names;
 
@@ -15,9 +16,9 @@ use crate::reconcile::validate::ValidatedCache;
 const MODELS_VOLUME: &str = "models";
 
 const FETCH_RESOURCES: DefaultResources = DefaultResources {
-    cpu_request: "100m",
-    memory_request: "128Mi",
-    memory_limit: "256Mi",
+    cpu_request: fetch_defaults::DEFAULT_CPU_REQUEST,
+    memory_request: fetch_defaults::DEFAULT_MEMORY_REQUEST,
+    memory_limit: fetch_defaults::DEFAULT_MEMORY_LIMIT,
 };
 
 /// The Job of one attempt to fetch.
