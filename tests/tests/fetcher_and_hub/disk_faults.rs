@@ -15,7 +15,7 @@ use tokio::process::Command;
 
 use crate::disk_log::written;
 use crate::faulty_disk::{Errno, Failing, FaultyDisk};
-use crate::trial::{MEBIBYTE, SIZE, Trial, WEIGHTS, after_a_restart, contents_below, files, with_mount};
+use crate::scenario::{MEBIBYTE, SIZE, Trial, WEIGHTS, after_a_restart, contents_below, files, with_mount};
 
 const BLOCK: u64 = MEBIBYTE as u64;
 

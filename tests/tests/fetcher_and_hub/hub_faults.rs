@@ -8,7 +8,7 @@ use modelcache_crds::report::FailureClass;
 use modelcache_tests::hub::{Fault, HubConfig, Rule, Signing, Stage};
 use pretty_assertions::assert_eq;
 
-use crate::trial::{MEBIBYTE, MODEL, SIZE, Trial, WEIGHTS, files};
+use crate::scenario::{MEBIBYTE, MODEL, SIZE, Trial, WEIGHTS, files};
 
 fn status(status: u16, headers: &[(&str, &str)]) -> Fault {
     Fault::Status {

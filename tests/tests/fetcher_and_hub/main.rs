@@ -15,4 +15,4 @@ mod memory;
 mod power_cut;
 mod repair;
 mod stops;
-mod trial;
+mod scenario;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use modelcache_tests::hub::{Content, HubConfig};
 use tokio::process::Command;
 
-use crate::trial::{MEBIBYTE, MODEL, Trial, WEIGHTS};
+use crate::scenario::{MEBIBYTE, MODEL, Trial, WEIGHTS};
 
 const LIMIT: u64 = 128 << 20;
 const SIZE: u64 = 1280 << 20;

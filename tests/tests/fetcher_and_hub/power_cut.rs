@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::disk_log::{Write, unsynced};
 use crate::faulty_disk::FaultyDisk;
-use crate::trial::{MEBIBYTE, Trial, WEIGHTS, after_a_restart, files};
+use crate::scenario::{MEBIBYTE, Trial, WEIGHTS, after_a_restart, files};
 
 /// Bytes of the model, and how many come a second: a sync begins after a second or two.
 const WEIGHTS_BYTES: usize = 48 * MEBIBYTE;

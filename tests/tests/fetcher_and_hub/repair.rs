@@ -6,7 +6,7 @@ use std::process::Output;
 use modelcache_crds::report::{FailureClass, Report};
 use pretty_assertions::assert_eq;
 
-use crate::trial::{MEBIBYTE, MODEL, Trial, WEIGHTS};
+use crate::scenario::{MEBIBYTE, MODEL, Trial, WEIGHTS};
 
 async fn run(trial: &Trial, words: &[&str]) -> Output {
     trial.on_the_folder(words).output().await.unwrap()

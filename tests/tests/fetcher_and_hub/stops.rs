@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::disk_log::{begun, written};
 use crate::faulty_disk::FaultyDisk;
-use crate::trial::{MEBIBYTE, Trial, files};
+use crate::scenario::{MEBIBYTE, Trial, files};
 
 const STOPS: usize = 100;
 
