@@ -228,7 +228,7 @@ impl Survey {
                 return Ok(Place::Published(unpacked));
             }
             stage(&self.store, &self.id, &folder, &unpacked)?;
-            self.store.remember_unpacked(&self.id, &unpacked)?;
+            self.store.record_unpacked(&self.id, &unpacked)?;
             return Ok(Place::Staged(unpacked));
         }
         Ok(Place::Packed(archive))

@@ -38,7 +38,7 @@ pub(crate) async fn check_fetched(
     stop: &CancellationToken,
 ) -> Result<(), FetchError> {
     let left_out = left_out.iter().map(|out| out.file.path.clone()).collect();
-    let findings = check(&store.proven(&manifest.id), manifest, Some(left_out), stop).await?;
+    let findings = check(&store.verified_folder(&manifest.id), manifest, Some(left_out), stop).await?;
     judge(findings, how)
 }
 

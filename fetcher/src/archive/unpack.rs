@@ -64,7 +64,7 @@ pub(super) fn unpack(
     for folder in folders(store, id, &unpacked.files) {
         sync_folder(&folder)?;
     }
-    store.remember_unpacked(id, &unpacked)?;
+    store.record_unpacked(id, &unpacked)?;
     fs::remove_file(&packed).map_err(StorageError::at("remove", &packed))?;
     Ok(unpacked)
 }
