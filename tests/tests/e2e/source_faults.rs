@@ -207,7 +207,7 @@ async fn weights_that_the_source_lists_cut_short_are_told_and_are_under_no_final
             says: &[
                 "model.safetensors",
                 "at byte 1048575",
-                "cut short",
+                "truncated",
                 "files.formatCheck: Warn",
             ],
         };
