@@ -125,20 +125,20 @@ mod tests {
     use modelcache_crds::report::OriginFault;
 
     use super::*;
-    use crate::observe::progress::OriginCourse;
+    use crate::observe::progress::OriginState;
 
     #[test]
     fn what_came_from_where_is_told_where_there_was_a_choice() {
-        let origin = |name: &str, bytes, course, last_error: Option<&str>| OriginSnapshot {
+        let origin = |name: &str, bytes, state, last_error: Option<&str>| OriginSnapshot {
             name: name.to_owned(),
             bytes,
             failures: 0,
-            course,
+            state,
             last_error: last_error.map(str::to_owned),
         };
-        let hub = origin("hub", 3 << 30, OriginCourse::Asked, Some("a timeout"));
+        let hub = origin("hub", 3 << 30, OriginState::Active, Some("a timeout"));
         assert_eq!(origin_lines(std::slice::from_ref(&hub)), [""; 0]);
-        let dropped = OriginCourse::Dropped(OriginFault::SentWrongBytes);
+        let dropped = OriginState::Dropped(OriginFault::SentWrongBytes);
         let lines = origin_lines(&[hub, origin("mirror", 1 << 20, dropped, Some("sent wrong bytes"))]);
         assert_eq!(
             lines,

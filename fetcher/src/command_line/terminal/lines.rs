@@ -1,7 +1,7 @@
 //! What a terminal shows of a run, line by line. Pure: values and a width in, text out.
 
 use super::{bytes, duration};
-use crate::observe::progress::{FileSnapshot, OriginCourse, OriginSnapshot};
+use crate::observe::progress::{FileSnapshot, OriginState, OriginSnapshot};
 use crate::observe::rate::Reading;
 
 /// A narrower bar says nothing.
@@ -29,10 +29,10 @@ pub(super) fn file(width: usize, file: &FileSnapshot, bytes_per_second: u64) -> 
 
 /// An origin: `  62.1 MiB/s   1.20 GiB  from https://…`, or why it brings nothing.
 pub(super) fn origin(width: usize, origin: &OriginSnapshot, bytes_per_second: u64) -> String {
-    let (state, why) = match origin.course {
-        OriginCourse::Asked => (speed(bytes_per_second), None),
-        OriginCourse::Resting => ("resting".to_owned(), None),
-        OriginCourse::Dropped(_) => ("dropped".to_owned(), origin.last_error.as_deref()),
+    let (state, why) = match origin.state {
+        OriginState::Active => (speed(bytes_per_second), None),
+        OriginState::Paused => ("resting".to_owned(), None),
+        OriginState::Dropped(_) => ("dropped".to_owned(), origin.last_error.as_deref()),
     };
     let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
     let head = format!("{state:>12}  {:>8}  from ", bytes(origin.bytes));
@@ -141,12 +141,12 @@ mod tests {
         }
     }
 
-    fn mirror(course: OriginCourse) -> OriginSnapshot {
+    fn mirror(state: OriginState) -> OriginSnapshot {
         OriginSnapshot {
             name: "https://mirror.example/org/name".to_owned(),
             bytes: 1 << 30,
             failures: 0,
-            course,
+            state,
             last_error: Some("sent wrong bytes of model-00001-of-00004.safetensors".to_owned()),
         }
     }
@@ -166,11 +166,11 @@ mod tests {
 
     #[test]
     fn a_screen_of_eighty_columns() {
-        let dropped = OriginCourse::Dropped(OriginFault::SentWrongBytes);
+        let dropped = OriginState::Dropped(OriginFault::SentWrongBytes);
         let screen = [
             file(80, &shard(), 65_000_000),
-            origin(80, &mirror(OriginCourse::Asked), 65_000_000),
-            origin(80, &mirror(OriginCourse::Resting), 0),
+            origin(80, &mirror(OriginState::Active), 65_000_000),
+            origin(80, &mirror(OriginState::Paused), 0),
             origin(80, &mirror(dropped), 0),
             total(80, "fetching", 300 << 20, reading()),
         ];
@@ -210,7 +210,7 @@ mod tests {
             (reading.counters.bytes_total, reading.bytes_per_second) = (size, rate);
             let lines = [
                 file(width, &snapshot, rate),
-                origin(width, &OriginSnapshot { name, ..mirror(OriginCourse::Asked) }, rate),
+                origin(width, &OriginSnapshot { name, ..mirror(OriginState::Active) }, rate),
                 total(width, "fetching", done.min(size), reading),
             ];
             for line in lines {
