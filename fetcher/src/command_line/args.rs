@@ -1,4 +1,4 @@
-//! The command line; every option can be given as an environment variable too.
+//! The command line. The options that a pod sets also have an environment variable.
 #![expect(clippy::doc_markdown, reason = "clap shows these comments as plain text")]
 #![allow(
     rustdoc::broken_intra_doc_links,
@@ -14,6 +14,7 @@ mod source;
 mod transfer;
 
 use std::fmt::Write;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -28,59 +29,61 @@ pub use self::repair::{RepairArgs, RevisionArgs};
 pub use self::source::{AccessArgs, FormatArgs, S3Addressing, S3Args, SourceArgs};
 pub use self::transfer::{OriginArgs, TransferArgs};
 
-/// Fetches a model in parallel byte ranges, proves every byte and publishes it atomically.
+/// Fetch a model in parallel byte ranges, verify every byte and publish it atomically.
 ///
-/// A revision is resolved once to a commit; each file is hashed against the digest the hub lists; what is on disk
-/// already is not fetched again, also after a crash; and DIR/current names a revision only once all of it is proven.
+/// A revision is resolved once, to a commit. Each file is hashed and compared with the digest that its source lists.
+/// Bytes that are on disk are not fetched again, not even after a crash. DIR/current names a revision only after all of
+/// it is verified.
 #[derive(Parser, Debug)]
 #[command(name = "modelcache-fetcher", version, after_long_help = after_long_help(), arg_required_else_help = true)]
 pub struct Args {
-    /// What to do
+    /// The command
     #[command(subcommand)]
     pub command: Command,
 
-    /// What all commands know
+    /// Options of all commands
     #[command(flatten, next_help_heading = "Output")]
     pub output: Output,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// List what fetch would fetch: files, sizes, digests
+    /// List the files that fetch would fetch, with sizes and digests
     ///
-    /// With --dir also what of it is there already, and whether there is room for the rest. At a terminal the time it
-    /// will take is told from a probe of 3 seconds or 32 MiB.
+    /// With --dir, also show how much of the model is on disk and whether there is space for the rest. At a terminal, a
+    /// short probe estimates how long the fetch takes.
     Plan(PlanArgs),
-    /// Fetch a model into a folder, prove and publish it
+    /// Fetch a model into a folder, verify it and publish it
     ///
-    /// The files are in DIR/current, a link to DIR/revisions/<ID>. Run again after an interruption, it goes on where
-    /// it was; run again after a success, it makes sure of the revision and fetches nothing.
+    /// The files are in DIR/current, a link to DIR/revisions/<ID>. A run after an interruption continues where the last
+    /// one ended. A run after a success hashes the published files and fetches only damaged ones.
     Fetch(FetchArgs),
-    /// Hash again what is published in a folder, and name damaged files
+    /// Hash the published files again and list damaged ones
     Verify {
-        /// The folder that was fetched into
+        /// Folder that a model was fetched into
         #[arg(value_name = "DIR")]
         folder: PathBuf,
 
-        /// What to verify
+        /// Revisions to verify
         #[command(flatten)]
         revisions: RevisionArgs,
 
-        /// What to do about weights that are not what their names say
+        /// Checks of the weights
         #[command(flatten)]
         format: FormatArgs,
     },
-    /// Mend what is damaged in a folder: only damaged blocks are fetched again
+    /// Repair a folder by fetching only its damaged blocks
     ///
-    /// Every file is hashed. Of a damaged one, what is sound is kept and only the rest is fetched, the whole is proven,
-    /// and takes the place of the damaged one at once. A folder that is sound is left as it is, and nobody is asked.
+    /// Every file is hashed. Sound blocks of a damaged file are kept, and only the other blocks are fetched. The
+    /// repaired revision is verified and then replaces the damaged one in one step. If nothing is damaged, the folder
+    /// stays as it is and no source is contacted.
     Repair(RepairArgs),
-    /// Print what lets a shell complete commands and options
+    /// Print a completion script for a shell
     ///
     /// For example: modelcache-fetcher completions bash > /etc/bash_completion.d/modelcache-fetcher
     Completions {
-        /// The shell
+        /// Shell to complete commands in
         #[arg(value_name = "SHELL", value_enum)]
         shell: Shell,
     },
@@ -88,10 +91,15 @@ pub enum Command {
     ///
     /// For example: modelcache-fetcher man /usr/local/share/man/man1
     Man {
-        /// The folder
+        /// Folder for the pages; created if it does not exist
         #[arg(value_name = "DIR")]
         folder: PathBuf,
     },
+}
+
+/// The accepted values of a numeric option, in the type of its parser.
+fn bounds(min: u16, max: u16) -> RangeInclusive<i64> {
+    min.into()..=max.into()
 }
 
 fn after_long_help() -> String {
@@ -110,38 +118,38 @@ fn after_long_help() -> String {
     );
     let by_fetcher = |class: &&FailureClass| !matches!(class, FailureClass::Killed | FailureClass::OutOfMemory);
     for class in FailureClass::ALL.iter().filter(by_fetcher) {
-        let again = if class.is_permanent() {
+        let retry = if class.is_permanent() {
             ""
         } else {
-            " (trying again can help)"
+            " (a retry can help)"
         };
-        let _ = writeln!(text, "  {:>3}  {}{again}", class.exit_code(), meaning(*class));
+        let _ = writeln!(text, "  {:>3}  {}{retry}", class.exit_code(), meaning(*class));
     }
     text + "  137  killed, or out of memory\n"
 }
 
 fn meaning(class: FailureClass) -> &'static str {
     match class {
-        FailureClass::Internal => "a defect of this program",
-        FailureClass::Usage => "the command line is wrong",
-        FailureClass::RepositoryNotFound => "no such repository, or a private one",
-        FailureClass::RevisionNotFound => "no such branch, tag or commit",
-        FailureClass::FileNotFound => "a listed file is not there",
+        FailureClass::Internal => "a bug in this program",
+        FailureClass::Usage => "invalid command line",
+        FailureClass::RepositoryNotFound => "the repository does not exist or is private",
+        FailureClass::RevisionNotFound => "the branch, tag or commit does not exist",
+        FailureClass::FileNotFound => "a listed file does not exist",
         FailureClass::AuthenticationFailed => "the token is wrong, expired or unreadable",
-        FailureClass::AccessDenied => "gated, disabled, or not allowed with this token",
-        FailureClass::NoFilesMatch => "include and exclude leave no file",
-        FailureClass::InvalidListing => "the listing holds what must not be written",
+        FailureClass::AccessDenied => "the model is gated or disabled, or the token may not read it",
+        FailureClass::NoFilesMatch => "include and exclude select no file",
+        FailureClass::InvalidListing => "the listing has paths or files that must not be written",
         FailureClass::SourceChanged => "the source lists other content than was planned",
-        FailureClass::SourceUnreachable => "no connection: DNS, refused, TLS, timeout",
-        FailureClass::RateLimited => "the source asks for fewer requests",
-        FailureClass::SourceError => "the source answers with an error, or against its protocol",
+        FailureClass::SourceUnreachable => "no connection to the source: DNS, refused, TLS, timeout",
+        FailureClass::RateLimited => "the source limits the request rate",
+        FailureClass::SourceError => "the source responds with an error or violates its protocol",
         FailureClass::DiskFull => "the volume is full",
-        FailureClass::StorageReadOnly => "the volume may not be written",
-        FailureClass::StorageError => "the volume failed to read or write",
-        FailureClass::StorageBusy => "another fetcher is at work in the folder",
-        FailureClass::DigestMismatch => "bytes are not the listed ones; or verify found damage",
-        FailureClass::InvalidFormat => "weights are cut short, damaged or lack a shard",
-        FailureClass::Interrupted => "asked to stop",
+        FailureClass::StorageReadOnly => "the volume is not writable",
+        FailureClass::StorageError => "reading from or writing to the volume failed",
+        FailureClass::StorageBusy => "another fetcher writes to the folder",
+        FailureClass::DigestMismatch => "bytes differ from the listed digest, or verify found damage",
+        FailureClass::InvalidFormat => "weights are truncated, damaged or lack a shard",
+        FailureClass::Interrupted => "stopped by a signal",
         FailureClass::OutOfMemory | FailureClass::Killed => "killed",
     }
 }

@@ -1,4 +1,4 @@
-//! The options of fetch.
+//! Options of `fetch`.
 
 use std::path::PathBuf;
 
@@ -7,32 +7,32 @@ use clap::Args as Group;
 use super::{SourceArgs, TransferArgs};
 use crate::application::layout::LayoutName;
 
-/// Options of fetch.
+/// Options of `fetch`.
 #[derive(Group, Debug)]
 pub struct FetchArgs {
-    /// What to fetch
+    /// The model
     #[command(flatten)]
     pub source: SourceArgs,
 
-    /// Folder to publish in; made when it is not there
+    /// Folder to publish in; created if it does not exist
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
 
-    /// How the published folder is laid out; left out: ollama for ollama://, else directory
+    /// Layout of the published folder; unset: ollama for ollama://, else directory
     #[arg(long, env = "MODELCACHE_LAYOUT", value_name = "LAYOUT", value_enum)]
     pub layout: Option<LayoutName>,
 
-    /// Branch or tag that clients find the model by in layout hugging-face-cache; left out, the revision of SOURCE
+    /// Branch or tag that clients find the model by in layout hugging-face-cache; unset: the revision of SOURCE
     ///
-    /// For a SOURCE that names a commit. Clients that are to load org/name without a revision look for main.
+    /// Set it if SOURCE names a commit: clients that load org/name without a revision look for main.
     #[arg(long = "ref", env = "MODELCACHE_REF", value_name = "REVISION")]
     pub reference: Option<String>,
 
-    /// From where and how fast
+    /// Origins and limits of the transfer
     #[command(flatten)]
     pub transfer: TransferArgs,
 
-    /// Refuse to fetch anything but the content with this manifest digest, as `plan` tells it
+    /// Manifest digest to expect, as `plan` prints it; the fetch fails for other content
     #[arg(long, env = "MODELCACHE_EXPECT_DIGEST", value_name = "sha256:HEX", value_parser = manifest_digest)]
     pub expect_digest: Option<String>,
 }
@@ -42,5 +42,5 @@ fn manifest_digest(text: &str) -> Result<String, String> {
     if hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
         return Ok(text.to_owned());
     }
-    Err("expected sha256: and 64 hex digits, as plan prints them".to_owned())
+    Err("expected sha256: followed by 64 hex digits, as `plan` prints it".to_owned())
 }

@@ -1,4 +1,4 @@
-//! How a run tells of itself.
+//! Options of the output of all commands.
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -6,29 +6,29 @@ use std::path::PathBuf;
 
 use clap::{Args as Group, ValueEnum};
 
-/// Names the termination message's file; also looked for when the command line cannot be read.
+/// Environment variable with the path of the termination message; also read if the command line is invalid.
 const TERMINATION_LOG: &str = "MODELCACHE_TERMINATION_LOG";
 
-/// How a run tells of itself.
+/// Options of the output of all commands.
 #[derive(Group, Debug)]
 pub struct Output {
-    /// Print the result as JSON on standard output: the full list for plan, the report for others
+    /// Result as JSON on standard output: the full list for plan, the report for other commands
     #[arg(long, global = true, env = "MODELCACHE_JSON")]
     pub json: bool,
 
-    /// Show no progress
+    /// No progress
     #[arg(short, long, global = true, env = "MODELCACHE_QUIET")]
     pub quiet: bool,
 
-    /// Address to serve /progress, /metrics and /healthz on, for example 0.0.0.0:8080; left out, none
+    /// Address that serves /progress, /metrics and /healthz, for example 0.0.0.0:8080; unset: none
     #[arg(long, global = true, env = "MODELCACHE_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
 
-    /// File to write the report to when the run ends, for example /dev/termination-log; left out, none
+    /// File for the report at the end of the run, for example /dev/termination-log; unset: none
     #[arg(long, global = true, env = TERMINATION_LOG, value_name = "PATH")]
     pub termination_log: Option<PathBuf>,
 
-    /// How log lines are written, to standard error; RUST_LOG says which
+    /// Format of log lines on standard error; RUST_LOG selects them
     #[arg(
         long,
         global = true,
@@ -40,16 +40,16 @@ pub struct Output {
     pub log_format: LogFormat,
 }
 
-/// How log lines are written.
+/// Format of log lines.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// The termination message's file, from a command line that may be wrong in other places.
+/// Path of the termination message, from a command line that may be invalid elsewhere.
 pub(crate) fn termination_log(mut args: impl Iterator<Item = OsString>) -> Option<PathBuf> {
     let flag = OsStr::new("--termination-log");
     while let Some(arg) = args.next() {

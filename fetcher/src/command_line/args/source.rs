@@ -1,8 +1,12 @@
-//! Where a model comes from, and how to get there.
+//! Options of a source: its address, the access to it, and the selection of files.
 
 use std::path::PathBuf;
 
 use clap::{Args as Group, ValueEnum};
+use modelcache_crds::source_defaults::{
+    DEFAULT_HUGGING_FACE_ENDPOINT, DEFAULT_HUGGING_FACE_REVISION, DEFAULT_MODEL_SCOPE_ENDPOINT,
+    DEFAULT_MODEL_SCOPE_REVISION, DEFAULT_S3_REGION, DEFAULT_TAG,
+};
 
 use crate::application::formats::FormatCheck;
 use crate::application::selection::SourceRequest;
@@ -11,67 +15,72 @@ use crate::source::SourceAddress;
 use crate::source::access::{Access, S3Access};
 use crate::source::hugging_face::Endpoint;
 
-/// Where a model comes from, and which of its files are wanted.
+/// A model and the selection of its files.
 #[derive(Group, Clone, Debug)]
 pub struct SourceArgs {
-    /// The model: hf://org/name[@revision], or an address of another kind (see --help)
-    ///
-    /// hf:// or no scheme: a model of the Hugging Face Hub. The revision is a branch, a tag or a commit; left out, main.
-    ///
-    /// modelscope://owner/name[@revision]: a model of ModelScope; the revision is a branch or a tag; left out, master.
-    ///
-    /// oci://registry/repository[:tag][@digest]: an artifact of ModelPack, KitOps or ORAS; layers that are archives are
-    /// unpacked. ollama://[host/][namespace/]model[:tag]: a model of Ollama's registry, in the layout that Ollama keeps,
-    /// for OLLAMA_MODELS=DIR/current. With oci+http:// and ollama+http:// the registry is asked without encryption.
-    /// Credentials are those of `docker login`, or the text in DOCKER_AUTH_CONFIG.
-    ///
-    /// s3://bucket/prefix: objects whose sha256 the store keeps, or beside which lies a SHA256SUMS. Keys are found as
-    /// AWS's tools find them: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a web identity (AWS_ROLE_ARN and
-    /// AWS_WEB_IDENTITY_TOKEN_FILE), a pod's identity (AWS_CONTAINER_CREDENTIALS_FULL_URI); without any, none are sent.
-    ///
-    /// https:// or http://: one file, with its digest: https://host/model.gguf#sha256=HEX; or all files of a list that
-    /// sha256sum wrote: https://host/folder/SHA256SUMS, whose paths are relative to it.
-    ///
-    /// file:///folder: files that are mounted here, proven by what modelcache published there or by the folder's
-    /// SHA256SUMS; without either they are hashed to list them.
-    #[arg(value_name = "SOURCE")]
+    /// Model: hf://org/name[@revision], or another kind of address (see --help)
+    #[arg(value_name = "SOURCE", long_help = source_long_help())]
     pub source: SourceAddress,
 
-    /// How to get there
+    /// Access to the source
     #[command(flatten)]
     pub access: AccessArgs,
 
-    /// Fetch only files whose path matches; may be given several times (in the variable: one a line)
+    /// Pattern of paths to fetch; repeatable (in the variable: one per line)
     ///
-    /// Patterns are fnmatch's, on the whole path: `*` also crosses `/`, case counts, `dir/` means all below.
+    /// Patterns work as in fnmatch, on the whole path: `*` also matches `/`, case matters, and `dir/` stands for
+    /// everything below dir.
     #[arg(long, env = "MODELCACHE_INCLUDE", value_name = "PATTERN", value_delimiter = '\n')]
     pub include: Vec<Pattern>,
 
-    /// Leave out files whose path matches; may be given several times (in the variable: one a line)
+    /// Pattern of paths to skip; repeatable (in the variable: one per line)
     ///
-    /// It replaces the default list, which leaves out weights that are also there as safetensors, other runtimes'
-    /// formats, and states of training runs. That list applies when neither --include nor --exclude is given.
+    /// Replaces the default list, which skips weights that also exist as safetensors, formats of other runtimes, and
+    /// states of training runs. The default list applies if neither --include nor --exclude is set.
     #[arg(long, env = "MODELCACHE_EXCLUDE", value_name = "PATTERN", value_delimiter = '\n')]
     pub exclude: Vec<Pattern>,
 
-    /// Do not leave out anything by default
+    /// No default list of files to skip
     #[arg(long, env = "MODELCACHE_NO_DEFAULT_EXCLUDE")]
     pub no_default_exclude: bool,
 
-    /// What to do about weights that are not what their names say
+    /// Checks of the weights
     #[command(flatten)]
     pub format: FormatArgs,
 }
 
-/// How to get at a source.
+fn source_long_help() -> String {
+    format!(
+        "Model: hf://org/name[@revision], or another kind of address\n\n\
+         hf:// or no scheme: a model of the Hugging Face Hub. The revision is a branch, a tag or a commit; unset: \
+         {DEFAULT_HUGGING_FACE_REVISION}.\n\n\
+         modelscope://owner/name[@revision]: a model of ModelScope. The revision is a branch or a tag; unset: \
+         {DEFAULT_MODEL_SCOPE_REVISION}.\n\n\
+         oci://registry/repository[:tag][@digest]: an artifact of ModelPack, KitOps or ORAS. The tag, if unset, is \
+         {DEFAULT_TAG}. Layers that are archives are unpacked. ollama://[host/][namespace/]model[:tag]: a model of \
+         Ollama's registry, in Ollama's own layout, for OLLAMA_MODELS=DIR/current. oci+http:// and ollama+http:// \
+         access the registry without encryption. Credentials are those of `docker login`, or the text in \
+         DOCKER_AUTH_CONFIG.\n\n\
+         s3://bucket/prefix: objects whose sha256 the store keeps, or that a SHA256SUMS object next to them lists. Keys \
+         are looked up as by the tools of AWS: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a web identity \
+         (AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE), the identity of a pod (AWS_CONTAINER_CREDENTIALS_FULL_URI). \
+         Without keys, requests are not signed.\n\n\
+         https:// or http://: one file with its digest, https://host/model.gguf#sha256=HEX; or all files of a list \
+         written by sha256sum, https://host/folder/SHA256SUMS, whose paths are relative to it.\n\n\
+         file:///folder: files of a mounted folder, with the digests that modelcache published there or those of the \
+         folder's SHA256SUMS; without either, the files are hashed to list them."
+    )
+}
+
+/// Access to a source.
 #[derive(Group, Clone, Debug)]
 pub struct AccessArgs {
-    /// Base URL of the hub, or of a server that speaks its protocol; for hf:// only
+    /// Base URL of the hub, or of a server with the same protocol; for hf:// only
     #[arg(
         long,
         env = "HF_ENDPOINT",
         value_name = "URL",
-        default_value = "https://huggingface.co"
+        default_value = DEFAULT_HUGGING_FACE_ENDPOINT
     )]
     pub endpoint: Endpoint,
 
@@ -80,55 +89,56 @@ pub struct AccessArgs {
         long,
         env = "MODELSCOPE_ENDPOINT",
         value_name = "URL",
-        default_value = "https://modelscope.cn"
+        default_value = DEFAULT_MODEL_SCOPE_ENDPOINT
     )]
     pub modelscope_endpoint: Endpoint,
 
-    /// Where buckets are
+    /// Access to buckets
     #[command(flatten)]
     pub s3: S3Args,
 
     /// File that holds an access token
     ///
-    /// Left out, for ModelScope: MODELSCOPE_API_TOKEN. For the hub: HF_TOKEN, then the file HF_TOKEN_PATH names, then (for huggingface.co only, and not with
-    /// HF_HUB_DISABLE_IMPLICIT_TOKEN=1) the token stored by `hf auth login`. It is sent to the endpoint's host only.
+    /// Unset, for ModelScope: MODELSCOPE_API_TOKEN. For the hub: HF_TOKEN, then the file that HF_TOKEN_PATH names, then
+    /// (for huggingface.co only, and not with HF_HUB_DISABLE_IMPLICIT_TOKEN=1) the token that `hf auth login` stored.
+    /// The token is sent only to the host of the endpoint.
     #[arg(long, env = "MODELCACHE_TOKEN_FILE", value_name = "PATH")]
     pub token_file: Option<PathBuf>,
 
-    /// File of certificate authorities, in PEM, to trust beside those of the system
+    /// PEM file of certificate authorities to trust in addition to those of the system
     ///
-    /// For servers whose certificate is of an authority of your own. In the system's place: SSL_CERT_FILE. A proxy is
-    /// taken from HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+    /// For servers with a certificate of a private authority. SSL_CERT_FILE replaces the authorities of the system.
+    /// HTTPS_PROXY, HTTP_PROXY and NO_PROXY configure a proxy.
     #[arg(long, env = "MODELCACHE_CA_FILE", value_name = "PATH")]
     pub ca_certificate: Option<PathBuf>,
 }
 
-/// What to do about weights that are not what their names say.
+/// Checks of the weights.
 #[derive(Group, Clone, Copy, Debug)]
 pub struct FormatArgs {
-    /// What to do about weights that are cut short, damaged or lack a shard, by their headers
+    /// Action for weights that are truncated, damaged or lack a shard according to their headers
     #[arg(
         long,
         env = "MODELCACHE_FORMAT_CHECK",
-        value_name = "HOW",
+        value_name = "ACTION",
         value_enum,
         default_value = "enforce"
     )]
     pub format_check: FormatCheck,
 }
 
-/// Where the buckets of s3:// are.
+/// Access to the buckets of s3://.
 #[derive(Group, Clone, Debug)]
 pub struct S3Args {
-    /// Base URL of a server that speaks S3's protocol; left out, AWS; for s3:// only
+    /// Base URL of a server that is compatible with S3; for s3:// only; unset: AWS
     #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL")]
     pub s3_endpoint: Option<String>,
 
-    /// Region that signatures are for; left out, AWS_DEFAULT_REGION, then us-east-1
-    #[arg(long, env = "AWS_REGION", value_name = "REGION")]
+    /// Region that requests are signed for
+    #[arg(long, env = "AWS_REGION", value_name = "REGION", help = s3_region_help())]
     pub s3_region: Option<String>,
 
-    /// Whether the bucket is in the path or in the host name; auto: in the path where an endpoint is given
+    /// Position of the bucket's name in URLs
     #[arg(
         long,
         env = "MODELCACHE_S3_ADDRESSING",
@@ -139,19 +149,23 @@ pub struct S3Args {
     pub s3_addressing: S3Addressing,
 }
 
-/// Where the bucket stands in an address.
+fn s3_region_help() -> String {
+    format!("Region that requests are signed for; unset: AWS_DEFAULT_REGION, else {DEFAULT_S3_REGION}")
+}
+
+/// Position of the bucket's name in URLs.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum S3Addressing {
-    /// In the path where an endpoint is given, in the host name for AWS.
+    /// In the path if an endpoint is set, in the host name for AWS
     Auto,
-    /// In the path.
+    /// In the path
     Path,
-    /// In the host name.
+    /// In the host name
     Virtual,
 }
 
 impl AccessArgs {
-    /// How to reach sources, in the words of the sources.
+    /// The options as the sources take them.
     pub(crate) fn access(&self) -> Access {
         Access {
             endpoint: self.endpoint.clone(),
@@ -172,7 +186,7 @@ impl AccessArgs {
 }
 
 impl SourceArgs {
-    /// What is wanted, in the words of the application.
+    /// The options as the application takes them.
     pub(crate) fn request(&self) -> SourceRequest {
         let is_given = self.no_default_exclude || !self.exclude.is_empty();
         SourceRequest {
