@@ -15,7 +15,6 @@ mod s3;
 mod secret;
 
 use kube::KubeSchema;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::http::HttpSource;
