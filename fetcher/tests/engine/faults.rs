@@ -385,6 +385,6 @@ async fn a_disk_without_room_is_found_before_the_first_byte() {
     hub.files[0].size = 1 << 60;
     let error = failure(&hub, &Fetch::from(&hub)).await;
     assert_eq!(error.class(), FailureClass::DiskFull);
-    assert!(error.to_string().contains("1073741824.0Gi more are needed"), "{error}");
+    assert!(error.to_string().contains("needs 1073741824.0Gi more"), "{error}");
     assert!(hub.asked().is_empty());
 }
