@@ -15,7 +15,7 @@ use url::Url;
 use crate::application::recorded;
 use crate::archive;
 use crate::format;
-use crate::http::range::{Asked, Decision, decide};
+use crate::http::range::{Decision, Requested, decide};
 use crate::http::redact::SecretUrl;
 use crate::http::redirect;
 use crate::http::retry::{Backoff, Policy, retry_after};
@@ -268,7 +268,7 @@ pub fn range(bytes: &[u8]) {
         return;
     }
     for (sequential, credentials) in [(false, false), (true, true)] {
-        let asked = Asked {
+        let asked = Requested {
             range: begin..end,
             size,
             sequential,

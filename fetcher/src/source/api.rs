@@ -7,9 +7,9 @@ use reqwest::header::{ACCEPT_ENCODING, HeaderMap, RANGE};
 use reqwest::{Client, Method, Response, StatusCode};
 use url::Url;
 
-use crate::http::client::{describe, proxy_refuses};
+use crate::http::client::{describe, proxy_auth_required};
 use crate::http::redact::SecretUrl;
-use crate::http::redirect::{MAX_HOPS, follow};
+use crate::http::redirect::{MAX_REDIRECTS, follow};
 use crate::http::retry::{Backoff, Policy};
 use crate::model::error::SourceError;
 
@@ -66,7 +66,7 @@ pub(super) async fn ask(
     range: Option<&str>,
 ) -> Result<Answered, SourceError> {
     let (mut url, mut headers) = (url.clone(), headers);
-    for _ in 0..=MAX_HOPS {
+    for _ in 0..=MAX_REDIRECTS {
         let shown = SecretUrl::new(url.clone());
         let mut request = client
             .request(method.clone(), url.clone())
@@ -78,7 +78,7 @@ pub(super) async fn ask(
         }
         let response = request.send().await.map_err(|error| describe(&error, &shown))?;
         if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-            return Err(proxy_refuses());
+            return Err(proxy_auth_required());
         }
         if !is_redirect(response.status()) {
             return Ok(Answered { response, url, headers });
@@ -89,7 +89,7 @@ pub(super) async fn ask(
     Err(SourceError::new(
         FailureClass::SourceError,
         format!(
-            "{} and others redirect more than {MAX_HOPS} times; the server is broken",
+            "{} and others redirect more than {MAX_REDIRECTS} times; the server is broken",
             SecretUrl::new(url)
         ),
     ))

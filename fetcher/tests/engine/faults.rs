@@ -243,7 +243,7 @@ async fn redirects_that_never_end_are_given_up() {
 #[rstest]
 #[case::a_file("file:///etc/passwd", "neither https nor http")]
 #[case::another_protocol("ftp://hub.invalid/a", "neither https nor http")]
-#[case::nowhere("https://", "no address")]
+#[case::nowhere("https://", "redirects to an invalid URL")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redirect_to_where_nobody_goes_is_refused_and_told(#[case] target: &'static str, #[case] told: &str) {
     let hub = Hub::serve(&[("a", 10)], |_| {

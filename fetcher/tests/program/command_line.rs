@@ -551,7 +551,7 @@ async fn an_origin_that_cannot_be_probed_is_told_of() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let told = text(&output.stdout);
     assert!(
-        told.contains("(answered 503") && told.contains("cannot be told"),
+        told.contains("(returned 503") && told.contains("cannot be told"),
         "{told}"
     );
     assert!(!told.contains("secret"), "{told}");
