@@ -1,4 +1,4 @@
-//! The operator's command line; every option can be given as an environment variable too.
+//! The operator's command line; each option is also an environment variable.
 
 use std::net::SocketAddr;
 
@@ -8,8 +8,8 @@ use crate::context::{FetcherImage, Settings};
 
 /// Turns ModelCache objects into verified models on PersistentVolumeClaims.
 ///
-/// For each ModelCache it runs a Job that lists the source, checks that a node can hold a consumer, makes the
-/// claim, and runs a Job that fetches, proves and publishes every file. It holds no state but the cluster's, and
+/// For each ModelCache it runs a Job that lists the source, checks that a node can hold a consumer, creates the
+/// claim, and runs a Job that fetches, verifies and publishes every file. All state is in the cluster; the operator
 /// reads no Secret.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "modelcache-operator", version)]
@@ -18,13 +18,13 @@ pub struct Args {
     #[arg(long, env = "FETCHER_IMAGE", value_name = "IMAGE")]
     pub fetcher_image: String,
 
-    /// When the kubelet pulls the fetcher's image; left out, the kubelet's own default for the image's tag
+    /// Pull policy of the fetcher's image; the default is the kubelet's for the image's tag
     #[arg(long, env = "FETCHER_IMAGE_PULL_POLICY", value_name = "POLICY", value_enum)]
     pub fetcher_image_pull_policy: Option<PullPolicy>,
 
-    /// Secret to pull the fetcher's image with
+    /// Pull Secret for the fetcher's image
     ///
-    /// It must exist in the namespace of each ModelCache. May be given several times, or with commas.
+    /// It must exist in the namespace of each ModelCache. Repeatable; commas separate several names.
     #[arg(long, env = "FETCHER_IMAGE_PULL_SECRETS", value_name = "NAME", value_delimiter = ',')]
     pub fetcher_image_pull_secret: Vec<String>,
 
@@ -32,24 +32,24 @@ pub struct Args {
     #[arg(long, env = "LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
 
-    /// The one namespace whose ModelCaches are served; left out, all of them
+    /// Namespace whose ModelCaches are reconciled; the default is all namespaces
     ///
-    /// Nodes and pods are watched in the whole cluster all the same: free memory and GPUs are counted from them.
+    /// Nodes and pods are always watched cluster-wide, because the capacity check counts their memory and GPUs.
     #[arg(long, env = "WATCH_NAMESPACE", value_name = "NAMESPACE")]
     pub watch_namespace: Option<String>,
 
-    /// How many ModelCaches are reconciled at the same time
+    /// Number of concurrent reconciles
     #[arg(long, env = "CONCURRENCY", value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
 
-    /// Act without asking whether another operator does
+    /// Run without leader election
     ///
     /// For one process on a developer's machine. Two operators without election create the same Jobs under the
-    /// same names, so that no model is fetched twice, but they overwrite each other's status.
+    /// same names, so no model is fetched twice, but they overwrite each other's status.
     #[arg(long, env = "NO_LEADER_ELECTION")]
     pub no_leader_election: bool,
 
-    /// Namespace of the leader election's Lease; left out, that of this pod
+    /// Namespace of the leader election's Lease; the default is this pod's
     #[arg(long, env = "LEADER_ELECTION_NAMESPACE", value_name = "NAMESPACE")]
     pub leader_election_namespace: Option<String>,
 
@@ -57,34 +57,34 @@ pub struct Args {
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pub identity: Option<String>,
 
-    /// How log lines are written; `RUST_LOG` says which
+    /// Log format; `RUST_LOG` sets the level
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 
-/// How log lines are written.
+/// Format of log lines.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// For machines, one object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// When an image is pulled.
+/// When the kubelet pulls an image.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 #[value(rename_all = "PascalCase")]
 pub enum PullPolicy {
     /// Before each start.
     Always,
-    /// When the node does not have it.
+    /// When the node lacks the image.
     IfNotPresent,
-    /// Not at all: the node has to have it.
+    /// Never: the node must already have the image.
     Never,
 }
 
 impl Args {
-    /// What the reconciles need to know of it.
+    /// The settings that reconciles use.
     #[must_use]
     pub fn settings(&self) -> Settings {
         let given = |text: &String| !text.is_empty();
@@ -99,7 +99,7 @@ impl Args {
                     .cloned()
                     .collect(),
             },
-            // A chart passes an empty value for one that is left out.
+            // A chart passes an empty value for an unset one.
             watch_namespace: self.watch_namespace.clone().filter(given),
             concurrency: self.concurrency,
         }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_concurrency_of_none_is_refused() {
+    fn a_concurrency_of_zero_is_refused() {
         let parsed = Args::try_parse_from(["modelcache-operator", "--fetcher-image=a", "--concurrency=0"]);
         assert!(parsed.is_err());
     }

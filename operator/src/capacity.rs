@@ -1,7 +1,6 @@
-//! Which nodes have what a consumer of the model needs: pure, counted in requests as the scheduler counts.
+//! The capacity check: which nodes a consumer of the model fits on. Pure; counts requests as the scheduler does.
 //!
-//! Not a reservation: what is free now may be taken before a consumer comes. Memory of the GPUs themselves is
-//! not looked at.
+//! It reserves nothing: free memory can be taken before a consumer starts. It does not check GPU memory.
 
 mod facts;
 mod message;
@@ -19,17 +18,17 @@ pub use selection::Exclusion;
 /// The resource name of node memory.
 pub const MEMORY: &str = "memory";
 
-/// What one node must have free.
+/// The resources that one node must have free.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Bytes of memory.
     pub memory: Option<i64>,
-    /// How many of which extended resource.
+    /// Count and name of an extended resource.
     pub gpu: Option<(i64, String)>,
 }
 
 impl Needs {
-    /// Each needed resource with its amount, memory first.
+    /// Each resource with its amount, memory first.
     fn amounts(&self) -> Vec<(&str, i64)> {
         let memory = self.memory.map(|bytes| (MEMORY, bytes));
         let gpu = self.gpu.as_ref().map(|(count, name)| (name.as_str(), *count));
@@ -37,23 +36,23 @@ impl Needs {
     }
 }
 
-/// What came out.
+/// The result of the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// At least one node has all of it.
+    /// At least one node has everything.
     Fits,
-    /// No node is considered at all.
+    /// Placement and node state leave no node to consider.
     NoNodesMatch,
     /// Memory alone is short on every considered node.
     InsufficientMemory,
     /// GPUs alone are short on every considered node.
     InsufficientGpu,
-    /// No considered node has everything, for more than one resource's sake.
+    /// No considered node has everything, and more than one resource is short.
     InsufficientResources,
 }
 
 impl Verdict {
-    /// The reason of `CapacityAvailable`.
+    /// The reason on `CapacityAvailable`.
     #[must_use]
     pub const fn reason(self) -> Reason {
         match self {
@@ -66,18 +65,18 @@ impl Verdict {
     }
 }
 
-/// The answer, with what a person needs to understand it.
+/// The result with the facts behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assessment {
     /// Nodes that are ready, not cordoned, and that placement allows.
     pub nodes_considered: usize,
-    /// Of those, the ones that have everything, by name.
+    /// Names of the considered nodes that have everything.
     pub fitting: Vec<String>,
     /// Resources of which no considered node has enough.
-    pub shortfalls: Vec<Lack>,
-    /// The answer in one word.
+    pub shortfalls: Vec<ResourceShortage>,
+    /// The result.
     pub verdict: Verdict,
-    /// The answer in one sentence, for the condition.
+    /// The condition's message.
     pub message: String,
 }
 
@@ -88,7 +87,7 @@ impl Assessment {
         self.verdict == Verdict::Fits
     }
 
-    /// The answer as it stands in status.
+    /// The status field.
     #[must_use]
     pub fn status(&self) -> CapacityStatus {
         CapacityStatus {
@@ -97,11 +96,11 @@ impl Assessment {
             shortfalls: self
                 .shortfalls
                 .iter()
-                .map(|lack| Shortfall {
-                    resource: lack.resource.clone(),
-                    needed: quantity::from_bytes(lack.needed),
-                    best: quantity::from_bytes(lack.best),
-                    node: lack.node.clone(),
+                .map(|shortage| Shortfall {
+                    resource: shortage.resource.clone(),
+                    needed: quantity::from_bytes(shortage.needed),
+                    best: quantity::from_bytes(shortage.best),
+                    node: shortage.node.clone(),
                 })
                 .collect(),
         }
@@ -110,18 +109,18 @@ impl Assessment {
 
 /// A resource of which no considered node has enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lack {
+pub struct ResourceShortage {
     /// `memory`, or the name of an extended resource.
     pub resource: String,
-    /// What is asked for.
+    /// The amount needed.
     pub needed: i64,
-    /// The most that is free on one node.
+    /// The largest amount free on one node.
     pub best: i64,
     /// That node.
     pub node: Option<String>,
 }
 
-/// What a considered node has free of what is needed.
+/// A considered node with its free amount of each needed resource.
 struct Candidate<'a> {
     name: &'a str,
     free: BTreeMap<&'a str, i64>,
@@ -133,7 +132,7 @@ impl Candidate<'_> {
     }
 }
 
-/// Answers whether any node that placement allows has free what is needed.
+/// Checks whether any node that placement allows has the needs free.
 #[must_use]
 pub fn assess<'a>(
     needs: &Needs,
@@ -186,14 +185,14 @@ fn free(node: &NodeFacts, usage: &Usage, resource: &str) -> i64 {
     allocatable.saturating_sub(usage.on(&node.name, resource)).max(0)
 }
 
-fn shortfalls(needed: &[(&str, i64)], candidates: &[Candidate<'_>]) -> Vec<Lack> {
+fn shortfalls(needed: &[(&str, i64)], candidates: &[Candidate<'_>]) -> Vec<ResourceShortage> {
     needed
         .iter()
         .filter_map(|(resource, amount)| {
-            // Of equals the first by name, so that the status does not flap between them.
+            // Among equals the first by name, so that the status does not flap.
             let best = candidates.iter().rev().max_by_key(|node| node.free(resource));
             let most = best.map_or(0, |node| node.free(resource));
-            (most < *amount).then(|| Lack {
+            (most < *amount).then(|| ResourceShortage {
                 resource: (*resource).to_owned(),
                 needed: *amount,
                 best: most,
@@ -203,7 +202,7 @@ fn shortfalls(needed: &[(&str, i64)], candidates: &[Candidate<'_>]) -> Vec<Lack>
         .collect()
 }
 
-fn verdict(fitting: &[String], candidates: &[Candidate<'_>], shortfalls: &[Lack]) -> Verdict {
+fn verdict(fitting: &[String], candidates: &[Candidate<'_>], shortfalls: &[ResourceShortage]) -> Verdict {
     if !fitting.is_empty() {
         return Verdict::Fits;
     }
@@ -211,7 +210,7 @@ fn verdict(fitting: &[String], candidates: &[Candidate<'_>], shortfalls: &[Lack]
         return Verdict::NoNodesMatch;
     }
     match shortfalls {
-        [lack] if lack.resource == MEMORY => Verdict::InsufficientMemory,
+        [shortage] if shortage.resource == MEMORY => Verdict::InsufficientMemory,
         [_] => Verdict::InsufficientGpu,
         _ => Verdict::InsufficientResources,
     }

@@ -1,8 +1,7 @@
-//! Nodes, and what pods hold on them, kept up to date by watches.
+//! Nodes and the requests of their pods, kept up to date by watches.
 //!
-//! Every pod of the cluster passes through here, so none is kept: only the facts the capacity check looks at.
+//! Every pod of the cluster passes through here, so the view keeps only the facts that the capacity check uses.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Debug;
 use std::pin::pin;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, Resource};
 use modelcache_crds::model_cache::Placement;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -20,75 +19,48 @@ use tracing::warn;
 
 use crate::capacity::{self, Assessment, Needs, NodeFacts, PodFacts, Usage};
 use crate::metrics::{Metrics, Watched};
+use crate::watch_index::{Change, Indexed, WatchIndex};
 
-/// A rollout changes hundreds of pods in a moment; each is not worth a check of its own.
-const DEBOUNCE: Duration = Duration::from_secs(2);
+/// A rollout changes hundreds of pods at once; one capacity check covers them all.
+const CAPACITY_DEBOUNCE: Duration = Duration::from_secs(2);
 
-/// A page of whole pods is in memory at once while it is read: at 5 KiB each, half a megabyte.
-const PAGE: u32 = 100;
+/// A page of whole pods is in memory while it is read: at 5 KiB each, half a megabyte.
+const LIST_PAGE_OBJECTS: u32 = 100;
 
-/// What is known of the cluster at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    nodes: Vec<NodeFacts>,
-    usage: Usage,
-    fetchers: BTreeMap<String, Vec<PodFacts>>,
-    consumers: BTreeMap<String, Vec<PodFacts>>,
+/// A snapshot of the nodes and their pods' requests, for one ModelCache.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterCapacity {
+    nodes: Arc<Vec<Arc<NodeFacts>>>,
+    usage: Arc<Usage>,
+    /// Pods whose requests do not count for this ModelCache.
+    own_pods: Vec<Arc<PodFacts>>,
 }
 
-/// What belongs to one ModelCache, and so does not stand in its way.
-#[derive(Clone, Copy, Debug)]
-pub struct Own<'a> {
-    /// Its uid, which its fetchers carry.
-    pub cache_uid: &'a str,
-    /// The claim that is its alone, as `namespace/name`.
-    pub claim: Option<&'a str>,
-}
-
-impl Snapshot {
-    /// A snapshot of these nodes and pods.
+impl ClusterCapacity {
+    /// The capacity of these nodes without pods.
     #[must_use]
-    pub fn new(nodes: Vec<NodeFacts>, pods: &[PodFacts]) -> Self {
-        Self::of(nodes, pods.iter())
-    }
-
-    fn of<'a>(nodes: Vec<NodeFacts>, pods: impl Iterator<Item = &'a PodFacts>) -> Self {
-        let mut usage = Usage::default();
-        let mut fetchers: BTreeMap<String, Vec<PodFacts>> = BTreeMap::new();
-        let mut consumers: BTreeMap<String, Vec<PodFacts>> = BTreeMap::new();
-        for pod in pods {
-            usage.count(pod);
-            if let Some(uid) = &pod.cache_uid {
-                fetchers.entry(uid.clone()).or_default().push(pod.clone());
-                continue;
-            }
-            for claim in &pod.claims {
-                consumers.entry(claim.clone()).or_default().push(pod.clone());
-            }
-        }
+    pub fn of_idle_nodes(nodes: Vec<NodeFacts>) -> Self {
         Self {
-            nodes,
-            usage,
-            fetchers,
-            consumers,
+            nodes: Arc::new(nodes.into_iter().map(Arc::new).collect()),
+            ..Self::default()
         }
     }
 
-    /// Answers whether any node has what is needed, as if this ModelCache's own fetchers and consumers held nothing:
-    /// the fetchers will be gone when a consumer comes, and a consumer of the revision that is served has what one of
-    /// the next revision needs.
+    /// Checks whether any node has the needs free.
+    ///
+    /// The requests of this ModelCache's own pods do not count: its fetchers end before a consumer starts, and a
+    /// consumer of the current revision holds what a consumer of the next one needs.
     #[must_use]
-    pub fn assess(&self, needs: &Needs, placement: &Placement, own: Own<'_>) -> Assessment {
-        let fetchers = self.fetchers.get(own.cache_uid);
-        let consumers = own.claim.and_then(|claim| self.consumers.get(claim));
-        if fetchers.is_none() && consumers.is_none() {
-            return capacity::assess(needs, placement, &self.nodes, &self.usage);
+    pub fn assess(&self, needs: &Needs, placement: &Placement) -> Assessment {
+        let nodes = self.nodes.iter().map(Arc::as_ref);
+        if self.own_pods.is_empty() {
+            return capacity::assess(needs, placement, nodes, &self.usage);
         }
-        let mut usage = self.usage.clone();
-        for pod in fetchers.into_iter().chain(consumers).flatten() {
+        let mut usage = Usage::clone(&self.usage);
+        for pod in &self.own_pods {
             usage.discount(pod);
         }
-        capacity::assess(needs, placement, &self.nodes, &usage)
+        capacity::assess(needs, placement, nodes, &usage)
     }
 }
 
@@ -101,17 +73,20 @@ pub struct ClusterView {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// Counts changes, so that a listener knows that it missed some but not how many.
+    /// Counts changes, so that a listener notices that it missed some.
     changes: watch::Sender<u64>,
     synced: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    nodes: Mirror<NodeFacts>,
-    pods: Mirror<PodFacts>,
-    /// Made when first asked for after a change: reconciles are many, changes come in bursts.
-    snapshot: Option<Arc<Snapshot>>,
+    nodes: WatchIndex<NodeFacts>,
+    /// Fetchers by their ModelCache, other pods by each claim they mount.
+    pods: WatchIndex<PodFacts>,
+    /// The requests of all pods, kept as they change.
+    usage: Arc<Usage>,
+    /// The nodes as a list; built at the first request after a change.
+    node_list: Option<Arc<Vec<Arc<NodeFacts>>>>,
 }
 
 impl Default for ClusterView {
@@ -127,7 +102,7 @@ impl Default for ClusterView {
 }
 
 impl ClusterView {
-    /// Watches nodes and pods for as long as it is polled.
+    /// Watches nodes and pods while polled.
     pub async fn run(self, client: Client, metrics: Arc<Metrics>) {
         let nodes = follow(Api::<Node>::all(client.clone()), Watched::Nodes, &metrics, |event| {
             self.see_node(&event);
@@ -138,143 +113,123 @@ impl ClusterView {
         futures::join!(nodes, pods);
     }
 
-    /// Waits until all nodes and pods have been seen once.
+    /// Waits until all nodes and pods have been listed once.
     pub async fn synced(&self) {
         let mut synced = self.shared.synced.subscribe();
-        // Fails only when the sender is gone, and `self` holds it.
+        // Fails only when the sender is dropped, and `self` holds it.
         let _ = synced.wait_for(|synced| *synced).await;
     }
 
-    /// What is known now. Before [`ClusterView::synced`] it knows too little to be asked.
+    /// The current capacity for the ModelCache of this uid; incomplete before [`ClusterView::synced`].
+    ///
+    /// `own_claim` is the key of its claim, when no other ModelCache uses it.
     #[must_use]
-    pub fn snapshot(&self) -> Arc<Snapshot> {
+    pub fn capacity_for(&self, cache_uid: &str, own_claim: Option<&str>) -> ClusterCapacity {
         let mut state = self.lock();
-        if let Some(snapshot) = &state.snapshot {
-            return Arc::clone(snapshot);
+        let State {
+            nodes, pods, node_list, ..
+        } = &mut *state;
+        let list = node_list.get_or_insert_with(|| Arc::new(nodes.values().map(Arc::clone).collect()));
+        let nodes = Arc::clone(list);
+        let consumers = own_claim.into_iter().flat_map(|claim| pods.group(claim));
+        let own_pods = pods.group(cache_uid).chain(consumers).collect();
+        ClusterCapacity {
+            nodes,
+            usage: Arc::clone(&state.usage),
+            own_pods,
         }
-        let nodes = state.nodes.current.values().cloned().collect();
-        let snapshot = Arc::new(Snapshot::of(nodes, state.pods.current.values()));
-        state.snapshot = Some(Arc::clone(&snapshot));
-        snapshot
     }
 
-    /// Ticks two seconds after something changed that the capacity check looks at, once for all that changed
-    /// in between.
+    /// Ticks two seconds after a change that the capacity check sees.
+    ///
+    /// All changes in between are one tick.
     pub fn changes(&self) -> impl Stream<Item = ()> + Send + 'static {
         stream::unfold(self.shared.changes.subscribe(), async |mut changes| {
             changes.changed().await.ok()?;
-            // What changes meanwhile ticks once more: who looked before it must look again.
-            tokio::time::sleep(DEBOUNCE).await;
+            // A change during the sleep ticks again: the check before it saw the old state.
+            tokio::time::sleep(CAPACITY_DEBOUNCE).await;
             Some(((), changes))
         })
     }
 
     fn see_node(&self, event: &watcher::Event<Node>) {
         let mut state = self.lock();
-        let changed = state
+        let change = state
             .nodes
-            .apply(event, |node| (node.name_any(), Some(NodeFacts::from(node))));
-        self.tell(state, changed);
+            .apply(event, |node| Some(Indexed::ungrouped(NodeFacts::from(node))));
+        let is_changed = change != Change::None;
+        if is_changed {
+            state.node_list = None;
+        }
+        self.notify(state, is_changed);
     }
 
     fn see_pod(&self, event: &watcher::Event<Pod>) {
         let mut state = self.lock();
-        let changed = state
-            .pods
-            .apply(event, |pod| (pod.uid().unwrap_or_default(), PodFacts::of(pod)));
-        self.tell(state, changed);
+        let change = state.pods.apply(event, index_pod);
+        let is_changed = change != Change::None;
+        state.count(&change);
+        self.notify(state, is_changed);
     }
 
-    fn tell(&self, mut state: MutexGuard<'_, State>, changed: bool) {
-        let synced = state.nodes.is_listed && state.pods.is_listed;
-        if changed {
-            state.snapshot = None;
-        }
+    fn notify(&self, state: MutexGuard<'_, State>, is_changed: bool) {
+        let is_synced = state.nodes.is_listed() && state.pods.is_listed();
         drop(state);
-        if changed {
+        if is_changed {
             self.shared.changes.send_modify(|count| *count = count.wrapping_add(1));
         }
         self.shared
             .synced
-            .send_if_modified(|known| synced && !std::mem::replace(known, synced));
+            .send_if_modified(|known| is_synced && !std::mem::replace(known, is_synced));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic while it was held cannot leave it half-changed: every change is one insert or one swap.
+        // The objects are read before the first change, so that a panic there leaves the state whole.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl State {
+    /// Takes a change of pods into the usage.
+    fn count(&mut self, change: &Change<PodFacts>) {
+        match change {
+            Change::None => {}
+            Change::One { before, after } => {
+                let usage = Arc::make_mut(&mut self.usage);
+                if let Some(before) = before {
+                    usage.discount(before);
+                }
+                if let Some(after) = after {
+                    usage.count(after);
+                }
+            }
+            Change::Relisted => self.usage = Arc::new(self.pods.values().map(Arc::as_ref).collect()),
+        }
+    }
+}
+
+fn index_pod(pod: &Pod) -> Option<Indexed<PodFacts>> {
+    let facts = PodFacts::of(pod)?;
+    let groups = match &facts.cache_uid {
+        Some(uid) => vec![uid.clone()],
+        None => facts.claims.clone(),
+    };
+    Some(Indexed { value: facts, groups })
 }
 
 async fn follow<K>(api: Api<K>, watched: Watched, metrics: &Metrics, mut see: impl FnMut(watcher::Event<K>))
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let config = watcher::Config::default().page_size(PAGE);
+    let config = watcher::Config::default().page_size(LIST_PAGE_OBJECTS);
     let mut events = pin!(watcher(api, config).default_backoff());
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => see(event),
             Err(error) => {
-                warn!(
-                    error = &error as &dyn Error,
-                    ?watched,
-                    "a watch failed and is started again"
-                );
+                warn!(error = &error as &dyn Error, ?watched, "watch failed and restarts");
                 metrics.watch_failed(watched);
             }
-        }
-    }
-}
-
-/// The facts of every object of one kind.
-#[derive(Debug)]
-struct Mirror<F> {
-    current: BTreeMap<String, F>,
-    /// Filled while the objects are listed anew, so that those that are gone are found.
-    listing: BTreeMap<String, F>,
-    is_listed: bool,
-}
-
-impl<F> Default for Mirror<F> {
-    fn default() -> Self {
-        Self {
-            current: BTreeMap::new(),
-            listing: BTreeMap::new(),
-            is_listed: false,
-        }
-    }
-}
-
-impl<F: PartialEq> Mirror<F> {
-    /// Takes in one event; true when it changed a fact. An object that `read` gives no facts for is not kept.
-    fn apply<K>(&mut self, event: &watcher::Event<K>, read: impl Fn(&K) -> (String, Option<F>)) -> bool {
-        match event {
-            watcher::Event::Init => {
-                self.listing.clear();
-                false
-            }
-            watcher::Event::InitApply(object) => {
-                if let (key, Some(facts)) = read(object) {
-                    self.listing.insert(key, facts);
-                }
-                false
-            }
-            watcher::Event::InitDone => {
-                let listing = std::mem::take(&mut self.listing);
-                let changed = !self.is_listed || listing != self.current;
-                self.current = listing;
-                self.is_listed = true;
-                changed
-            }
-            watcher::Event::Apply(object) => match read(object) {
-                (key, Some(facts)) if self.current.get(&key) == Some(&facts) => false,
-                (key, Some(facts)) => {
-                    self.current.insert(key, facts);
-                    true
-                }
-                (key, None) => self.current.remove(&key).is_some(),
-            },
-            watcher::Event::Delete(object) => self.current.remove(&read(object).0).is_some(),
         }
     }
 }

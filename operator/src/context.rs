@@ -1,8 +1,9 @@
-//! What every reconcile shares.
+//! The context that all reconciles share.
 
 use std::sync::Arc;
 
 use kube::Client;
+use serde::Serialize;
 
 use crate::backoff::ErrorBackoff;
 use crate::cluster_view::ClusterView;
@@ -10,44 +11,44 @@ use crate::events::Recorder;
 use crate::http::Health;
 use crate::metrics::Metrics;
 
-/// What the operator was told at its start.
+/// The operator's settings, from its command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The image every fetcher runs.
+    /// Image of the fetcher's Jobs.
     pub fetcher: FetcherImage,
-    /// The one namespace to watch; all when left out.
+    /// The namespace to watch; `None` watches all.
     pub watch_namespace: Option<String>,
-    /// How many ModelCaches are reconciled at the same time.
+    /// Number of concurrent reconciles.
     pub concurrency: u16,
 }
 
-/// The fetcher's image, and how it is pulled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The fetcher's image and its pull settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FetcherImage {
-    /// Reference of the image.
+    /// Image reference.
     pub image: String,
-    /// `Always`, `IfNotPresent` or `Never`; the kubelet's default when left out.
+    /// `Always`, `IfNotPresent` or `Never`; `None` is the kubelet's default.
     pub pull_policy: Option<String>,
     /// Names of pull Secrets in each ModelCache's namespace.
     pub pull_secrets: Vec<String>,
 }
 
-/// What every reconcile shares.
+/// The context that all reconciles share.
 pub struct Context {
     /// The Kubernetes client.
     pub client: Client,
-    /// What the operator was told at its start.
+    /// The operator's settings.
     pub settings: Settings,
-    /// Nodes, and what pods hold on them.
+    /// Nodes and the requests of their pods.
     pub view: ClusterView,
-    /// What Prometheus reads.
+    /// Metrics.
     pub metrics: Arc<Metrics>,
-    /// Where events go.
+    /// Publisher of Kubernetes events.
     pub recorder: Recorder,
-    /// What the kubelet asks after.
+    /// State of the liveness and readiness probes.
     pub health: Arc<Health>,
-    /// How often each object's reconcile failed in a row.
+    /// Consecutive reconcile failures of each object.
     pub errors: ErrorBackoff,
-    /// Asks fetchers for their progress: no proxy, no redirect, two seconds.
+    /// HTTP client for fetchers' progress: no proxy, no redirect, a short timeout.
     pub progress_client: reqwest::Client,
 }

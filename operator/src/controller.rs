@@ -1,4 +1,4 @@
-//! What is watched, and which ModelCaches a change leads to. No logic.
+//! The watches, and the ModelCaches that a change triggers.
 
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,15 +24,16 @@ use tracing::{debug, info, warn};
 use crate::context::Context;
 use crate::http::Phase;
 use crate::metrics::{Metrics, Watched};
-use crate::reconcile::observe::Stores;
-use crate::reconcile::{Reconciler, Written, after_error, reconcile};
+use crate::reconcile::observe::Informers;
+use crate::reconcile::{AssumedStatuses, Reconciler, after_error, reconcile};
+use crate::watch_index::object_key;
 
-/// A Job, its pod and the status change together; one reconcile serves them all.
-const DEBOUNCE: Duration = Duration::from_millis(50);
+/// A Job, its pod and the status change together; one reconcile handles all three.
+const RECONCILE_DEBOUNCE: Duration = Duration::from_millis(50);
 
 type Guarded = DeserializeGuard<ModelCache>;
 
-/// Runs until told to stop; reconciles that run then are finished first.
+/// Runs the controller until shutdown; running reconciles finish first.
 pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     let client = context.client.clone();
     let namespace = context.settings.watch_namespace.clone();
@@ -42,48 +43,37 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     let all = watcher::Config::default();
 
     let (caches, cache_writer) = store();
-    let (jobs, job_writer) = store();
-    let (pods, pod_writer) = store();
-    let (claims, claim_writer) = store();
     let (classes, class_writer) = store();
+    let (informers, indexes) = Informers::new(caches.clone(), classes);
     let reconciler = Arc::new(Reconciler {
         context: Arc::clone(&context),
-        stores: Stores {
-            caches: caches.clone(),
-            jobs,
-            pods,
-            claims,
-            classes,
-        },
-        written: Written::default(),
+        informers,
+        assumed: AssumedStatuses::default(),
     });
 
     let forget = Arc::clone(&reconciler);
     let cache_stream = watch::<Guarded>(scoped(&client, namespace), all.clone(), Watched::ModelCaches, metrics)
         .reflect(cache_writer)
+        .inspect_ok(move |event| indexes.claim_uses.apply(event))
         .inspect_ok(move |event| {
             if let watcher::Event::Delete(cache) = event {
-                forget.written.forget(&cache.uid().unwrap_or_default());
-                let namespace = cache.namespace().unwrap_or_default();
-                forget
-                    .context
-                    .errors
-                    .succeeded(&format!("{namespace}/{}", cache.name_any()));
+                forget.assumed.forget(&cache.uid().unwrap_or_default());
+                forget.context.errors.succeeded(&object_key(cache));
             }
         })
         .applied_objects()
         .predicate_filter(
-            |cache: &Guarded| Some(relevant(cache)),
+            |cache: &Guarded| Some(trigger_hash(cache)),
             kube::runtime::PredicateConfig::default(),
         );
     let job_stream = watch::<Job>(scoped(&client, namespace), ours.clone(), Watched::Jobs, metrics)
-        .reflect(job_writer)
+        .inspect_ok(move |event| indexes.jobs.apply(event))
         .touched_objects();
     let pod_stream = watch::<Pod>(scoped(&client, namespace), ours.clone(), Watched::Pods, metrics)
-        .reflect(pod_writer)
+        .inspect_ok(move |event| indexes.pods.apply(event))
         .touched_objects();
     let claim_stream = watch::<PersistentVolumeClaim>(scoped(&client, namespace), ours, Watched::Claims, metrics)
-        .reflect(claim_writer)
+        .inspect_ok(move |event| indexes.claims.apply(event))
         .touched_objects();
     let class_stream = watch::<StorageClass>(Api::all(client.clone()), all, Watched::StorageClasses, metrics)
         .reflect(class_writer)
@@ -101,7 +91,7 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         .with_config(
             Config::default()
                 .concurrency(context.settings.concurrency)
-                .debounce(DEBOUNCE),
+                .debounce(RECONCILE_DEBOUNCE),
         )
         .watches_stream(job_stream, |job| cache_of(&job))
         .watches_stream(pod_stream, |pod| cache_of(&pod))
@@ -120,24 +110,24 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     let results = controller.for_each(|result| {
         match result {
             Ok((object, action)) => debug!(%object, ?action, "reconciled"),
-            // Each is logged where it is handled; what is left is an object that was deleted meanwhile.
+            // Errors are logged where they are handled; this one is a ModelCache deleted meanwhile.
             Err(error) => debug!(error = &error as &dyn std::error::Error, "not reconciled"),
         }
         future::ready(())
     });
-    let ready = tell_when_ready(&reconciler).then(|()| future::pending::<()>());
-    // Not joined: the watches may end, at shutdown, before they were ever filled.
+    let ready = report_ready(&reconciler).then(|()| future::pending::<()>());
+    // Not joined: at shutdown the watches can end before their first list.
     tokio::select! {
         () = results => {}
         () = ready => {}
     }
 }
 
-async fn tell_when_ready(reconciler: &Reconciler) {
-    if reconciler.stores.filled().await.is_ok() {
+async fn report_ready(reconciler: &Reconciler) {
+    if reconciler.informers.synced().await.is_ok() {
         reconciler.context.view.synced().await;
         reconciler.context.health.set_phase(Phase::Leading);
-        info!(caches = reconciler.stores.caches.len(), "watching");
+        info!(caches = reconciler.informers.caches.len(), "watches are synced");
     }
 }
 
@@ -151,7 +141,7 @@ where
     }
 }
 
-/// Watches for ever, with growing pauses after errors, and keeps what nobody reads out of memory.
+/// Watches forever with backoff, and drops metadata that nothing reads.
 fn watch<K>(
     api: Api<K>,
     config: watcher::Config,
@@ -174,16 +164,18 @@ where
             warn!(
                 error = error as &dyn std::error::Error,
                 ?watched,
-                "a watch broke and is started again"
+                "watch failed and restarts"
             );
         })
         .default_backoff()
-        // Told and paused for above: handed on, one watch that fails would make the controller pause all others.
+        // Logged and backed off above: passed on, one failing watch would make the controller pause all others.
         .filter(|event| future::ready(event.is_ok()))
 }
 
-/// What of a ModelCache a decision looks at. Of the status only what a finished Job left there: then the Job can go.
-fn relevant(cache: &Guarded) -> u64 {
+/// Hash of the parts of a ModelCache that trigger a reconcile.
+///
+/// The status counts only by the results of Jobs: once they are written, the next reconcile deletes the Job.
+fn trigger_hash(cache: &Guarded) -> u64 {
     let mut hasher = DefaultHasher::new();
     let meta = cache.meta();
     meta.generation.hash(&mut hasher);
@@ -199,19 +191,19 @@ fn relevant(cache: &Guarded) -> u64 {
         status
             .and_then(|status| status.published_digest.as_ref())
             .hash(&mut hasher);
-        // A status that somebody wiped is written again.
+        // Somebody removed the status: the operator writes it again.
         status.is_none().hash(&mut hasher);
     }
     hasher.finish()
 }
 
-/// The ModelCache that a child was made for.
+/// The ModelCache of a child object.
 fn cache_of(child: &impl ResourceExt) -> Option<ObjectRef<Guarded>> {
     let name = child.annotations().get(names::ANNOTATION_CACHE)?;
     Some(ObjectRef::new(name).within(&child.namespace()?))
 }
 
-/// The ModelCaches that one of these conditions holds back.
+/// The ModelCaches whose `Ready` one of these conditions holds back.
 fn waiting_for(caches: &Store<Guarded>, kinds: &[ConditionType]) -> Vec<ObjectRef<Guarded>> {
     caches
         .state()

@@ -1,4 +1,4 @@
-//! What can fail in a reconcile.
+//! Errors of a reconcile.
 
 use std::time::Duration;
 
@@ -6,41 +6,41 @@ use thiserror::Error;
 
 use crate::metrics::ErrorCategory;
 
-/// Why a reconcile failed. All are tried again with growing pauses; what is permanent is a condition, not an error.
+/// Why a reconcile failed. Every error is retried with backoff; a permanent fault is a condition instead.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The cluster could not be looked at.
-    #[error("failed to read {what}")]
+    /// Reading from the cluster failed.
+    #[error("failed to read {what} from the API server")]
     Observe {
-        /// What was read.
+        /// The object read.
         what: &'static str,
-        /// Why it failed.
+        /// The client's error.
         source: kube::Error,
     },
-    /// A decision could not be carried out.
+    /// Applying a decision failed.
     #[error("failed to {what}")]
     Apply {
-        /// What was being done.
+        /// The action, as a verb phrase.
         what: &'static str,
-        /// Why it failed.
+        /// The client's error.
         source: kube::Error,
     },
-    /// The status could not be written.
-    #[error("failed to write the status")]
+    /// Writing the status failed.
+    #[error("failed to write the ModelCache's status")]
     Status {
-        /// Why it failed.
+        /// The client's error.
         source: kube::Error,
     },
-    /// It took too long.
-    #[error("the reconcile did not end within {} s", .0.as_secs())]
+    /// The reconcile exceeded its time limit.
+    #[error("reconcile timed out after {} s", .0.as_secs())]
     Timeout(Duration),
-    /// A watch has ended, as it does when the process stops.
-    #[error("the watch of {0} has ended")]
+    /// A watch ended, as all do when the process stops.
+    #[error("the watch of {0} ended")]
     WatchEnded(&'static str),
 }
 
 impl Error {
-    /// What kind of thing failed, for the metrics.
+    /// The category, for the metrics.
     #[must_use]
     pub fn category(&self) -> ErrorCategory {
         match self {

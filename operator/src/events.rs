@@ -1,36 +1,39 @@
-//! Events for what a person acts on, published on transitions only.
+//! Kubernetes events for what a person acts on, published on transitions only.
 //!
-//! What is told is decided by a pure function of the status before and after; the recorder only carries it.
+//! A pure function of the status before and after decides the events; the recorder publishes them.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Reporter};
 use modelcache_crds::ModelCacheStatus;
-use modelcache_crds::conditions::{ConditionType, Reason};
+use modelcache_crds::conditions::{ConditionType, Reason, Status};
 use modelcache_crds::names;
-use modelcache_crds::report::{FailureClass, OriginFault, OriginReport};
+use modelcache_crds::report::{OriginFault, OriginReport};
 use tracing::warn;
 
-/// The API server refuses a longer note.
-const MAX_NOTE_BYTES: usize = 1024;
+use crate::reconcile::facts::Step;
+use crate::reconcile::failure_reason::failure_reason;
+
+/// Longest note that the API server accepts.
+const EVENT_NOTE_MAX_BYTES: usize = 1024;
 
 /// An event to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventDraft {
-    /// Whether something is wrong.
+    /// `Warning` for a fault, else `Normal`.
     pub type_: EventType,
-    /// Why, in one word: a condition's reason, or a step that began.
+    /// A condition's reason, or the step that started.
     pub reason: &'static str,
-    /// What was being done.
+    /// The action under way.
     pub action: &'static str,
-    /// The same for people.
+    /// The message for people.
     pub note: String,
 }
 
-/// The events that the change from one status to the next is worth.
+/// The events of a change from one status to the next.
 ///
-/// A fault is told when it becomes the thing that holds Ready back, once, however often its step is tried again.
+/// A fault is one event, when it becomes the reason of `Ready`; failed retries of its step repeat no event.
 #[must_use]
 pub fn for_transitions(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Vec<EventDraft> {
     [
@@ -40,16 +43,16 @@ pub fn for_transitions(before: &ModelCacheStatus, after: &ModelCacheStatus) -> V
     ]
     .into_iter()
     .flatten()
-    .chain(liars(before, after))
+    .chain(corrupt_origins(before, after))
     .collect()
 }
 
 fn resolved(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Option<EventDraft> {
     let digest = |status: &ModelCacheStatus| status.resolved.as_ref().map(|resolved| resolved.digest.clone());
     let condition = find(after, ConditionType::SourceResolved)?;
-    let is_new = condition.status == "True"
+    let is_new = condition.status == Status::True.as_str()
         && (digest(before) != digest(after)
-            || find(before, ConditionType::SourceResolved).is_none_or(|old| old.status != "True"));
+            || find(before, ConditionType::SourceResolved).is_none_or(|old| old.status != Status::True.as_str()));
     is_new.then(|| EventDraft {
         type_: EventType::Normal,
         reason: "Resolved",
@@ -70,21 +73,27 @@ fn fetch_started(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Option<
     })
 }
 
-/// An origin that sends wrong bytes is done without, but somebody should look at it.
-fn liars(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Vec<EventDraft> {
-    let lies = |origin: &&OriginReport| origin.dropped == Some(OriginFault::SentWrongBytes);
-    let is_known = |name: &str| before.sources.iter().filter(lies).any(|origin| origin.name == name);
+/// Origins dropped for wrong bytes: the fetch went on without them, but somebody has to repair them.
+fn corrupt_origins(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Vec<EventDraft> {
+    let is_corrupt = |origin: &&OriginReport| origin.dropped == Some(OriginFault::SentWrongBytes);
+    let is_known = |name: &str| {
+        before
+            .sources
+            .iter()
+            .filter(is_corrupt)
+            .any(|origin| origin.name == name)
+    };
     after
         .sources
         .iter()
-        .filter(lies)
+        .filter(is_corrupt)
         .filter(|origin| !is_known(&origin.name))
         .map(|origin| EventDraft {
             type_: EventType::Warning,
             reason: "OriginDropped",
             action: "Fetch",
             note: note(&format!(
-                "{} {} and was not asked any more; repair it, or name another",
+                "origin {} was dropped: it {}; repair it, or name another mirror",
                 origin.name,
                 origin.last_error.as_deref().unwrap_or("sent wrong bytes"),
             )),
@@ -107,7 +116,7 @@ fn ready_or_fault(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Option
             note: note(&new.message),
         });
     }
-    if !is_fault(reason) || is_told_already(before, after, reason) {
+    if !is_fault(reason) || is_repeated_failure(before, after, reason) {
         return None;
     }
     Some(EventDraft {
@@ -118,12 +127,14 @@ fn ready_or_fault(before: &ModelCacheStatus, after: &ModelCacheStatus) -> Option
     })
 }
 
-/// Between two failed attempts the condition says that the step runs; the failure before is in `attempts`.
-fn is_told_already(before: &ModelCacheStatus, after: &ModelCacheStatus, reason: Reason) -> bool {
+/// Whether the attempt before failed for the same reason.
+///
+/// Between two failed attempts the condition shows the running step; the last failure stands in `attempts`.
+fn is_repeated_failure(before: &ModelCacheStatus, after: &ModelCacheStatus, reason: Reason) -> bool {
     let attempts_before = before.attempts.as_ref();
     let was_same = attempts_before
         .and_then(|attempts| attempts.last_failure.as_ref())
-        .is_some_and(|failure| reason_of_class(failure.class) == reason.as_str());
+        .is_some_and(|failure| failure_reason(current_step(after), failure.class) == reason);
     let is_repeat = after
         .attempts
         .as_ref()
@@ -131,25 +142,24 @@ fn is_told_already(before: &ModelCacheStatus, after: &ModelCacheStatus, reason: 
     was_same && is_repeat
 }
 
-/// Classes and reasons share their names, but for those that mean a defect.
-fn reason_of_class(class: FailureClass) -> String {
-    match class {
-        FailureClass::Internal | FailureClass::Usage => Reason::FetcherFailed.as_str().to_owned(),
-        class => class.to_string(),
-    }
+/// The step whose attempts the status counts.
+fn current_step(status: &ModelCacheStatus) -> Step {
+    let is_resolved =
+        find(status, ConditionType::SourceResolved).is_some_and(|condition| condition.status == Status::True.as_str());
+    if is_resolved { Step::Fetch } else { Step::Plan }
 }
 
 fn action_of(reason: Reason) -> &'static str {
-    match reason.conditions() {
-        [ConditionType::SourceResolved, ..] => "Resolve",
-        [ConditionType::CapacityAvailable, ..] => "CheckCapacity",
-        [ConditionType::StorageReady, ..] => "PrepareStorage",
-        [ConditionType::Verified, ..] => "Verify",
-        _ => "Fetch",
+    match reason.conditions().first() {
+        Some(ConditionType::SourceResolved) => "Resolve",
+        Some(ConditionType::CapacityAvailable) => "CheckCapacity",
+        Some(ConditionType::StorageReady) => "PrepareStorage",
+        Some(ConditionType::Verified) => "Verify",
+        Some(ConditionType::Fetched | ConditionType::Ready | ConditionType::Stalled) | None => "Fetch",
     }
 }
 
-/// Whether a person may have to do something; a wait or a step under way is not worth an event.
+/// Whether a person may have to act; waiting and progress are not faults.
 const fn is_fault(reason: Reason) -> bool {
     match reason {
         Reason::Ready
@@ -218,24 +228,24 @@ fn has_reason(status: &ModelCacheStatus, kind: ConditionType, reason: Reason) ->
 }
 
 fn note(message: &str) -> String {
-    if message.len() <= MAX_NOTE_BYTES {
+    if message.len() <= EVENT_NOTE_MAX_BYTES {
         return message.to_owned();
     }
-    let mut end = MAX_NOTE_BYTES - '…'.len_utf8();
+    let mut end = EVENT_NOTE_MAX_BYTES - '…'.len_utf8();
     while !message.is_char_boundary(end) {
         end -= 1;
     }
     format!("{}…", &message[..end])
 }
 
-/// Publishes events through events.k8s.io; one for the whole process, so that repeats become a series.
+/// Publishes events through events.k8s.io; one for the process, so that repeats become a series.
 #[derive(Clone)]
 pub struct Recorder {
     recorder: kube::runtime::events::Recorder,
 }
 
 impl Recorder {
-    /// A recorder that signs with the operator's name and this pod's.
+    /// A recorder that reports as the operator, from this instance.
     #[must_use]
     pub fn new(client: Client, instance: &str) -> Self {
         let reporter = Reporter {
@@ -247,7 +257,7 @@ impl Recorder {
         }
     }
 
-    /// Publishes the drafts. A failure is logged and forgotten: an event is a courtesy, the status is the truth.
+    /// Publishes the drafts; a failure is only logged, because the status holds the same facts.
     pub async fn publish(&self, drafts: &[EventDraft], regarding: &ObjectReference) {
         for draft in drafts {
             let event = Event {
@@ -261,7 +271,7 @@ impl Recorder {
                 warn!(
                     error = &error as &dyn std::error::Error,
                     reason = draft.reason,
-                    "failed to publish an event"
+                    "failed to publish event"
                 );
             }
         }

@@ -1,4 +1,4 @@
-//! What the kubelet and Prometheus ask the operator for: `/healthz`, `/readyz` and `/metrics`.
+//! The HTTP server for the kubelet and Prometheus: `/healthz`, `/readyz` and `/metrics`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,22 +14,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
-/// A reconcile has a timeout of its own well below this; one that outlives it means that a worker hangs.
-const STUCK: Duration = Duration::from_mins(5);
+/// A reconcile that runs longer means a hung worker; its own timeout is far shorter.
+const RECONCILE_STUCK_AFTER: Duration = Duration::from_mins(5);
 
-/// How far the process is.
+/// Phase of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
-    /// Watches are not filled yet.
+    /// Watches are not synced yet.
     #[default]
     Starting,
-    /// Another process leads; this one is ready to take over.
+    /// Another process leads; this one is a candidate.
     StandingBy,
-    /// This process acts.
+    /// This process leads.
     Leading,
 }
 
-/// What the kubelet asks after.
+/// State of the liveness and readiness probes.
 #[derive(Debug, Default)]
 pub struct Health {
     state: Mutex<HealthState>,
@@ -43,12 +43,12 @@ struct HealthState {
 }
 
 impl Health {
-    /// Tells how far the process is: `Leading` once the watches are filled and reconciles run.
+    /// Sets the phase: `Leading` once the watches are synced and reconciles run.
     pub fn set_phase(&self, phase: Phase) {
         self.lock().phase = phase;
     }
 
-    /// Notes that a reconcile runs until the returned guard is dropped.
+    /// Records a running reconcile until the returned guard is dropped.
     #[must_use]
     pub fn reconcile_started(self: &Arc<Self>) -> Running {
         let mut state = self.lock();
@@ -61,7 +61,7 @@ impl Health {
         }
     }
 
-    /// Why the process should be restarted, if it should.
+    /// Why the kubelet should restart the process; `None` while it is healthy.
     fn stuck(&self, now: Instant) -> Option<String> {
         let state = self.lock();
         let longest = state
@@ -69,7 +69,7 @@ impl Health {
             .values()
             .map(|started| now.saturating_duration_since(*started))
             .max()?;
-        (longest > STUCK).then(|| format!("a reconcile has been running for {} s", longest.as_secs()))
+        (longest > RECONCILE_STUCK_AFTER).then(|| format!("a reconcile has been running for {} s", longest.as_secs()))
     }
 
     fn is_ready(&self) -> bool {
@@ -84,7 +84,7 @@ impl Health {
     }
 }
 
-/// A reconcile that runs.
+/// Guard of a running reconcile.
 #[derive(Debug)]
 pub struct Running {
     health: Arc<Health>,
@@ -103,7 +103,7 @@ struct Served {
     metrics: Arc<Metrics>,
 }
 
-/// Serves until told to stop.
+/// Serves until shutdown.
 pub async fn serve(
     listener: TcpListener,
     health: Arc<Health>,
@@ -134,7 +134,7 @@ async fn readyz(State(served): State<Served>) -> (StatusCode, &'static str) {
     if served.health.is_ready() {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the watches are not filled yet\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "the watches are not synced yet\n")
     }
 }
 
@@ -178,7 +178,7 @@ mod tests {
     fn a_reconcile_that_hangs_makes_the_process_unhealthy_until_it_ends() {
         let health = Arc::new(Health::default());
         let running = health.reconcile_started();
-        let later = Instant::now() + STUCK + Duration::from_secs(1);
+        let later = Instant::now() + RECONCILE_STUCK_AFTER + Duration::from_secs(1);
         assert_eq!(health.stuck(Instant::now()), None);
         assert!(
             health

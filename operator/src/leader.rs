@@ -1,8 +1,8 @@
-//! Leader election on a Lease, by the rules of client-go: whoever the Lease names acts, and acts no longer than
-//! it can prove that the Lease still names it.
+//! Leader election on a Lease, by the rules of client-go: a process leads only while it can prove that it holds the
+//! Lease.
 //!
-//! A clock other than this process's own is never trusted: a Lease is old when it was *seen* unchanged for its
-//! duration, whatever time stands in it.
+//! Only this process's clock counts: a Lease expires when it was *observed* unchanged for its duration, whatever time
+//! it carries.
 
 mod decide;
 
@@ -18,59 +18,59 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 
-use decide::{Sighting, Step, decide};
+use decide::{ObservedLease, Step, decide};
 
-/// How long others wait after the last sign of life of a leader.
+/// Candidates take a Lease over after this time without a renewal.
 const LEASE_DURATION: Duration = Duration::from_secs(15);
 
-/// A leader that could not renew for this long steps down, well before another may take over.
-const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// A leader steps down after this time without a renewal, before another can lead.
+const LEASE_RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How often a leader renews, and others look.
-const RETRY: Duration = Duration::from_secs(2);
+/// Interval of renewals, and of candidates' attempts.
+const LEASE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// One call may not use up the renew deadline; the client's own retries are cut by it too.
-const CALL_TIMEOUT: Duration = Duration::from_secs(4);
+/// Limit for one call with its retries; several fit into the renew deadline.
+const LEASE_CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Why this process does not lead any more.
+/// Why this process no longer leads.
 #[derive(Debug, Error)]
 pub enum LostLease {
-    /// Somebody else took the Lease.
+    /// Another process holds the Lease.
     #[error("the lease is now held by {holder:?}")]
     Taken {
-        /// Who.
+        /// Identity of that process.
         holder: String,
     },
-    /// It could not be renewed in time, so that somebody else may take it.
-    #[error("the lease could not be renewed for {} s", RENEW_DEADLINE.as_secs())]
+    /// No renewal succeeded in time, so that another process may take it.
+    #[error("failed to renew the lease for {} s", LEASE_RENEW_DEADLINE.as_secs())]
     NotRenewed,
 }
 
-/// A call that did not succeed; the next one may.
+/// A failed call; the next one may succeed.
 #[derive(Debug, Error)]
 enum CallError {
-    #[error("the API server refused")]
+    #[error("request to the API server failed")]
     Api(#[source] Box<kube::Error>),
-    #[error("no answer within {} s", CALL_TIMEOUT.as_secs())]
+    #[error("no response within {} s", LEASE_CALL_TIMEOUT.as_secs())]
     Timeout,
 }
 
-/// A candidate for the lead, and the leader once [`Election::acquire`] returns.
+/// A candidate, and the leader once [`Election::acquire`] returns.
 pub struct Election {
     leases: Api<Lease>,
     identity: String,
-    sighting: Option<Sighting>,
+    observed: Option<ObservedLease>,
     renewed: Instant,
 }
 
 impl Election {
-    /// A candidate under this name, which must be its own among all candidates.
+    /// A candidate under this name, which must be unique among candidates.
     #[must_use]
     pub fn new(client: Client, namespace: &str, identity: &str) -> Self {
         Self {
             leases: Api::namespaced(client, namespace),
             identity: identity.to_owned(),
-            sighting: None,
+            observed: None,
             renewed: Instant::now(),
         }
     }
@@ -83,32 +83,32 @@ impl Election {
                     info!(identity = self.identity, "leading");
                     return;
                 }
-                Ok(Step::Wait(pause)) => pause.min(RETRY),
-                Ok(Step::Lost(_)) => RETRY,
+                Ok(Step::Wait(pause)) => pause.min(LEASE_RETRY_INTERVAL),
+                Ok(Step::Lost(_)) => LEASE_RETRY_INTERVAL,
                 Err(error) => {
-                    warn!(error = &error as &dyn std::error::Error, "failed to take the lease");
-                    RETRY
+                    warn!(error = &error as &dyn std::error::Error, "failed to acquire the lease");
+                    LEASE_RETRY_INTERVAL
                 }
             };
             sleep(pause).await;
         }
     }
 
-    /// Renews for as long as this process leads; returns why it does no longer.
+    /// Renews the Lease; returns why this process no longer leads.
     pub async fn keep(&mut self) -> LostLease {
         loop {
-            sleep(RETRY).await;
-            // A call that hangs must not outlive the deadline, or two would lead.
-            match timeout_at(self.renewed + RENEW_DEADLINE, self.step(true)).await {
+            sleep(LEASE_RETRY_INTERVAL).await;
+            // A hung call must not outlive the deadline, or two processes would lead.
+            match timeout_at(self.renewed + LEASE_RENEW_DEADLINE, self.step(true)).await {
                 Ok(Ok(Step::Lost(holder))) => return LostLease::Taken { holder },
-                Ok(Ok(_)) => {}
+                Ok(Ok(Step::Acquire | Step::Renew | Step::Wait(_))) => {}
                 Ok(Err(error)) => warn!(error = &error as &dyn std::error::Error, "failed to renew the lease"),
                 Err(_) => return LostLease::NotRenewed,
             }
         }
     }
 
-    /// Gives the Lease back, so that another need not wait for it to grow old.
+    /// Releases the Lease, so that a candidate need not wait for it to expire.
     pub async fn release(&mut self) {
         let Ok(Some(lease)) = self.read().await else { return };
         let mut spec = lease.spec.clone().unwrap_or_default();
@@ -122,25 +122,25 @@ impl Election {
         }
     }
 
-    /// Reads the Lease, decides, and writes it where that is decided.
+    /// Reads the Lease, decides, and writes it when due.
     async fn step(&mut self, leads: bool) -> Result<Step, CallError> {
         let lease = self.read().await?;
         let spec = lease.as_ref().and_then(|lease| lease.spec.clone());
         let now = Instant::now();
         if let Some(spec) = &spec
-            && self.sighting.as_ref().is_none_or(|seen| seen.spec != *spec)
+            && self.observed.as_ref().is_none_or(|seen| seen.spec != *spec)
         {
-            self.sighting = Some(Sighting {
+            self.observed = Some(ObservedLease {
                 spec: spec.clone(),
                 at: now,
             });
         }
-        let sighting = spec.is_some().then_some(self.sighting.as_ref()).flatten();
-        let step = decide(sighting, &self.identity, leads, now);
+        let observed = spec.is_some().then_some(self.observed.as_ref()).flatten();
+        let step = decide(observed, &self.identity, leads, now);
         if matches!(step, Step::Acquire | Step::Renew) {
             let next = decide::next_spec(spec.as_ref(), &self.identity, &step, Timestamp::now(), LEASE_DURATION);
             self.write(lease, next).await?;
-            // From before the call: others count from when the write arrived, at the earliest.
+            // The time before the call: candidates count from the write at the earliest.
             self.renewed = now;
         }
         Ok(step)
@@ -150,7 +150,7 @@ impl Election {
         call(self.leases.get_opt(names::LEASE_NAME)).await
     }
 
-    /// Fails with a conflict when somebody else wrote since `current` was read.
+    /// Fails with a conflict when another process wrote since `current` was read.
     async fn write(&self, current: Option<Lease>, spec: LeaseSpec) -> Result<Lease, CallError> {
         let parameters = PostParams {
             field_manager: Some(names::FIELD_MANAGER.to_owned()),
@@ -173,7 +173,7 @@ impl Election {
 }
 
 async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
-    match timeout(CALL_TIMEOUT, request).await {
+    match timeout(LEASE_CALL_TIMEOUT, request).await {
         Ok(answer) => answer.map_err(|error| CallError::Api(Box::new(error))),
         Err(_) => Err(CallError::Timeout),
     }

@@ -1,7 +1,7 @@
 //! The modelcache operator: decide, then apply.
 //!
-//! Decisions are pure functions of what was observed; the edges that talk to the cluster are thin. A library so
-//! that tests reach it; `main.rs` is the program.
+//! Decisions are pure functions of what was observed; the edges that talk to the cluster are thin. The program is
+//! `main.rs`; this library exists so that tests reach it.
 
 pub mod args;
 pub mod backoff;
@@ -15,3 +15,4 @@ pub mod http;
 pub mod leader;
 pub mod metrics;
 pub mod reconcile;
+pub mod watch_index;

@@ -1,4 +1,4 @@
-//! The operator's process: what is started, in which order, and how it ends.
+//! The operator's process: start order, shutdown and exit.
 
 mod probe;
 
@@ -27,15 +27,16 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-/// Below the 30 seconds after which the kubelet kills, with room to release the Lease.
+/// Limit for running reconciles after SIGTERM; the kubelet kills after 30 s, and the Lease is released in between.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
 
-const SERVER_DEADLINE: Duration = Duration::from_secs(2);
+/// Limit for open HTTP connections after the reconciles have ended.
+const HTTP_SERVER_DEADLINE: Duration = Duration::from_secs(2);
 
-/// A fetcher that does not tell its progress in time is asked again at the next reconcile.
-const PROGRESS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Limit for one progress request; the next reconcile asks again.
+const PROGRESS_CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A pod of the same cluster takes the connection within milliseconds.
+/// Limit for connecting to a fetcher; a pod of the same cluster accepts within milliseconds.
 const PROGRESS_CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 
 fn main() -> anyhow::Result<()> {
@@ -49,12 +50,12 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn start_runtime() -> anyhow::Result<Runtime> {
-    // kube and reqwest bring one provider each; rustls panics at the first connection if none is chosen.
+    // rustls panics at the first connection if no provider is installed.
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
-        .map_err(|_| anyhow!("failed to install the TLS provider: another one is installed"))?;
+        .map_err(|_| anyhow!("failed to install the TLS provider: another one is already installed"))?;
     tokio::runtime::Builder::new_multi_thread()
-        // Nearly all it does is wait; each further worker costs memory for its queues and its allocator arena.
+        // The operator mostly waits; each worker costs memory for its queues and its allocator arena.
         .worker_threads(2)
         .enable_all()
         .build()
@@ -76,7 +77,7 @@ fn start_logging(format: LogFormat) {
 async fn run(args: Args) -> anyhow::Result<()> {
     let client = Client::try_default()
         .await
-        .context("failed to find a cluster: give a kubeconfig, or run in a pod with a service account")?;
+        .context("failed to load a cluster configuration: set KUBECONFIG, or run in a pod with a service account")?;
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("failed to listen on {}", args.listen))?;
@@ -92,11 +93,11 @@ async fn run(args: Args) -> anyhow::Result<()> {
         progress_client: reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            // A policy that drops the packets would hold a worker for the whole of it, for each running fetch.
+            // A NetworkPolicy that drops packets would block a reconcile for the whole call timeout.
             .connect_timeout(PROGRESS_CONNECT_TIMEOUT)
-            .timeout(PROGRESS_TIMEOUT)
+            .timeout(PROGRESS_CALL_TIMEOUT)
             .build()
-            .context("failed to make the HTTP client for progress")?,
+            .context("failed to build the HTTP client for progress")?,
     });
     let shutdown = shutdown_on_signal()?;
     let server = tokio::spawn(http::serve(
@@ -118,8 +119,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
         lead_when_elected(context, Election::new(client, &namespace, &identity), shutdown.clone()).await
     };
     shutdown.cancel();
-    // A scraper that holds its connection open does not hold the process.
-    if let Ok(served) = timeout(SERVER_DEADLINE, server).await {
+    // A scraper's open connection must not delay the exit.
+    if let Ok(served) = timeout(HTTP_SERVER_DEADLINE, server).await {
         served
             .context("the HTTP server panicked")?
             .context("the HTTP server failed")?;
@@ -128,7 +129,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     ended
 }
 
-/// Waits for the Lease, acts while it is ours, and gives it back.
+/// Acquires the Lease, leads while holding it, and releases it.
 async fn lead_when_elected(
     context: Arc<Context>,
     mut election: Election,
@@ -145,19 +146,19 @@ async fn lead_when_elected(
             election.release().await;
             ended
         }
-        // Not graceful: whoever has the Lease now acts already. Kubernetes starts this process anew as a candidate.
+        // No graceful shutdown: the new holder already acts. Kubernetes restarts this process as a candidate.
         lost = election.keep() => {
             metrics.set_leading(false);
-            Err(lost).context("stopped acting")
+            Err(lost).context("lost the lease; the process exits and restarts as a candidate")
         }
     }
 }
 
-/// Runs the watches and the reconciles until told to stop.
+/// Runs the watches and the reconciles until shutdown.
 async fn lead(context: Arc<Context>, shutdown: CancellationToken) -> anyhow::Result<()> {
     context.metrics.set_leading(true);
     context.health.set_phase(Phase::Starting);
-    // Aborted when this future is dropped: who lost the Lease must not go on acting beside the next leader.
+    // Aborted when this future is dropped: after losing the Lease, two leaders must not act at the same time.
     let view = AbortOnDropHandle::new(tokio::spawn(
         context
             .view
@@ -170,7 +171,8 @@ async fn lead(context: Arc<Context>, shutdown: CancellationToken) -> anyhow::Res
         () = shutdown.cancelled() => if let Ok(ended) = timeout(SHUTDOWN_DEADLINE, &mut controller).await {
             ended
         } else {
-            return Err(anyhow!("reconciles were still running {} s after the signal", SHUTDOWN_DEADLINE.as_secs()));
+            let seconds = SHUTDOWN_DEADLINE.as_secs();
+            return Err(anyhow!("reconciles were still running {seconds} s after the shutdown signal"));
         },
     };
     drop(view);
@@ -178,17 +180,17 @@ async fn lead(context: Arc<Context>, shutdown: CancellationToken) -> anyhow::Res
     if shutdown.is_cancelled() {
         Ok(())
     } else {
-        Err(anyhow!("the controller ended by itself"))
+        Err(anyhow!("the controller ended without a shutdown signal"))
     }
 }
 
-/// A name that no other candidate has, for a process outside a pod.
+/// A unique candidate name for a process outside a pod.
 fn own_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}-{}", host.trim(), std::process::id())
 }
 
-/// A token that is cancelled by the first SIGTERM or SIGINT; the second ends the process at once.
+/// A token that the first SIGTERM or SIGINT cancels; the second one exits at once.
 fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
@@ -201,10 +203,10 @@ fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
                 _ = interrupt.recv() => {}
             }
             if cancelled.is_cancelled() {
-                warn!("stopped at once by a second signal, with reconciles still running");
+                warn!("second signal: exiting at once with reconciles still running");
                 std::process::exit(1);
             }
-            info!("stopping");
+            info!("shutting down");
             cancelled.cancel();
         }
     });

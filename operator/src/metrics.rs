@@ -1,4 +1,4 @@
-//! What Prometheus reads. Label values are closed sets: never an object's name, never an error's text.
+//! Prometheus metrics. Label values are closed sets: never an object's name or an error's text.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,24 +20,24 @@ use prometheus_client::registry::Registry;
 /// How a reconcile ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Outcome {
-    /// The cluster is as decided.
+    /// The decision is applied.
     Done,
-    /// Something failed; it is tried again.
+    /// An error ended it; it is retried.
     Failed,
 }
 
-/// What kind of thing failed in a reconcile.
+/// Category of a reconcile's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum ErrorCategory {
-    /// The API server cannot be reached, or failed itself.
+    /// The API server is unreachable or failed.
     Unavailable,
-    /// The operator lacks a permission, or a quota or admission is in the way.
+    /// A missing permission, a quota or admission refuses the request.
     Forbidden,
-    /// Somebody else changed the object at the same time.
+    /// Another writer changed the object at the same time.
     Conflict,
-    /// The API server finds the request invalid.
+    /// The API server rejects the request as invalid.
     Invalid,
-    /// It took too long.
+    /// A time limit passed.
     Timeout,
     /// None of these.
     Other,
@@ -60,12 +60,12 @@ impl From<&kube::Error> for ErrorCategory {
     }
 }
 
-/// What is watched.
+/// The kind of a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Watched {
     /// ModelCaches.
     ModelCaches,
-    /// Jobs of ours.
+    /// The operator's Jobs.
     Jobs,
     /// Claims.
     Claims,
@@ -156,12 +156,12 @@ impl Metrics {
         );
         registry.register(
             "watch_errors",
-            "Watches that broke and were started again",
+            "Watches that failed and restarted",
             self.watch_errors.clone(),
         );
         registry.register(
             "unreadable_objects",
-            "Objects that do not fit the schema and were skipped",
+            "ModelCaches that do not match the schema and were skipped",
             self.unreadable.clone(),
         );
         registry.register(
@@ -171,19 +171,15 @@ impl Metrics {
         );
         registry.register(
             "published_models",
-            "Models proven and published",
+            "Models verified and published",
             self.published.clone(),
         );
         registry.register(
             "fetched_bytes",
-            "Bytes that published models brought over the network",
+            "Bytes fetched over the network for published models",
             self.fetched_bytes.clone(),
         );
-        registry.register(
-            "leader",
-            "1 while this process is the one that acts",
-            self.leading.clone(),
-        );
+        registry.register("leader", "1 while this process leads", self.leading.clone());
         let build = Info::new(VersionLabel {
             version: env!("CARGO_PKG_VERSION"),
         });
@@ -202,12 +198,12 @@ impl Metrics {
         self.errors.get_or_create(&CategoryLabel { category }).inc();
     }
 
-    /// Counts a watch that broke.
+    /// Counts a failed watch.
     pub fn watch_failed(&self, watched: Watched) {
         self.watch_errors.get_or_create(&WatchedLabel { watched }).inc();
     }
 
-    /// Counts an object that does not fit the schema.
+    /// Counts a ModelCache that does not match the schema.
     pub fn skipped_unreadable(&self) {
         self.unreadable.inc();
     }
@@ -222,19 +218,20 @@ impl Metrics {
         self.attempts_failed.get_or_create(&ClassLabel { class }).inc();
     }
 
-    /// Counts a published model, and what it brought over the network.
+    /// Counts a published model and its bytes fetched over the network.
     pub fn published(&self, bytes_fetched: i64) {
         self.published.inc();
         self.fetched_bytes.inc_by(u64::try_from(bytes_fetched).unwrap_or(0));
     }
 
-    /// Tells whether this process is the one that acts.
+    /// Sets whether this process leads.
     pub fn set_leading(&self, leading: bool) {
         self.leading.set(i64::from(leading));
     }
 
-    /// Gives the function that reads the reason of each ModelCache's `Ready`, asked at each scrape; the first
-    /// one given stays.
+    /// Sets the source of each ModelCache's `Ready` reason.
+    ///
+    /// Each scrape calls it; only the first one set counts.
     pub fn count_caches_by(&self, reasons: impl Fn() -> Vec<String> + Send + Sync + 'static) {
         let _ = self.caches.reasons.set(Box::new(reasons));
     }
@@ -243,7 +240,7 @@ impl Metrics {
     #[must_use]
     pub fn render(&self) -> String {
         let mut page = String::new();
-        // Writing into a String cannot fail, and no encoder of ours does.
+        // Writing into a String cannot fail, and none of our encoders does.
         let _ = text::encode(&mut page, &self.registry);
         page
     }
@@ -254,7 +251,7 @@ fn class_names() -> &'static [String] {
     NAMES.get_or_init(|| FailureClass::ALL.iter().map(ToString::to_string).collect())
 }
 
-/// Counts ModelCaches when scraped, so that one that is deleted is not counted for ever.
+/// Counts ModelCaches at each scrape, so that deleted ones drop out.
 #[derive(Default)]
 struct Caches {
     reasons: OnceLock<Box<dyn Fn() -> Vec<String> + Send + Sync>>,
@@ -273,7 +270,7 @@ impl Collector for Caches {
         };
         let mut counts: BTreeMap<&'static str, i64> = BTreeMap::new();
         for reason in reasons() {
-            // Text from a status that another version wrote is not let into a label.
+            // A reason that another version wrote must not become a label value.
             let known = Reason::ALL.iter().find(|known| known.as_str() == reason);
             *counts
                 .entry(known.map_or("Unknown", |known| known.as_str()))

@@ -1,44 +1,44 @@
-//! `modelcache-operator probe URL`: the chart's own test, in an image that has no shell and no curl.
+//! `modelcache-operator probe URL`: the chart's test, in an image without shell and curl.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-/// A Service's name may resolve, and its endpoints be programmed, a little after the pod is ready.
-const TRIES: u32 = 10;
+/// A Service's name and endpoints can lag behind the pod's readiness.
+const PROBE_TRIES: u32 = 10;
 
-const PAUSE: Duration = Duration::from_secs(1);
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
-const TIMEOUT: Duration = Duration::from_secs(5);
+const PROBE_CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The URL to probe, where the command line asks for that instead of the operator.
+/// The URL to probe; `None` when the command line starts the operator.
 pub(crate) fn requested(arguments: impl IntoIterator<Item = String>) -> Option<String> {
     let mut arguments = arguments.into_iter().skip(1);
     (arguments.next()? == "probe").then(|| arguments.next())?
 }
 
-/// Succeeds once the URL answers 200.
+/// Succeeds once the URL returns 200.
 pub(crate) async fn run(url: &str) -> anyhow::Result<()> {
     let client = reqwest::Client::builder()
         .no_proxy()
-        .timeout(TIMEOUT)
+        .timeout(PROBE_CALL_TIMEOUT)
         .build()
-        .context("failed to make the HTTP client")?;
+        .context("failed to build the HTTP client")?;
     let mut tries = 0;
     loop {
         tries += 1;
         let error = match client.get(url).send().await {
             Ok(answer) if answer.status().is_success() => {
-                tracing::info!(url, "answers");
+                tracing::info!(url, "probe succeeded");
                 return Ok(());
             }
-            Ok(answer) => anyhow::anyhow!("it answers {}", answer.status()),
+            Ok(answer) => anyhow::anyhow!("response status {}", answer.status()),
             Err(error) => error.into(),
         };
-        if tries == TRIES {
-            return Err(error).with_context(|| format!("{url} is not ready after {TRIES} tries"));
+        if tries == PROBE_TRIES {
+            return Err(error).with_context(|| format!("{url} is not ready after {PROBE_TRIES} tries"));
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(PROBE_PAUSE).await;
     }
 }
 

@@ -1,24 +1,26 @@
-//! One ModelCache, brought one step closer: observe, validate, decide, build and apply, status.
+//! One reconcile of one ModelCache: validate, observe, decide, build and apply, status.
 
 mod apply;
+mod assumed_status;
 pub mod build;
 pub mod decide;
 pub mod facts;
+pub mod failure_reason;
+mod job_inputs;
 pub mod observe;
-pub mod pod_trouble;
+
 mod refusal;
 pub mod source;
 mod status;
 pub mod validate;
-mod written;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
-use kube::{Resource, ResourceExt};
 use modelcache_crds::{ModelCache, ModelCacheStatus};
 use tracing::{Instrument, info_span, warn};
 
@@ -26,27 +28,28 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::events;
 use crate::metrics::Outcome;
+use crate::watch_index::object_key;
 use apply::Failure;
 use decide::{Decision, Input};
-use observe::Stores;
+use observe::Informers;
 use validate::ValidatedCache;
 
-pub use written::Written;
+pub use assumed_status::AssumedStatuses;
 
-/// kube retries a request for minutes; a reconcile does not wait for all of them.
-const TIMEOUT: Duration = Duration::from_mins(1);
+/// Limit for one reconcile; kube alone retries a request for minutes.
+const RECONCILE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What every reconcile works with.
+/// The state that all reconciles share.
 pub struct Reconciler {
-    /// Client, settings, metrics and the like.
+    /// Client, settings and metrics.
     pub context: Arc<Context>,
-    /// What is watched.
-    pub stores: Stores,
-    /// Statuses that the watch has not brought back yet.
-    pub written: Written,
+    /// The watched objects.
+    pub informers: Informers,
+    /// Statuses that the watch has not delivered yet.
+    pub assumed: AssumedStatuses,
 }
 
-/// Brings one ModelCache one step closer.
+/// Reconciles one ModelCache.
 pub async fn reconcile(
     object: Arc<DeserializeGuard<ModelCache>>,
     reconciler: Arc<Reconciler>,
@@ -56,21 +59,21 @@ pub async fn reconcile(
         Ok(cache) => cache,
         Err(invalid) => {
             warn!(
-                object = key(object.as_ref()),
+                object = object_key(object.as_ref()),
                 error = invalid.error,
-                "skipped a ModelCache that cannot be read"
+                "skipped a ModelCache that does not match the schema"
             );
             context.metrics.skipped_unreadable();
             return Ok(Action::await_change());
         }
     };
-    let key = key(cache);
+    let key = object_key(cache);
     let span = info_span!(parent: None, "reconcile", object = key, generation = cache.metadata.generation);
     let running = context.health.reconcile_started();
     let started = Instant::now();
-    let result = tokio::time::timeout(TIMEOUT, step(&reconciler, cache).instrument(span))
+    let result = tokio::time::timeout(RECONCILE_TIMEOUT, step(&reconciler, cache).instrument(span))
         .await
-        .unwrap_or(Err(Error::Timeout(TIMEOUT)));
+        .unwrap_or(Err(Error::Timeout(RECONCILE_TIMEOUT)));
     drop(running);
     let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Failed };
     context.metrics.reconciled(outcome, started.elapsed());
@@ -82,19 +85,19 @@ pub async fn reconcile(
 }
 
 async fn step(reconciler: &Reconciler, cache: &ModelCache) -> Result<Action, Error> {
-    // Without a finalizer there is nothing to do: the garbage collector takes what is owned.
+    // No finalizer, nothing to do: the garbage collector deletes the children.
     if cache.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
     let context = &reconciler.context;
-    let previous = reconciler.written.latest(cache);
+    let previous = reconciler.assumed.latest(cache);
     // Status has whole seconds.
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
 
     let (decision, applied) = match validate::validate(cache) {
         Err(invalid) => (decide::refuse(&invalid, &previous), Ok(())),
         Ok(valid) => {
-            let observed = observe::observe(context, &reconciler.stores, &valid).await?;
+            let observed = observe::observe(context, &reconciler.informers, &valid).await?;
             let decision = decide::decide(&Input {
                 cache: &valid,
                 status: &previous,
@@ -106,8 +109,8 @@ async fn step(reconciler: &Reconciler, cache: &ModelCache) -> Result<Action, Err
         }
     };
 
-    let source = source::ModelSource::parse(&cache.spec.source).map(|source| source.name());
-    let status = status::assemble(&previous, &decision, source, cache.metadata.generation, now);
+    let source = source::ModelSource::parse(&cache.spec.source).map(|source| source.kind().name());
+    let status = status::assemble(&decision, source, cache.metadata.generation, now);
     if status::is_worth_writing(&previous, &status, now) {
         write_status(reconciler, cache, &previous, status, &decision).await?;
     }
@@ -118,7 +121,7 @@ async fn step(reconciler: &Reconciler, cache: &ModelCache) -> Result<Action, Err
     Ok(Action::requeue(decision.requeue))
 }
 
-/// Carries out what was decided; what the cluster refuses becomes part of what is said.
+/// Applies a decision; a refusal of the API server becomes part of the conditions.
 async fn apply_decision(
     context: &Context,
     cache: &ValidatedCache,
@@ -142,12 +145,12 @@ async fn write_status(
     let context = &reconciler.context;
     let after = match status::write(&context.client, cache, &status).await {
         Ok(after) => after,
-        // Deleted meanwhile, or deleted and made anew: the watch tells the rest.
+        // Deleted meanwhile, or deleted and recreated: the watch delivers the rest.
         Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => return Ok(()),
         Err(source) => return Err(Error::Status { source }),
     };
     let drafts = events::for_transitions(previous, &status);
-    reconciler.written.remember(cache, &after, status);
+    reconciler.assumed.remember(cache, &after, status);
     if let Some(class) = decision.tally.failed {
         context.metrics.attempt_failed(class);
     }
@@ -158,23 +161,19 @@ async fn write_status(
     Ok(())
 }
 
-/// What to do after a failed reconcile.
+/// Schedules the next reconcile after a failed one.
 #[must_use]
 pub fn after_error(object: &DeserializeGuard<ModelCache>, error: &Error, reconciler: &Reconciler) -> Action {
-    let key = key(object);
+    let key = object_key(object);
     let pause = reconciler.context.errors.failed(&key);
     warn!(
         object = key,
         error = error as &dyn std::error::Error,
         pause_seconds = pause.as_secs(),
-        "the reconcile failed and is tried again"
+        "reconcile failed and is retried"
     );
     Action::requeue(pause)
 }
 
 #[cfg(test)]
 mod tests;
-
-fn key(object: &impl ResourceExt) -> String {
-    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
-}

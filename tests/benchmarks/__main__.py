@@ -1,6 +1,7 @@
 """Entry point of tests/bench, which has the description."""
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 
-from . import cases, data, figures, kill, report, runs, servers, tools
+from . import against, cases, data, figures, kill, report, runs, servers, tools
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
@@ -25,6 +26,10 @@ def main():
         for case in every:
             print(f"{case.key:12} {case.title} (about {case.minutes} minutes)")
         print(f"{cases.KILL:12} {cases.KILL_TITLE} (about 3 minutes)")
+        return
+    if arguments.against:
+        if not _compare(arguments, sizes, every):
+            sys.exit("bench: wrong bytes were fetched")
         return
     kept = arguments.cache / ("quick.json" if arguments.quick else "results.json")
     if not arguments.report:
@@ -53,6 +58,7 @@ def _arguments():
     parser.add_argument("--runs", type=int, default=None)
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--report", action="store_true")
+    parser.add_argument("--against", type=_absolute)
     return parser.parse_args()
 
 
@@ -67,40 +73,59 @@ def _wanted(only, known):
     return set(only or known)
 
 
-def _measure(arguments, sizes, wanted, with_kills, kept):
-    """Runs the cases and writes the results after each, so that an interruption loses one case only."""
-    rounds = arguments.runs or (1 if arguments.quick else 5)
-    # Servers and links end on every exit path.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended"))
-    root = arguments.cache / "data"
+def _datasets(root, sizes):
     runs.say("creating missing test data")
-    datasets = {
+    return {
         "file": data.one_file(root, sizes.file), "narrow_file": data.one_file(root, sizes.narrow_file),
         "model": data.model(root, sizes.model),
     }
-    results = json.loads(kept.read_text()) if kept.exists() and arguments.only else {"cases": {}}
-    results |= {
-        "machine": runs.machine(), "disk": runs.disk(arguments.cache),
-        "versions": tools.versions(arguments.programs, arguments.cache),
-    }
+
+
+@contextlib.contextmanager
+def _bench(arguments, root, datasets):
+    """The servers, and what all runs share."""
+    # Servers and links end on every exit path.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended"))
     folder = pathlib.Path(tempfile.mkdtemp(prefix="servers-", dir=arguments.cache))
     try:
         with servers.Servers(
             folder, root, datasets.values(), arguments.programs / "modelcache-test-link", servers.find_nginx(arguments.cache)
         ) as all_servers:
-            bench = runs.Bench(all_servers, arguments.programs, arguments.cache, arguments.cache / "destination")
-            for case in wanted:
-                runs.say(case.title)
-                dataset = datasets[case.dataset]
-                results["cases"][case.key] = _case_result(bench.run_case(case, dataset, rounds), dataset, case)
-                kept.write_text(json.dumps(results))
-            if with_kills:
-                runs.say(cases.KILL_TITLE)
-                killed = kill.run(bench, datasets["file"], 2 if arguments.quick else cases.KILLS)
-                results["cases"][cases.KILL] = {"at": runs.today(), "commit": _commit(), "bytes": datasets["file"].size, "runs": killed}
-                kept.write_text(json.dumps(results))
+            yield runs.Bench(all_servers, arguments.programs, arguments.cache, arguments.cache / "destination")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _compare(arguments, sizes, every):
+    """Measures this build and another one in turns; the document is not written."""
+    root = arguments.cache / "data"
+    wanted = _wanted(arguments.only or against.CASES, [case.key for case in every])
+    datasets = _datasets(root, sizes)
+    with _bench(arguments, root, datasets) as bench:
+        return against.compare(bench, every, datasets, arguments.against, wanted, arguments.runs or 3)
+
+
+def _measure(arguments, sizes, wanted, with_kills, kept):
+    """Runs the cases and writes the results after each, so that an interruption loses one case only."""
+    rounds = arguments.runs or (1 if arguments.quick else 5)
+    root = arguments.cache / "data"
+    datasets = _datasets(root, sizes)
+    results = json.loads(kept.read_text()) if kept.exists() and arguments.only else {"cases": {}}
+    results |= {
+        "machine": runs.machine(), "disk": runs.disk(arguments.cache),
+        "versions": tools.versions(arguments.programs, arguments.cache),
+    }
+    with _bench(arguments, root, datasets) as bench:
+        for case in wanted:
+            runs.say(case.title)
+            dataset = datasets[case.dataset]
+            results["cases"][case.key] = _case_result(bench.run_case(case, dataset, rounds), dataset, case)
+            kept.write_text(json.dumps(results))
+        if with_kills:
+            runs.say(cases.KILL_TITLE)
+            killed = kill.run(bench, datasets["file"], 2 if arguments.quick else cases.KILLS)
+            results["cases"][cases.KILL] = {"at": runs.today(), "commit": _commit(), "bytes": datasets["file"].size, "runs": killed}
+            kept.write_text(json.dumps(results))
     return results
 
 

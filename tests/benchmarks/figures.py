@@ -29,13 +29,13 @@ def median(results, case, tool, what="wall"):
 def all_figures(results):
     """Every target whose cases were measured."""
     found = [
-        _at_most(results, "file", "wall time beside aria2 with --checksum", "aria2-checksum", 0.6),
+        _at_most(results, "file", "wall time relative to aria2 with --checksum", "aria2-checksum", 0.6),
         _at_most(results, "file", "the same, aria2 tuned (-k1M, falloc)", "aria2-tuned-checksum", 0.6),
-        _at_most(results, "file", "wall time beside aria2 without --checksum", "aria2", 1.0),
+        _at_most(results, "file", "wall time relative to aria2 without --checksum", "aria2", 1.0),
         _at_most(results, "file", "the same, aria2 tuned (-k1M, falloc)", "aria2-tuned", 1.0),
-        _at_most(results, "file", "wall time beside hf_transfer and a pass of SHA-256", "transfer-openssl", 0.5),
-        _at_most(results, "file", "wall time beside the limit of disk and SHA-256", LIMITS, 1.15),
-        _at_most(results, "file", "processor time beside aria2 with --checksum", "aria2-checksum", 1.0, "cpu"),
+        _at_most(results, "file", "wall time relative to hf_transfer and a pass of SHA-256", "transfer-openssl", 0.5),
+        _at_most(results, "file", "wall time relative to the limit of disk and SHA-256", LIMITS, 1.15),
+        _at_most(results, "file", "processor time relative to aria2 with --checksum", "aria2-checksum", 1.0, "cpu"),
         _at_most(results, "file", "the same, aria2 tuned (-k1M, falloc)", "aria2-tuned-checksum", 1.0, "cpu"),
         _share_of_caps(results, "mirrors", "three capped mirrors: share of the sum of their caps"),
         _share_of_caps(results, "mirrors-slow", "the same, one of them 100 times slower"),

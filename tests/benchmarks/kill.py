@@ -6,7 +6,7 @@ import signal
 import time
 
 from . import cases, measure, tools
-from .runs import is_true, say
+from .runs import has_right_bytes, say
 
 
 def run(bench, dataset, count):
@@ -17,7 +17,7 @@ def run(bench, dataset, count):
     with bench.clean_destination() as folder:
         whole = measure.run(tool.command(bench.job(dataset, view)), folder, cases.TIMEOUT_SECONDS)
     if whole.exit_code:
-        raise RuntimeError(f"the fetcher fails without a kill: {whole.said}")
+        raise RuntimeError(f"the fetcher fails without a kill: {whole.output}")
     runs, moments = [], random.Random(20260101)
     while len(runs) < count:
         moment = whole.wall_seconds * moments.uniform(0.05, 0.95)
@@ -48,13 +48,13 @@ def _once(bench, tool, dataset, view, folder, moment):
     if killed.exit_code == 0:
         return None
     if killed.exit_code != -signal.SIGKILL:
-        raise RuntimeError(f"the fetcher failed before the kill: {killed.said}")
+        raise RuntimeError(f"the fetcher failed before the kill: {killed.output}")
     before = bench.servers.log_length()
     second = measure.run(command, folder, cases.TIMEOUT_SECONDS)
     received_then = _union(_read(bench.servers.answers(before), {}))
-    is_right = second.exit_code == 0 and is_true(dataset, command.results)
+    is_right = second.exit_code == 0 and has_right_bytes(dataset, command.results)
     if not is_right:
-        say(f"the run after a kill failed (exit {second.exit_code}): {second.said[-1500:]}")
+        say(f"the run after a kill failed (exit {second.exit_code}): {second.output[-1500:]}")
     return {
         "moment": moment, "first": _length(received), "unread": sum(unread.values()), "second": _length(received_then),
         "again": _length(received) + _length(received_then) - _length(_union(received + received_then)), "right": is_right,

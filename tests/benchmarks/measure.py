@@ -26,7 +26,7 @@ class Measurement:
     peak_resident_bytes: int
     # With its share of the page cache; None if the kernel does not report it.
     peak_charged_bytes: int | None
-    said: str
+    output: str
 
 
 class Run:
@@ -98,11 +98,11 @@ class MemoryWatch(threading.Thread):
         self.ended = threading.Event()
 
     def run(self):
-        pids, looks = [self.root], 0
+        pids, samples = [self.root], 0
         while not self.ended.is_set():
-            if looks % 5 == 0:
+            if samples % 5 == 0:
                 pids = _family(self.root)
-            looks += 1
+            samples += 1
             now = [_resident(pid) for pid in pids]
             self.peak = max(self.peak, sum(resident for resident, _ in now), *(highest for _, highest in now))
             self.ended.wait(SAMPLE_SECONDS)
@@ -175,7 +175,7 @@ class MemoryGroup:
         return peak
 
     @classmethod
-    def is_there(cls):
+    def is_available(cls):
         group = cls()
         return group.close() is not None
 

@@ -36,7 +36,7 @@ share its cores, so a tool that leaves more of them to the server is faster. Ove
 - **Memory**: peak resident memory of the tool and its children together.
 - **Wire**: bytes that the server or the relay sent, relative to the bytes of the files. More than 1 means bytes that were fetched
   twice or discarded.
-- **Verified**: `as bytes come`, or `afterwards` by another pass over the file; `no`: wrong bytes of the same length would pass. After
+- **Verified**: `while fetching`, or `afterwards` by another pass over the file; `no`: wrong bytes of the same length would pass. After
   each run, outside of the measured time, the result is compared with the original. A run with wrong bytes counts as failed.
 - **Durable**: wall plus the time that `sync` of the file system takes after the tool ends. modelcache and aria2 sync the files
   themselves before they end; with other tools, a power loss shortly afterwards costs the files.
@@ -53,7 +53,7 @@ check, `openssl dgst` checks it, which is several times faster than `sha256sum`.
 
 def document(results, every, figures):
     """The whole document."""
-    parts = [HEAD, "## What is promised\n", "\n".join(figures_table(figures)), ""]
+    parts = [HEAD, "## Targets\n", "\n".join(figures_table(figures)), ""]
     parts += [_case(results["cases"][case.key], case) for case in every if case.key in results["cases"]]
     if cases.KILL in results["cases"]:
         parts.append(_kill(results["cases"][cases.KILL]))
@@ -62,8 +62,8 @@ def document(results, every, figures):
 
 
 def figures_table(figures):
-    """The promises as lines of a table."""
-    yield "| figure | measured | promised | |"
+    """The targets as lines of a table."""
+    yield "| figure | measured | target | |"
     yield "|---|---|---|---|"
     for figure in figures:
         yield f"| {figure.text} | {figure.value} | {figure.target} | {'reached' if figure.is_reached else '**missed**'} |"
@@ -75,7 +75,7 @@ def _case(result, case):
     size = f"{_size(result['bytes'])} in {result['files']} file{'s' * (result['files'] > 1)}"
     lines = [
         f"## {case.title}", "", f"{size}; {turns} turn{'s' * (turns > 1)}; {_when(result)}." + _caps(result), "",
-        "| tool | wall, s | beside modelcache | durable, s | processor, s | memory, MiB | wire | verified |",
+        "| tool | wall, s | relative to modelcache | durable, s | processor, s | memory, MiB | wire | verified |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for key, runs in result["runs"].items():

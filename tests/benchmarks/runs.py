@@ -57,7 +57,7 @@ class Bench:
     def run_case(self, case, dataset, rounds):
         """All runs of a case, by the tool's key."""
         turns = list(case.tools)
-        if not measure.MemoryGroup.is_there():
+        if not measure.MemoryGroup.is_available():
             turns = [key for key in turns if not tools.ALL[key].memory_limit]
         if case.with_limits:
             turns.append(LIMITS)
@@ -86,11 +86,11 @@ class Bench:
                 link.stop()
             answers = self.servers.answers(before)
             wire = sum(link.to_clients for link in links) if links else sum(answer.sent for answer in answers)
-            is_right = is_complete and is_true(dataset, command.results)
+            is_right = is_complete and has_right_bytes(dataset, command.results)
             if run.is_timed_out:
                 say(f"{tool.key} did not finish within {case.timeout_seconds} s")
             elif not is_right:
-                say(f"{tool.key} delivered wrong bytes (exit {run.exit_code}): {run.said[-1500:]}")
+                say(f"{tool.key} delivered wrong bytes (exit {run.exit_code}): {run.output[-1500:]}")
             return {
                 "wall": run.wall_seconds, "cpu": run.cpu_seconds, "resident": run.peak_resident_bytes,
                 "charged": run.peak_charged_bytes, "wire": wire, "sync": synced, "right": is_right, "timed_out": run.is_timed_out,
@@ -107,7 +107,7 @@ class Bench:
         return {"write": write, "sha256": sha256, "wall": max(write, sha256), "ways": result["write"]}
 
 
-def is_true(dataset, folder):
+def has_right_bytes(dataset, folder):
     """Whether every file exists with the right bytes."""
     for file in dataset.files:
         try:

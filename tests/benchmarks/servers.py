@@ -45,7 +45,7 @@ class View:
 
 
 @dataclasses.dataclass(frozen=True)
-class Door:
+class PortPair:
     """A port of nginx, and the port that clients connect to."""
 
     port: int
@@ -78,8 +78,8 @@ class Servers:
         self.log = folder / "access.log"
         self.certificate = folder / "ca.pem"
         ports = iter(_free_ports(6 + 2 + MIRRORS))
-        self.doors = {name: Door(port, port) for name in ("hub", "files", "tls hub", "tls files") for port in [next(ports)]}
-        self.doors |= {name: Door(next(ports), next(ports)) for name in ("far hub", "far files")}
+        self.ports = {name: PortPair(port, port) for name in ("hub", "files", "tls hub", "tls files") for port in [next(ports)]}
+        self.ports |= {name: PortPair(next(ports), next(ports)) for name in ("far hub", "far files")}
         self.mirror_ports = [next(ports) for _ in range(MIRRORS)]
         self.stack = contextlib.ExitStack()
         self.nginx_program = nginx_program
@@ -92,8 +92,8 @@ class Servers:
             config.write_text(self._config())
             process = subprocess.Popen([self.nginx_program, "-p", self.folder, "-c", config, "-e", self.folder / "error.log"])
             stack.callback(_stop, process)
-            for door in self.doors.values():
-                _wait_for(door.port, process)
+            for pair in self.ports.values():
+                _wait_for(pair.port, process)
             self.stack = stack.pop_all()
         return self
 
@@ -111,15 +111,15 @@ class Servers:
     def behind(self, shape):
         """The hub and its files behind links of this shape; yields the view and the links."""
         with contextlib.ExitStack() as stack:
-            doors = [self.doors["far hub"], self.doors["far files"]]
-            links = [stack.enter_context(self._link(door.public, door.port, shape)) for door in doors]
+            ports = [self.ports["far hub"], self.ports["far files"]]
+            links = [stack.enter_context(self._link(pair.public, pair.port, shape)) for pair in ports]
             yield self._view("http", "far hub", "far files"), links
 
     @contextlib.contextmanager
     def mirrored(self, shapes):
         """The files at several addresses, each behind its own link."""
         with contextlib.ExitStack() as stack:
-            port = self.doors["files"].port
+            port = self.ports["files"].port
             ports = self.mirror_ports[: len(shapes)]
             links = [stack.enter_context(self._link(public, port, shape)) for public, shape in zip(ports, shapes, strict=True)]
             urls = tuple(f"http://{HOST}:{public}" for public in ports)
@@ -140,7 +140,7 @@ class Servers:
         return self.log.stat().st_size
 
     def _view(self, scheme, hub, files):
-        hub, files = (f"{scheme}://{HOST}:{self.doors[name].public}" for name in (hub, files))
+        hub, files = (f"{scheme}://{HOST}:{self.ports[name].public}" for name in (hub, files))
         return View(hub, files, (files,))
 
     @contextlib.contextmanager
@@ -169,16 +169,16 @@ class Servers:
         servers = []
         for hub, files, scheme in [("hub", "files", "http"), ("tls hub", "tls files", "https"), ("far hub", "far files", "http")]:
             listen = " ssl" if scheme == "https" else ""
-            cdn = f"{scheme}://{HOST}:{self.doors[files].public}"
+            cdn = f"{scheme}://{HOST}:{self.ports[files].public}"
             servers.append(f"""
     server {{
-        listen {HOST}:{self.doors[hub].port}{listen}; {tls if listen else ""}
+        listen {HOST}:{self.ports[hub].port}{listen}; {tls if listen else ""}
         root {self.data}; default_type application/json;
         set $cdn {cdn};
         include {self.folder}/answers/locations.conf;
     }}
     server {{
-        listen {HOST}:{self.doors[files].port}{listen} backlog=1024; {tls if listen else ""}
+        listen {HOST}:{self.ports[files].port}{listen} backlog=1024; {tls if listen else ""}
         root {self.data};
     }}""")
         user = "user root;" if os.geteuid() == 0 else ""
@@ -217,8 +217,8 @@ class Link:
         """Stops the relay and stores the bytes that it sent to clients in `to_clients`."""
         if self.to_clients is None:
             self.process.terminate()
-            said, _ = self.process.communicate(timeout=20)
-            self.to_clients = int(said or 0)
+            output, _ = self.process.communicate(timeout=20)
+            self.to_clients = int(output or 0)
 
 
 def openssl(*arguments):

@@ -13,7 +13,7 @@ OURS = "modelcache"
 CONNECTIONS = 16
 # How the result is verified. The SHA-256 of openssl uses the processor's instructions, that of sha256sum does not everywhere;
 # sha256sum is used once, because that is what people type.
-AS_IT_COMES, AFTERWARDS, NO = "as bytes come", "afterwards", "no"
+WHILE_FETCHING, AFTERWARDS, NO = "while fetching", "afterwards", "no"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,9 +183,9 @@ TUNED = ("-k1M", "--file-allocation=falloc")
 WITH_TRANSFER = {"HF_HUB_ENABLE_HF_TRANSFER": "1"}
 
 ALL = {tool.key: tool for tool in [
-    Tool(OURS, f"modelcache, {CONNECTIONS} connections", AS_IT_COMES, _ours(CONNECTIONS), is_durable=True),
-    Tool("modelcache-default", "modelcache, no options", AS_IT_COMES, _ours(None), is_durable=True),
-    Tool("modelcache-128m", f"modelcache, {CONNECTIONS} connections, 128 MiB limit", AS_IT_COMES,
+    Tool(OURS, f"modelcache, {CONNECTIONS} connections", WHILE_FETCHING, _ours(CONNECTIONS), is_durable=True),
+    Tool("modelcache-default", "modelcache, no options", WHILE_FETCHING, _ours(None), is_durable=True),
+    Tool("modelcache-128m", f"modelcache, {CONNECTIONS} connections, 128 MiB limit", WHILE_FETCHING,
          _ours(CONNECTIONS), is_durable=True, memory_limit=128 * MIB),
     Tool("aria2", "aria2 -x16 -s16", NO, _aria2(with_checksum=False)),
     Tool("aria2-checksum", "aria2 -x16 -s16 --checksum", AFTERWARDS, _aria2(with_checksum=True)),

@@ -1,8 +1,8 @@
-//! A server that speaks the Hugging Face Hub's protocol over plain HTTP, misbehaves on demand, and counts every byte.
-//! The same models can be had in ModelScope's words.
+//! A test server for the Hugging Face Hub's protocol over plain HTTP, with fault injection and byte counts.
+//! It serves the same models through the API of ModelScope.
 //!
-//! Two listeners make two origins: the hub itself, and the "CDN" that large files are redirected to by signed URL.
-//! Everything that the admin API under `/_admin/` can do, a Rust test can do on [`Hub`] in process.
+//! It has two listeners, so two origins: the hub itself, and the "CDN" that it redirects large files to by signed URL.
+//! [`Hub`] offers Rust tests in process everything that the admin API under `/_admin/` offers.
 
 mod access;
 mod admin;
@@ -41,27 +41,27 @@ pub use stats::{FileStats, RequestStats, Stats};
 use listener::SeverableListener;
 use state::State;
 
-/// What a hub starts with. Everything but the addresses can change while it runs.
+/// Settings of a hub.
 #[derive(Clone, Debug)]
 pub struct HubConfig {
-    /// Where the hub listens.
+    /// Address of the hub's listener.
     pub listen: SocketAddr,
-    /// Where the CDN listens: another port, so another origin.
+    /// Address of the CDN's listener: another port, so another origin.
     pub cdn_listen: SocketAddr,
-    /// Entries in a page of a listing; the real hub gives 1000.
+    /// Entries in a page of a listing; 1000 on the real hub.
     pub page_size: usize,
-    /// Seconds a signed URL lives.
+    /// Lifetime of a signed URL, in seconds.
     pub url_lifetime_seconds: i64,
-    /// How URLs are signed.
+    /// Form of the expiry in signed URLs.
     pub signing: Signing,
-    /// Whether answers carry the headers of the Xet protocol, whose servers this hub does not have.
+    /// Whether responses have the headers of the Xet protocol; this hub has no Xet servers.
     pub xet_headers: bool,
-    /// Cap on body bytes a second, all connections together.
+    /// Cap on body bytes per second over all connections.
     pub bytes_per_second: Option<u64>,
 }
 
 impl HubConfig {
-    /// A hub on free ports of an address.
+    /// Settings for a hub on free ports of an address.
     #[must_use]
     pub fn on(address: std::net::IpAddr) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl Default for HubConfig {
     }
 }
 
-/// A running hub; it stops when dropped.
+/// A running hub; dropping it stops it.
 #[derive(Debug)]
 pub struct Hub {
     state: Arc<State>,
@@ -92,7 +92,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Binds both listeners and serves until stopped.
+    /// Binds both listeners and serves until the hub is stopped.
     pub async fn start(config: HubConfig) -> io::Result<Self> {
         let listener = SeverableListener::bind(config.listen).await?;
         let cdn_listener = SeverableListener::bind(config.cdn_listen).await?;
@@ -110,27 +110,27 @@ impl Hub {
         })
     }
 
-    /// Base URL of the hub, as `HF_ENDPOINT` takes it.
+    /// Base URL of the hub, in the form of `HF_ENDPOINT`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Where the hub listens.
+    /// Address of the hub's listener.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where the CDN listens.
+    /// Address of the CDN's listener.
     #[must_use]
     pub fn cdn_address(&self) -> SocketAddr {
         self.cdn_address
     }
 
-    /// Commits files to a branch of a model, making the model and the branch where they are missing; returns the commit's id.
+    /// Commits files to a branch of a model and returns the id of the commit. Creates a missing model or branch.
     ///
-    /// The id follows from the content alone: the same files give the same commit.
+    /// The id depends on the content only: the same files give the same commit.
     pub async fn commit(
         &self,
         model: &str,
@@ -140,7 +140,7 @@ impl Hub {
         self.state.commit(model, branch, files).await
     }
 
-    /// [`Hub::commit`] of files in memory.
+    /// Commits files in memory; see [`Hub::commit`].
     pub async fn commit_bytes<N: Into<String>, B: Into<Bytes>>(
         &self,
         model: &str,
@@ -154,7 +154,7 @@ impl Hub {
         self.commit(model, branch, files).await
     }
 
-    /// [`Hub::commit`] of every file below a folder, read as they are served.
+    /// Commits every file below a folder; see [`Hub::commit`]. Requests read the files from disk.
     pub async fn commit_folder(
         &self,
         model: &str,
@@ -164,60 +164,60 @@ impl Hub {
         self.commit(model, branch, folder_contents(&folder.into())?).await
     }
 
-    /// Points a branch at a commit the model has.
+    /// Points a branch at an existing commit of the model.
     pub fn move_branch(&self, model: &str, branch: &str, commit: &str) -> Result<(), RepositoryError> {
         self.state.move_branch(model, branch, commit)
     }
 
-    /// Says who may read a model.
+    /// Sets who may read a model.
     pub fn set_access(&self, model: &str, access: Access) -> Result<(), RepositoryError> {
         self.state.set_access(model, access)
     }
 
-    /// Makes a token valid, with the gated and private models it may read.
+    /// Makes a token valid and grants it gated and private models.
     pub fn grant(&self, token: &str, models: &[&str]) {
         self.state.grant(token, models.iter().map(ToString::to_string));
     }
 
-    /// Adds a fault.
+    /// Adds a fault rule.
     pub fn fault(&self, rule: Rule) {
         self.state.faults.add(rule);
     }
 
-    /// Takes every fault away.
+    /// Removes all fault rules.
     pub fn clear_faults(&self) {
         self.state.faults.clear();
     }
 
-    /// How many requests each fault has struck, in the order they were added. One that was to strike a request counts
-    /// only when it did: when its bit was flipped, or its connection cut.
+    /// Number of requests that each rule has injected its fault into, in the order of the rules. A request counts once
+    /// the fault takes effect: when its bit is flipped or its connection cut.
     #[must_use]
-    pub fn struck(&self) -> Vec<u64> {
-        self.state.faults.struck()
+    pub fn injected(&self) -> Vec<u64> {
+        self.state.faults.injected()
     }
 
-    /// Caps, or uncaps, body bytes a second of all connections together.
+    /// Sets or removes the cap on body bytes per second over all connections.
     pub fn throttle(&self, bytes_per_second: Option<u64>) {
         self.state.pacer.set(bytes_per_second);
     }
 
-    /// What was asked and served since the start or the last reset.
+    /// Requests and bytes served since the start or the last reset.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.state.stats.snapshot()
     }
 
-    /// Forgets what was counted.
+    /// Resets the counts.
     pub fn reset_stats(&self) {
         self.state.stats.reset();
     }
 
-    /// Stops listening and cuts the bodies under way.
+    /// Stops listening and cuts the bodies in progress.
     pub fn stop(&self) {
         self.stopped.cancel();
     }
 
-    /// Completes when the hub was stopped.
+    /// Completes when the hub is stopped.
     pub async fn stopped(&self) {
         self.stopped.cancelled().await;
     }

@@ -1,5 +1,5 @@
-//! Proof across rooms: a hub with faults on demand and a link that is slow on demand, for tests of the fetcher,
-//! end-to-end tests, the demo and the benchmarks.
+//! Test servers: a model hub with fault injection and a network link with configurable latency and bandwidth, for the
+//! tests of the fetcher, the end-to-end tests, the demo and the benchmarks.
 
 pub mod hub;
 pub mod link;

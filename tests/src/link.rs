@@ -1,8 +1,8 @@
-//! A link between clients and a server on this machine that is as far or as narrow as is asked for. It is a relay:
-//! what comes in is passed on after the time the way takes, and not faster than the caps.
+//! A relay between clients and a server on this machine that simulates a network link: it delays all traffic by a
+//! latency and limits it to bandwidth caps.
 //!
-//! It stands in for `tc qdisc netem`, which kernels of small machines often lack. Not imitated: loss, reordering, and the
-//! slow start of a fresh connection.
+//! It replaces `tc qdisc netem`, which kernels of small machines often lack. It does not simulate loss, reordering and
+//! the slow start of new connections.
 
 mod pace;
 mod relay;
@@ -17,24 +17,24 @@ use tracing::debug;
 
 use self::pace::Pace;
 
-/// What a link is like.
+/// Properties of a link.
 #[derive(Clone, Debug)]
 pub struct LinkConfig {
-    /// Where clients connect.
+    /// Address that clients connect to.
     pub listen: SocketAddr,
-    /// Where the server listens.
+    /// Address of the server.
     pub to: SocketAddr,
-    /// There and back.
+    /// Round-trip time.
     pub round_trip: Duration,
-    /// Cap on bytes a second to the client, each connection for itself.
+    /// Cap on bytes per second to the client, per connection.
     pub connection_bytes_per_second: Option<u64>,
-    /// Cap on bytes a second to clients, all connections together.
+    /// Cap on bytes per second to clients over all connections.
     pub bytes_per_second: Option<u64>,
-    /// Bytes that may be on the way in one direction of one connection, as a TCP window bounds them.
+    /// Limit of the bytes in flight in one direction of one connection, like a TCP window.
     pub window: u32,
 }
 
-/// A link that is up.
+/// A bound link.
 #[derive(Debug)]
 pub struct Link {
     listener: TcpListener,
@@ -43,7 +43,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Listens; nothing is accepted before [`Link::serve`].
+    /// Binds the listener. [`Link::serve`] accepts the connections.
     pub async fn bind(config: LinkConfig) -> std::io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
         Ok(Self {
@@ -53,39 +53,39 @@ impl Link {
         })
     }
 
-    /// Where clients connect.
+    /// Address that clients connect to.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Counts the bytes passed on to clients, also after the link itself is gone.
+    /// Returns the counter of the bytes sent to clients. It outlives the link.
     #[must_use]
     pub fn counter(&self) -> Counter {
         Counter(Arc::clone(&self.to_clients))
     }
 
-    /// Relays until it is dropped. The connections it has then go on.
+    /// Relays until the future is dropped. Open connections continue after that.
     pub async fn serve(self) -> std::io::Result<()> {
-        let all_together = self.config.bytes_per_second.map(|rate| Arc::new(Pace::new(rate)));
+        let shared = self.config.bytes_per_second.map(|rate| Arc::new(Pace::new(rate)));
         loop {
             let (client, from) = self.listener.accept().await?;
-            let (config, all_together) = (self.config.clone(), all_together.clone());
+            let (config, shared) = (self.config.clone(), shared.clone());
             let to_clients = Arc::clone(&self.to_clients);
             tokio::spawn(async move {
-                if let Err(error) = connection(client, &config, all_together, to_clients).await {
-                    debug!(%from, error = &error as &dyn std::error::Error, "the connection ended");
+                if let Err(error) = connection(client, &config, shared, to_clients).await {
+                    debug!(%from, error = &error as &dyn std::error::Error, "connection ended");
                 }
             });
         }
     }
 }
 
-/// Bytes passed on to clients.
+/// Counter of the bytes sent to clients.
 #[derive(Clone, Debug)]
 pub struct Counter(Arc<AtomicU64>);
 
 impl Counter {
-    /// So far.
+    /// Bytes sent so far.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -95,7 +95,7 @@ impl Counter {
 async fn connection(
     client: TcpStream,
     config: &LinkConfig,
-    all_together: Option<Arc<Pace>>,
+    shared: Option<Arc<Pace>>,
     to_clients: Arc<AtomicU64>,
 ) -> std::io::Result<()> {
     let server = TcpStream::connect(config.to).await?;
@@ -104,13 +104,13 @@ async fn connection(
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
     let one_way = config.round_trip / 2;
-    // The client was connected at once; what it says first has also waited for the handshake.
-    let up = relay::Way::new(config.window, one_way).with_handshake(config.round_trip);
+    // The client connects without delay, so its first bytes are delayed by the handshake instead.
+    let up = relay::Direction::new(config.window, one_way).with_handshake(config.round_trip);
     let own = config.connection_bytes_per_second.map(|rate| Arc::new(Pace::new(rate)));
-    let down = relay::Way::new(config.window, one_way)
-        .with_paces(own.into_iter().chain(all_together).collect())
+    let down = relay::Direction::new(config.window, one_way)
+        .with_paces(own.into_iter().chain(shared).collect())
         .with_counter(to_clients);
-    // A client that is gone ends both: the server must not go on sending into the void.
+    // If either side closes, both directions end: the server must not keep sending to a client that is gone.
     tokio::select! {
         result = async { tokio::try_join!(up.relay(client_read, server_write), down.relay(server_read, client_write)) } => {
             result.map(|_| ())
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that answers each byte with `answer` bytes, behind a link.
+    /// Connects through a link to a server that answers each byte with `answer` bytes.
     async fn behind_a_link(answer: usize, shape: impl FnOnce(&mut LinkConfig)) -> (TcpStream, Counter) {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut config = LinkConfig {

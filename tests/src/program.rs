@@ -1,13 +1,16 @@
-//! The fetcher's program, for tests that run it.
+//! Path of the fetcher's program, for tests that run it.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 
-/// Where cargo built it: beside the test that asks.
+/// The program that cargo built next to the running test.
 pub fn fetcher() -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let built = test.ancestors().nth(2).context("the test is in no folder of cargo's")?;
+    let built = test
+        .ancestors()
+        .nth(2)
+        .context("the test is not in a target folder of cargo")?;
     let program = built.join("modelcache-fetcher");
     ensure!(
         program.exists(),

@@ -1,11 +1,11 @@
-//! `docs/faults.md` says which test proves what; here it is proven that these tests are there.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! Checks that every test named in `docs/faults.md` exists.
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The sources of the workspace, by the module that each is: `range` is `range.rs`, `range/tests.rs` or `range/main.rs`.
+/// The sources of the workspace by module name: the module `range` is `range.rs`, `range/tests.rs` or `range/main.rs`.
 fn sources(root: &Path) -> BTreeMap<String, Vec<String>> {
     let mut sources = BTreeMap::<_, Vec<_>>::new();
     let mut folders: Vec<PathBuf> = ["crds", "fetcher", "operator", "tests"]
@@ -31,7 +31,7 @@ fn sources(root: &Path) -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn every_test_that_the_fault_table_names_is_there() {
+fn every_test_in_the_fault_table_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let sources = sources(root);
     let table = fs::read_to_string(root.join("docs/faults.md")).unwrap();
@@ -44,23 +44,23 @@ fn every_test_that_the_fault_table_names_is_there() {
         let tests = row.trim_end_matches([' ', '|']).rsplit('|').next().unwrap();
         let named: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
         if named.is_empty() {
-            missing.push(format!("a test in: {row}"));
+            missing.push(format!("a test name in: {row}"));
         }
         for name in named {
             count += 1;
             let (path, function) = name.rsplit_once("::").unwrap_or(("", name));
             let module = path.rsplit("::").next().unwrap_or_default();
-            let is_there = sources
+            let exists = sources
                 .get(module)
                 .is_some_and(|texts| texts.iter().any(|text| text.contains(&format!("fn {function}("))));
-            if !is_there {
+            if !exists {
                 missing.push(name.to_owned());
             }
         }
     }
-    assert_eq!(missing, [""; 0], "docs/faults.md names what is not there");
+    assert_eq!(missing, [""; 0], "docs/faults.md names tests that do not exist");
     assert!(
         count > 50,
-        "the table has changed its form: only {count} tests were found"
+        "found only {count} tests: the format of the table has changed"
     );
 }

@@ -1,7 +1,6 @@
-//! The official clients of the Hugging Face Hub and of ModelScope download from the hub of the tests: so that hub is
-//! both.
+//! Checks the test hub against the official clients of the Hugging Face Hub and of ModelScope, which download from it.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +17,7 @@ fn run(command: &mut Command) -> (bool, String) {
     (output.status.success(), text.concat())
 }
 
-/// A Python that has a client in a known version, installed once per machine into the project's cache.
+/// A Python with the pinned version of a client, installed once per machine into the project's cache.
 fn python((package, version): (&str, &str)) -> PathBuf {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let cache = variable("MODELCACHE_CACHE")
@@ -30,13 +29,13 @@ fn python((package, version): (&str, &str)) -> PathBuf {
     let program = environment.join("bin/python3");
     if !program.exists() {
         let staged = cache.join(format!("tools/.{name}-{}", std::process::id()));
-        let (made, said) = run(Command::new("python3").args(["-m", "venv"]).arg(&staged));
-        assert!(made, "{said}");
+        let (made, output) = run(Command::new("python3").args(["-m", "venv"]).arg(&staged));
+        assert!(made, "{output}");
         let wanted = format!("{package}=={version}");
         let pip = staged.join("bin/python3");
-        let (installed, said) = run(Command::new(pip).args(["-m", "pip", "install", "--quiet", &wanted]));
-        assert!(installed, "{said}");
-        // Another run may have been quicker.
+        let (installed, output) = run(Command::new(pip).args(["-m", "pip", "install", "--quiet", &wanted]));
+        assert!(installed, "{output}");
+        // Fails if another run was faster.
         let _ = std::fs::rename(&staged, &environment);
     }
     program
@@ -72,7 +71,7 @@ impl Downloads {
     async fn download(&self, arguments: &[&str]) -> (bool, String) {
         let mut command = Command::new(python(HUGGINGFACE_HUB));
         command
-            // Not the script `hf`, which holds the path it was installed at.
+            // Not the script `hf`, because it contains the path where it was installed.
             .args(["-m", "huggingface_hub.cli.hf", "download", MODEL, "--local-dir"])
             .arg(self.path().join("model"))
             .args(arguments)
@@ -84,18 +83,18 @@ impl Downloads {
 }
 
 #[tokio::test]
-async fn the_official_client_downloads_every_file_and_finds_nothing_to_do_the_second_time() {
+async fn the_official_client_downloads_every_file_and_nothing_the_second_time() {
     let downloads = Downloads::new().await;
-    let (done, said) = downloads.download(&[]).await;
-    assert!(done, "{said}");
+    let (done, output) = downloads.download(&[]).await;
+    assert!(done, "{output}");
     let read = |name: &str| std::fs::read(downloads.path().join("model").join(name)).unwrap();
     assert_eq!(read("config.json"), b"{}");
     assert_eq!(read("model.safetensors"), vec![7; 3 << 20]);
     assert_eq!(read("sub/folder/a b.txt"), b"text");
     let sent = downloads.hub.stats().bytes_sent;
     assert_eq!(sent, (3 << 20) + 2 + 4);
-    let (done, said) = downloads.download(&[]).await;
-    assert!(done, "{said}");
+    let (done, output) = downloads.download(&[]).await;
+    assert!(done, "{output}");
     assert_eq!(downloads.hub.stats().bytes_sent, sent);
     assert_eq!(downloads.hub.stats().credentials_at_cdn, 0);
 }
@@ -103,18 +102,18 @@ async fn the_official_client_downloads_every_file_and_finds_nothing_to_do_the_se
 #[tokio::test]
 async fn the_official_client_understands_refusals_and_tokens() {
     let downloads = Downloads::new().await;
-    let (done, said) = downloads.download(&["--revision", "none"]).await;
-    assert!(!done && said.contains("Revision not found"), "{said}");
+    let (done, output) = downloads.download(&["--revision", "none"]).await;
+    assert!(!done && output.contains("Revision not found"), "{output}");
     downloads.hub.set_access(MODEL, Access::Private).unwrap();
     downloads.hub.grant("hf_friend", &[MODEL]);
-    let (done, said) = downloads.download(&[]).await;
-    assert!(!done && said.contains("not found"), "{said}");
-    let (done, said) = downloads.download(&["--token", "hf_friend"]).await;
-    assert!(done, "{said}");
+    let (done, output) = downloads.download(&[]).await;
+    assert!(!done && output.contains("not found"), "{output}");
+    let (done, output) = downloads.download(&["--token", "hf_friend"]).await;
+    assert!(done, "{output}");
     assert_eq!(downloads.hub.stats().credentials_at_cdn, 0);
 }
 
-/// What ModelScope's client downloads into a folder, and what it says.
+/// Downloads into a folder with ModelScope's client. Returns whether it succeeded, and its output.
 async fn download_from_model_scope(hub: &Hub, folder: &Path, token: Option<&str>) -> (bool, String) {
     let mut command = Command::new(python(MODELSCOPE));
     command
@@ -140,15 +139,15 @@ async fn the_client_of_modelscope_downloads_every_file_from_the_same_hub() {
     ];
     hub.commit_bytes(MODEL, "master", files.clone()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let (done, said) = download_from_model_scope(&hub, folder.path(), None).await;
-    assert!(done, "{said}");
+    let (done, output) = download_from_model_scope(&hub, folder.path(), None).await;
+    assert!(done, "{output}");
     for (name, bytes) in files {
         assert!(
             std::fs::read(folder.path().join("model").join(name)).unwrap() == bytes,
             "{name}"
         );
     }
-    // It asks for parts, and is answered with status 200 and a range.
+    // The client requests ranges and gets them with status 200.
     let parts = |request: &&RequestStats| request.range.is_some() && request.status == 200;
     assert!(
         hub.stats().log.iter().filter(parts).count() > 1,
@@ -158,15 +157,15 @@ async fn the_client_of_modelscope_downloads_every_file_from_the_same_hub() {
 }
 
 #[tokio::test]
-async fn the_client_of_modelscope_is_let_in_with_its_token_alone() {
+async fn the_client_of_modelscope_needs_its_token() {
     let hub = Hub::start(HubConfig::default()).await.unwrap();
     let files = [("model.safetensors", vec![7; 1 << 20])];
     hub.commit_bytes(MODEL, "master", files).await.unwrap();
     hub.set_access(MODEL, Access::Private).unwrap();
     hub.grant("ms-friend", &[MODEL]);
     let folder = tempfile::tempdir().unwrap();
-    let (done, said) = download_from_model_scope(&hub, folder.path(), None).await;
-    assert!(!done, "{said}");
-    let (done, said) = download_from_model_scope(&hub, folder.path(), Some("ms-friend")).await;
-    assert!(done, "{said}");
+    let (done, output) = download_from_model_scope(&hub, folder.path(), None).await;
+    assert!(!done, "{output}");
+    let (done, output) = download_from_model_scope(&hub, folder.path(), Some("ms-friend")).await;
+    assert!(done, "{output}");
 }

@@ -1,6 +1,6 @@
-//! The hub of the tests, held to the Hugging Face Hub's protocol and to its own faults and counts.
+//! Tests of the test hub: the Hugging Face Hub's protocol, fault injection and counts.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot continue fails")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ struct Served {
 }
 
 async fn serve(config: HubConfig) -> Served {
-    // Another test of the same process may have installed it.
+    // Fails if another test of the same process has installed it.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let hub = Hub::start(config).await.unwrap();
     let files = [
@@ -58,8 +58,8 @@ impl Served {
         header(&response, "location")
     }
 
-    /// What a range of the weights comes as when this goes wrong once.
-    async fn struck(&self, url: &str, fault: Fault) -> reqwest::Result<Vec<u8>> {
+    /// Requests a range of the weights with one injected fault.
+    async fn get_with_fault(&self, url: &str, fault: Fault) -> reqwest::Result<Vec<u8>> {
         self.hub.fault(Rule::on(Stage::Cdn, "*.safetensors", fault).times(1));
         let response = self.ranged(url, "bytes=2-5").await?.error_for_status()?;
         Ok(response.bytes().await?.to_vec())
@@ -134,7 +134,7 @@ async fn a_revision_resolves_to_a_commit_and_lists_in_pages() {
 }
 
 #[tokio::test]
-async fn small_files_come_from_the_hub_and_large_ones_by_signed_url() {
+async fn the_hub_sends_small_files_and_redirects_large_ones_to_signed_urls() {
     for signing in [Signing::CloudFront, Signing::Aws4] {
         let served = serve(HubConfig {
             signing,
@@ -177,7 +177,7 @@ async fn the_cdn_refuses_credentials_forged_urls_and_expired_ones() {
     assert_eq!(
         head.status(),
         StatusCode::FORBIDDEN,
-        "a URL signed for GET is not one for HEAD"
+        "a URL signed for GET does not permit HEAD"
     );
 
     let expired = serve(HubConfig {
@@ -193,7 +193,7 @@ async fn the_cdn_refuses_credentials_forged_urls_and_expired_ones() {
 }
 
 #[tokio::test]
-async fn who_may_not_read_is_told_so_as_the_hub_tells_it() {
+async fn missing_access_is_refused_as_on_the_real_hub() {
     let served = serve(HubConfig::default()).await;
     served.hub.grant("hf_friend", &[MODEL]);
     served.hub.grant("hf_stranger", &[]);
@@ -247,7 +247,7 @@ async fn who_may_not_read_is_told_so_as_the_hub_tells_it() {
 }
 
 #[tokio::test]
-async fn faults_on_the_way_of_a_body_do_what_they_say() {
+async fn faults_of_bodies_take_effect() {
     let served = serve(HubConfig::default()).await;
     let url = served.weights_url().await;
     for (fault, body) in [
@@ -256,24 +256,29 @@ async fn faults_on_the_way_of_a_body_do_what_they_say() {
         (Fault::IgnoreRange, WEIGHTS),
         (Fault::Slow { bytes_per_second: 40 }, b"2345"),
     ] {
-        assert_eq!(served.struck(&url, fault).await.unwrap(), body);
+        assert_eq!(served.get_with_fault(&url, fault).await.unwrap(), body);
     }
     for fault in [Fault::Cut { after_bytes: 2 }, Fault::Refuse, Fault::Expired] {
-        assert!(served.struck(&url, fault).await.is_err());
+        assert!(served.get_with_fault(&url, fault).await.is_err());
     }
-    let page = served.struck(&url, Fault::Html { status: 200 }).await.unwrap();
+    let page = served.get_with_fault(&url, Fault::Html { status: 200 }).await.unwrap();
     assert!(page.starts_with(b"<!DOCTYPE"));
-    let encoded = served.struck(&url, Fault::Gzip).await.unwrap();
+    let encoded = served.get_with_fault(&url, Fault::Gzip).await.unwrap();
     assert!(encoded.starts_with(&[0x1f, 0x8b, 8]));
 }
 
 #[tokio::test]
-async fn body_bytes_are_counted_as_far_as_they_were_sent() {
+async fn only_body_bytes_that_were_sent_are_counted() {
     let served = serve(HubConfig::default()).await;
     let url = served.weights_url().await;
-    assert!(served.struck(&url, Fault::Cut { after_bytes: 2 }).await.is_err());
+    assert!(
+        served
+            .get_with_fault(&url, Fault::Cut { after_bytes: 2 })
+            .await
+            .is_err()
+    );
     let body = served.ranged(&url, "bytes=2-5").await.unwrap().bytes().await.unwrap();
-    assert_eq!(body, &b"2345"[..], "the rule is spent");
+    assert_eq!(body, &b"2345"[..], "the rule has reached its count");
     let stats = served.hub.stats();
     assert_eq!(stats.bytes_sent, 6);
     assert_eq!(stats.files["model.safetensors"].bytes_sent, 6);
@@ -282,7 +287,7 @@ async fn body_bytes_are_counted_as_far_as_they_were_sent() {
 }
 
 #[tokio::test]
-async fn a_small_file_can_be_a_redirect_whose_query_matters() {
+async fn a_small_file_can_be_a_redirect_with_a_required_query() {
     let served = serve(HubConfig::default()).await;
     served
         .hub
@@ -328,7 +333,7 @@ async fn the_admin_api_does_what_the_handle_does() {
 }
 
 #[tokio::test]
-async fn a_stopped_hub_frees_its_address_for_the_next() {
+async fn a_stopped_hub_frees_its_address() {
     let served = serve(HubConfig::default()).await;
     let config = HubConfig {
         listen: served.hub.address(),
@@ -341,8 +346,8 @@ async fn a_stopped_hub_frees_its_address_for_the_next() {
         if Hub::start(config.clone()).await.is_ok() {
             return;
         }
-        // Another thread is closing the sockets.
+        // Another thread closes the sockets.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("{} stays taken", config.listen);
+    panic!("{} is still in use", config.listen);
 }

@@ -1,7 +1,7 @@
-//! The fetcher's program against the hub of the tests in ModelScope's words, from which ModelScope's own client
-//! downloads too (`hub_clients`).
+//! The fetcher's program against the ModelScope API of the test hub, which `hub_clients` checks with ModelScope's own
+//! client.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 use std::path::Path;
 use std::process::Output;
@@ -36,7 +36,7 @@ async fn fetch(hub: &Hub, folder: &Path, token: Option<&str>) -> Output {
         ])
         .arg(folder)
         .env("MODELSCOPE_API_TOKEN", token.unwrap_or_default())
-        // The weights here have no header.
+        // These weights have no safetensors header.
         .env("MODELCACHE_FORMAT_CHECK", "warn")
         .output()
         .await
@@ -44,7 +44,7 @@ async fn fetch(hub: &Hub, folder: &Path, token: Option<&str>) -> Output {
 }
 
 #[tokio::test]
-async fn a_private_model_is_published_with_its_token_and_ranges_that_come_with_status_200() {
+async fn a_private_model_is_published_with_its_token_and_ranges_with_status_200() {
     let hub = Hub::start(HubConfig::default()).await.unwrap();
     hub.commit_bytes(MODEL, "master", files()).await.unwrap();
     hub.set_access(MODEL, Access::Private).unwrap();

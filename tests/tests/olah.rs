@@ -1,7 +1,7 @@
-//! The real olah, a mirror of the Hugging Face Hub that nobody here wrote, between the fetcher's program and the hub of
-//! the tests: cold and warm, alone and beside the hub, and with what it gets wrong.
+//! The fetcher's program with olah, a third-party mirror of the Hugging Face Hub, in front of the test hub: cold and
+//! warm cache, olah alone and next to the hub, and olah's own bugs.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot continue fails")]
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 
 const MODEL: &str = "org/model";
 const WEIGHTS: &str = "model.safetensors";
-/// Several pieces, and more than one of olah's blocks.
+/// Several pieces of the fetcher and several blocks of olah.
 const SIZE: usize = 20 << 20;
 
 fn files() -> Vec<(&'static str, Vec<u8>)> {
@@ -29,7 +29,7 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// A mirror with a cache of its own, that ends with the test.
+/// A running olah with an empty cache; dropping it stops it.
 struct Olah {
     url: String,
     _process: Child,
@@ -37,7 +37,7 @@ struct Olah {
 }
 
 impl Olah {
-    async fn before(hub: &Hub) -> Self {
+    async fn in_front_of(hub: &Hub) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .unwrap()
@@ -80,12 +80,12 @@ impl Olah {
     }
 }
 
-struct Trial {
+struct Scenario {
     hub: Hub,
     olah: Olah,
 }
 
-impl Trial {
+impl Scenario {
     async fn new() -> Self {
         let hub = Hub::start(HubConfig {
             xet_headers: true,
@@ -94,7 +94,7 @@ impl Trial {
         .await
         .unwrap();
         hub.commit_bytes(MODEL, "main", files()).await.unwrap();
-        let olah = Olah::before(&hub).await;
+        let olah = Olah::in_front_of(&hub).await;
         Self { hub, olah }
     }
 
@@ -104,7 +104,7 @@ impl Trial {
             .arg(folder)
             .args(options)
             .env_remove("HF_TOKEN")
-            // The weights here have no header.
+            // These weights have no safetensors header.
             .env("MODELCACHE_FORMAT_CHECK", "warn")
             .output()
             .await
@@ -123,61 +123,64 @@ fn assert_published(folder: &Path, output: &Output) {
 }
 
 #[tokio::test]
-async fn a_model_is_published_through_a_mirror_that_is_cold_and_one_that_is_warm() {
-    let trial = Trial::new().await;
+async fn a_model_is_published_through_a_cold_and_a_warm_mirror() {
+    let scenario = Scenario::new().await;
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let output = trial.fetch(first.path(), &trial.olah.url, &[]).await;
+    let output = scenario.fetch(first.path(), &scenario.olah.url, &[]).await;
     assert_published(first.path(), &output);
-    trial.hub.reset_stats();
-    let output = trial.fetch(second.path(), &trial.olah.url, &[]).await;
+    scenario.hub.reset_stats();
+    let output = scenario.fetch(second.path(), &scenario.olah.url, &[]).await;
     assert_published(second.path(), &output);
-    let sent = trial.hub.stats().bytes_sent;
-    assert!(sent < SIZE as u64 / 2, "a warm mirror asked the hub for {sent} bytes");
+    let sent = scenario.hub.stats().bytes_sent;
+    assert!(
+        sent < SIZE as u64 / 2,
+        "the warm mirror requested {sent} bytes from the hub"
+    );
 }
 
 #[tokio::test]
-async fn a_mirror_beside_the_hub_is_not_told_the_token() {
-    let trial = Trial::new().await;
-    trial.hub.grant("hf_friend", &[]);
-    let (folder, endpoint) = (tempfile::tempdir().unwrap(), trial.hub.endpoint());
+async fn a_mirror_does_not_get_the_token_of_the_hub() {
+    let scenario = Scenario::new().await;
+    scenario.hub.grant("hf_friend", &[]);
+    let (folder, endpoint) = (tempfile::tempdir().unwrap(), scenario.hub.endpoint());
     let token = folder.path().join("token");
     std::fs::write(&token, "hf_friend\n").unwrap();
-    let options = ["--mirror", &trial.olah.url, "--token-file", token.to_str().unwrap()];
-    let output = trial.fetch(&folder.path().join("model"), &endpoint, &options).await;
+    let options = ["--mirror", &scenario.olah.url, "--token-file", token.to_str().unwrap()];
+    let output = scenario.fetch(&folder.path().join("model"), &endpoint, &options).await;
     assert_published(&folder.path().join("model"), &output);
-    let stats = trial.hub.stats();
-    // olah hands on the credentials it is given.
+    let stats = scenario.hub.stats();
+    // olah forwards the credentials that it gets.
     let is_fetcher = |agent: &Option<String>| agent.as_ref().is_some_and(|agent| agent.starts_with("modelcache"));
-    let (ours, its): (Vec<_>, Vec<_>) = stats.log.iter().partition(|request| is_fetcher(&request.user_agent));
+    let (ours, olahs): (Vec<_>, Vec<_>) = stats.log.iter().partition(|request| is_fetcher(&request.user_agent));
     assert!(ours.iter().any(|request| request.credentials), "{ours:?}");
     assert!(
-        !its.is_empty() && its.iter().all(|request| !request.credentials),
-        "{its:?}"
+        !olahs.is_empty() && olahs.iter().all(|request| !request.credentials),
+        "{olahs:?}"
     );
     assert_eq!(stats.credentials_at_cdn, 0);
 }
 
 #[tokio::test]
-async fn damage_that_a_mirror_keeps_is_found_out_and_survived_with_the_hub() {
-    let trial = Trial::new().await;
+async fn damage_in_the_cache_of_a_mirror_is_found_and_replaced_from_the_hub() {
+    let scenario = Scenario::new().await;
     let flipped = Rule::on(Stage::Cdn, WEIGHTS, Fault::Flip { offset: 9 << 20 });
-    trial.hub.fault(flipped);
+    scenario.hub.fault(flipped);
     let folder = tempfile::tempdir().unwrap();
-    let output = trial.fetch(folder.path(), &trial.olah.url, &[]).await;
+    let output = scenario.fetch(folder.path(), &scenario.olah.url, &[]).await;
     let code = i32::from(FailureClass::DigestMismatch.exit_code());
     assert_eq!(output.status.code(), Some(code), "{output:?}");
     assert!(!folder.path().join("current").exists());
-    trial.hub.clear_faults();
-    let endpoint = trial.hub.endpoint();
-    let output = trial
-        .fetch(folder.path(), &endpoint, &["--mirror", &trial.olah.url])
+    scenario.hub.clear_faults();
+    let endpoint = scenario.hub.endpoint();
+    let output = scenario
+        .fetch(folder.path(), &endpoint, &["--mirror", &scenario.olah.url])
         .await;
     assert_published(folder.path(), &output);
 }
 
-/// It hands on where the hub says that the next page is, and answers the first page there.
+/// olah forwards the hub's link to the next page, but answers that request with the first page.
 #[tokio::test]
-async fn a_listing_of_which_a_mirror_shows_the_first_page_only_is_not_taken_for_whole() {
+async fn a_listing_truncated_by_a_mirror_is_refused() {
     let hub = Hub::start(HubConfig {
         page_size: 2,
         ..HubConfig::default()
@@ -185,12 +188,12 @@ async fn a_listing_of_which_a_mirror_shows_the_first_page_only_is_not_taken_for_
     .await
     .unwrap();
     hub.commit_bytes(MODEL, "main", files()).await.unwrap();
-    let olah = Olah::before(&hub).await;
-    let trial = Trial { hub, olah };
+    let olah = Olah::in_front_of(&hub).await;
+    let scenario = Scenario { hub, olah };
     let folder = tempfile::tempdir().unwrap();
-    let output = trial.fetch(folder.path(), &trial.olah.url, &[]).await;
+    let output = scenario.fetch(folder.path(), &scenario.olah.url, &[]).await;
     let code = i32::from(FailureClass::InvalidListing.exit_code());
     assert_eq!(output.status.code(), Some(code), "{output:?}");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("its pages do not end"), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("its pages do not end"), "{stderr}");
 }

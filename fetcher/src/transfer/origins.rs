@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use modelcache_crds::report::{FailureClass, OriginFault};
 use tokio::sync::Notify;
 
-use self::steering::{Demand, Sample, Steering, Verdict};
-use super::reuse::content::Content;
-use super::schedule::OriginNumber;
+use self::steering::{Sample, Steering, Verdict};
+use super::schedule::shared::Withdrawal;
+use super::schedule::{Demand, OriginNumber};
 use crate::model::digest::ContentDigest;
-use crate::model::error::{FetchError, SourceError};
+use crate::model::error::SourceError;
 use crate::model::remote_file::RemoteFile;
 use crate::observe::progress::{OriginProgress, OriginSnapshot, Progress};
 use crate::source::Source;
@@ -34,7 +34,7 @@ pub struct Origin {
 }
 
 /// All origins of a fetch.
-pub(super) struct Origins {
+pub(crate) struct Origins {
     all: Vec<Origin>,
     offers: Vec<HashMap<(ContentDigest, u64), RemoteFile>>,
     begun: Instant,
@@ -53,28 +53,28 @@ struct State {
     looked: Vec<u64>,
 }
 
-/// What a look at the origins comes to.
-pub(super) struct Look {
+/// What follows from a sample of the origins.
+pub(crate) struct Steered {
     /// They are not to be asked now.
-    pub(super) closed: Vec<OriginNumber>,
+    pub(crate) closed: Vec<OriginNumber>,
     /// It is to let go of a connection that another one lacks.
-    pub(super) hog: Option<OriginNumber>,
+    pub(crate) surplus: Option<OriginNumber>,
     /// Connections that they share from now on.
-    pub(super) connections: usize,
+    pub(crate) connections: usize,
 }
 
 /// The right to ask an origin with one connection.
-pub(super) struct Slot<'a> {
-    pub(super) origin: OriginNumber,
+pub(crate) struct Slot<'a> {
+    pub(crate) origin: OriginNumber,
     origins: &'a Origins,
 }
 
 /// An origin is being asked.
-pub(super) struct Busy<'a>(&'a Slot<'a>);
+pub(crate) struct Busy<'a>(&'a Slot<'a>);
 
 impl Origins {
     /// Origins to share so many connections at most; one that fails so often in a row is given up.
-    pub(super) fn new(all: Vec<Origin>, connections: usize, attempts: u32, progress: &Progress) -> Self {
+    pub(crate) fn new(all: Vec<Origin>, connections: usize, attempts: u32, progress: &Progress) -> Self {
         let offers = all
             .iter()
             .map(|origin| {
@@ -111,64 +111,62 @@ impl Origins {
     }
 
     /// Whether there is no choice.
-    pub(super) fn is_single(&self) -> bool {
+    pub(crate) fn is_single(&self) -> bool {
         self.all.len() == 1
     }
 
     /// Whether other connections ask an origin, too.
-    pub(super) fn is_shared(&self, origin: OriginNumber) -> bool {
+    pub(crate) fn is_shared(&self, origin: OriginNumber) -> bool {
         self.state(|state| state.busy.get(origin).is_some_and(|busy| *busy > 1))
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.all.len()
     }
 
-    pub(super) fn get(&self, origin: OriginNumber) -> Option<&Origin> {
+    pub(crate) fn get(&self, origin: OriginNumber) -> Option<&Origin> {
         self.all.get(origin)
     }
 
     /// What an origin is called.
-    pub(super) fn name(&self, origin: OriginNumber) -> &str {
+    pub(crate) fn name(&self, origin: OriginNumber) -> &str {
         self.all.get(origin).map_or("", |origin| origin.name.as_str())
     }
 
-    /// The error of a file that none of the origins can be asked for any more.
-    pub(super) fn none_is_left(&self, file: &RemoteFile) -> FetchError {
+    /// Why none of the origins can be asked any more.
+    pub(crate) fn none_is_left(&self) -> Withdrawal {
         let reasons: Vec<String> = self
             .outcome()
             .iter()
             .filter_map(|origin| Some(format!("{} {}", origin.name, origin.dropped()?)))
             .collect();
-        FetchError::Source {
-            file: Some(file.path.clone()),
+        Withdrawal {
             offset: None,
-            source: SourceError::new(
+            error: SourceError::new(
                 FailureClass::SourceUnreachable,
                 format!("no origin is left to ask: {}", reasons.join("; ")),
             ),
         }
     }
 
-    /// An origin's own file with the bytes of a content.
-    pub(super) fn offer(&self, origin: OriginNumber, content: &Content) -> Option<&RemoteFile> {
-        let key = (content.remote.digest, content.remote.size);
-        self.offers.get(origin)?.get(&key)
+    /// An origin's own file with the bytes of a file.
+    pub(crate) fn offer(&self, origin: OriginNumber, file: &RemoteFile) -> Option<&RemoteFile> {
+        self.offers.get(origin)?.get(&(file.digest, file.size))
     }
 
-    /// The origins that offer a content and may be asked, now or later.
-    pub(super) fn offering(&self, content: &Content) -> Vec<OriginNumber> {
-        let offering = (0..self.all.len()).filter(|origin| self.offer(*origin, content).is_some());
+    /// The origins that offer the bytes of a file and may be asked, now or later.
+    pub(crate) fn offering(&self, file: &RemoteFile) -> Vec<OriginNumber> {
+        let offering = (0..self.all.len()).filter(|origin| self.offer(*origin, file).is_some());
         self.state(|state| offering.filter(|origin| !state.steering.is_out(*origin)).collect())
     }
 
     /// Whether an origin will never be asked again.
-    pub(super) fn is_out(&self, origin: OriginNumber) -> bool {
+    pub(crate) fn is_out(&self, origin: OriginNumber) -> bool {
         self.state(|state| state.steering.is_out(origin))
     }
 
     /// A slot at the origin that is furthest from the connections it is to have, waited for.
-    pub(super) async fn slot(&self) -> Slot<'_> {
+    pub(crate) async fn slot(&self) -> Slot<'_> {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -194,7 +192,7 @@ impl Origins {
     }
 
     /// Connections that they share now.
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -203,7 +201,7 @@ impl Origins {
     }
 
     /// Takes in what came since the last look, what there is to ask for, and whether it is as much as can be hashed.
-    pub(super) fn look(&self, demands: &[Demand], is_enough: bool) -> Look {
+    pub(crate) fn steer(&self, demands: &[Demand], is_enough: bool) -> Steered {
         let now = self.now();
         let received: Vec<u64> = self.progress.iter().map(|origin| origin.bytes()).collect();
         let look = self.state(|state| {
@@ -218,11 +216,11 @@ impl Origins {
                 .collect();
             state.looked = received;
             state.steering.look(now, &samples, demands, is_enough);
-            Look {
+            Steered {
                 closed: (0..samples.len())
                     .filter(|origin| !state.steering.is_open(*origin))
                     .collect(),
-                hog: state.steering.hog(&state.held),
+                surplus: state.steering.surplus_holder(&state.held),
                 connections: state.steering.connections(),
             }
         });
@@ -233,21 +231,21 @@ impl Origins {
     }
 
     /// Bytes came from an origin.
-    pub(super) fn received(&self, origin: OriginNumber, bytes: u64) {
+    pub(crate) fn received(&self, origin: OriginNumber, bytes: u64) {
         if let Some(origin) = self.progress.get(origin) {
             origin.received(bytes);
         }
     }
 
     /// A request to an origin failed.
-    pub(super) fn troubled(&self, origin: OriginNumber, error: &SourceError) {
+    pub(crate) fn troubled(&self, origin: OriginNumber, error: &SourceError) {
         if let Some(origin) = self.progress.get(origin) {
             origin.failed(&error.message);
         }
     }
 
     /// An origin refused because it is asked too much.
-    pub(super) fn refused(&self, origin: OriginNumber) {
+    pub(crate) fn refused(&self, origin: OriginNumber) {
         let now = self.now();
         self.state(|state| {
             let busy = state.busy.get(origin).copied().unwrap_or(1);
@@ -256,13 +254,13 @@ impl Origins {
     }
 
     /// An origin brought a block.
-    pub(super) fn brought(&self, origin: OriginNumber) {
+    pub(crate) fn brought(&self, origin: OriginNumber) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.steering.brought(origin);
     }
 
     /// An origin failed, without bytes gained since the last failure.
-    pub(super) fn failed(&self, origin: OriginNumber, error: &SourceError) -> Verdict {
+    pub(crate) fn failed(&self, origin: OriginNumber, error: &SourceError) -> Verdict {
         let now = self.now();
         let verdict = self.state(|state| state.steering.failed(origin, now, error.retry_after));
         if verdict == Verdict::GivenUp {
@@ -272,7 +270,7 @@ impl Origins {
     }
 
     /// Does not ask an origin any more; the first reason is the one told.
-    pub(super) fn drop_origin(&self, origin: OriginNumber, fault: OriginFault, reason: &str) {
+    pub(crate) fn drop_origin(&self, origin: OriginNumber, fault: OriginFault, reason: &str) {
         self.state(|state| state.steering.give_up(origin));
         let is_news = self
             .progress
@@ -284,14 +282,14 @@ impl Origins {
     }
 
     /// What each was good for.
-    pub(super) fn outcome(&self) -> Vec<OriginSnapshot> {
+    pub(crate) fn outcome(&self) -> Vec<OriginSnapshot> {
         self.progress.iter().map(|origin| origin.snapshot()).collect()
     }
 }
 
 impl<'a> Slot<'a> {
     /// For as long as the origin is being asked for something.
-    pub(super) fn busy(&'a self) -> Busy<'a> {
+    pub(crate) fn busy(&'a self) -> Busy<'a> {
         self.origins.state(|state| state.busy[self.origin] += 1);
         Busy(self)
     }

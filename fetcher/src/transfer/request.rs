@@ -4,26 +4,28 @@
 pub(crate) mod bandwidth;
 mod body;
 pub(crate) mod connection;
+pub(crate) mod context;
+mod error;
+mod gathering;
 pub(crate) mod local;
+mod pace;
+mod patience;
 pub(crate) mod pauses;
 
-use std::error::Error;
-use std::fmt::Write as _;
 use std::ops::Range;
-use std::time::Duration;
 
 use jiff::Timestamp;
-use modelcache_crds::report::FailureClass;
 use reqwest::header::CONTENT_RANGE;
 use reqwest::{Response, StatusCode};
 use tokio::time::timeout;
 use url::Url;
 
 use self::body::Body;
+use self::context::Requests;
+use self::error::{RequestError, named, stalled};
 use self::local::Reading;
 use super::file::active::ActiveFile;
 use super::schedule::OriginNumber;
-use super::{Run, Trouble};
 use crate::http::client::describe;
 use crate::http::range_request::{Judged, RangeRequest};
 use crate::http::redact::SecretUrl;
@@ -45,15 +47,15 @@ pub(super) struct Answer {
 
 /// Asks an origin for a range of a file.
 pub(super) async fn ask(
-    run: &Run,
+    requests: &Requests,
     number: OriginNumber,
     file: &ActiveFile,
     range: Range<u64>,
     sequential: bool,
-) -> Result<Answer, Trouble> {
-    let (Some(origin), Some(offer)) = (run.origins.get(number), file.offers.get(&number)) else {
+) -> Result<Answer, RequestError> {
+    let (Some(origin), Some(offer)) = (requests.origins.get(number), file.offers.get(&number)) else {
         let error = format!("{} was asked of an origin that does not offer it", file.remote.path);
-        return Err(Trouble::Failed(FetchError::Internal(error)));
+        return Err(RequestError::Local(FetchError::Internal(error)));
     };
     let located = offer
         .locations
@@ -64,30 +66,30 @@ pub(super) async fn ask(
             Timestamp::now(),
         )
         .await
-        .map_err(Trouble::from)?;
+        .map_err(RequestError::from)?;
     match &located.location {
-        Location::File(local) => open(run, local, range).await,
+        Location::File(local) => open(requests, local, range).await,
         Location::Http(location) => {
             let request = RangeRequest::new(location, range, file.remote.size, sequential);
-            let answered = ask_server(run, number, request).await;
-            if let Err(Refusal { discard: true, .. }) = answered {
+            let answered = ask_server(requests, number, request).await;
+            if answered.as_ref().is_err_and(RequestError::discards_location) {
                 offer.locations.discard(&located).await;
             }
-            answered.map_err(|refusal| refusal.trouble)
+            answered
         }
     }
 }
 
 /// Opens a file that is mounted here.
-async fn open(run: &Run, local: &LocalFile, range: Range<u64>) -> Result<Answer, Trouble> {
+async fn open(requests: &Requests, local: &LocalFile, range: Range<u64>) -> Result<Answer, RequestError> {
     let from = local.path.display().to_string();
     let length = range.end - range.start;
-    let stall = run.settings.stall_timeout;
-    let opened = timeout(stall, Reading::open(&run.readers, local, range)).await;
+    let stall = requests.settings.stall_timeout;
+    let opened = timeout(stall, Reading::open(&requests.readers, local, range)).await;
     let reading = opened
         .map_err(|_| stalled(stall))
         .flatten()
-        .map_err(|error| Trouble::from(named(&from, &error)))?;
+        .map_err(|error| RequestError::from(named(&from, &error)))?;
     Ok(Answer {
         body: Body::File(reading),
         from,
@@ -97,29 +99,19 @@ async fn open(run: &Run, local: &LocalFile, range: Range<u64>) -> Result<Answer,
     })
 }
 
-/// Why a server did not answer as it was to.
-struct Refusal {
-    trouble: Trouble,
-    /// Whether its address is not to be used again.
-    discard: bool,
-}
-
-impl From<Trouble> for Refusal {
-    fn from(trouble: Trouble) -> Self {
-        let discard = matches!(trouble, Trouble::Relocate(_) | Trouble::Forbidden(_));
-        Self { trouble, discard }
-    }
-}
-
 /// Asks a server, and those it redirects to.
-async fn ask_server(run: &Run, number: OriginNumber, mut request: RangeRequest) -> Result<Answer, Refusal> {
+async fn ask_server(
+    requests: &Requests,
+    number: OriginNumber,
+    mut request: RangeRequest,
+) -> Result<Answer, RequestError> {
     loop {
         let url = request.url().clone();
-        run.pauses.wait(&url).await;
-        let response = send(run, &request).await?;
+        requests.pauses.wait(&url).await;
+        let response = send(requests, &request).await?;
         let is_refusal = is_too_much(response.status());
         if is_refusal {
-            run.origins.refused(number);
+            requests.origins.refused(number);
         }
         match request.judge(&response, Timestamp::now()) {
             Judged::Accept { skip, length } => {
@@ -132,30 +124,33 @@ async fn ask_server(run: &Run, number: OriginNumber, mut request: RangeRequest) 
                     length,
                 });
             }
-            Judged::Whole => return Err(Trouble::RangesIgnored.into()),
+            Judged::Whole => return Err(RequestError::RangesIgnored),
             Judged::Redirected => {}
             Judged::Astray(error) => {
-                return Err(Refusal {
-                    trouble: Trouble::Again(at(&url, &error)),
-                    discard: true,
+                return Err(RequestError::Transient {
+                    error: at(&url, &error),
+                    is_astray: true,
                 });
             }
             Judged::Relocate(error) => {
-                let trouble = if is_refusal {
-                    Trouble::Forbidden
-                } else {
-                    Trouble::Relocate
-                };
-                return Err(trouble(at(&url, &error)).into());
+                return Err(RequestError::LocationLost {
+                    error: at(&url, &error),
+                    is_refusal,
+                });
             }
             Judged::Retry(error) => {
                 let error = at(&url, &error);
-                // What one connection is told to wait, all wait, rather than be told so in turn.
+                // A pause that one connection is asked for holds for all, rather than each being asked in turn.
                 if let Some(pause) = error.retry_after {
-                    run.pauses.pause(&url, pause.min(run.settings.retry.retry_after_cap));
+                    requests
+                        .pauses
+                        .pause(&url, pause.min(requests.settings.retry.retry_after_cap));
                 }
-                let trouble = if is_refusal { Trouble::Refused } else { Trouble::Again };
-                return Err(trouble(error).into());
+                return Err(if is_refusal {
+                    RequestError::Refused(error)
+                } else {
+                    RequestError::transient(error)
+                });
             }
         }
     }
@@ -166,60 +161,19 @@ fn is_too_much(status: StatusCode) -> bool {
     matches!(status.as_u16(), 403 | 429 | 503)
 }
 
-async fn send(run: &Run, request: &RangeRequest) -> Result<Response, Trouble> {
+async fn send(requests: &Requests, request: &RangeRequest) -> Result<Response, RequestError> {
     let url = request.url();
-    match timeout(run.settings.stall_timeout, request.build(&run.client).send()).await {
-        Err(_) => Err(Trouble::Again(at(url, &stalled(run.settings.stall_timeout)))),
-        Ok(Err(error)) => Err(Trouble::Again(describe(&error, &SecretUrl::new(url.clone())))),
+    match timeout(requests.settings.stall_timeout, request.build(&requests.client).send()).await {
+        Err(_) => Err(RequestError::transient(at(
+            url,
+            &stalled(requests.settings.stall_timeout),
+        ))),
+        Ok(Err(error)) => Err(RequestError::transient(describe(&error, &SecretUrl::new(url.clone())))),
         Ok(Ok(response)) => Ok(response),
     }
-}
-
-/// The error of a connection that brings nothing.
-pub(super) fn stalled(timeout: Duration) -> SourceError {
-    SourceError::new(
-        FailureClass::SourceUnreachable,
-        format!("brought no byte for {} s", timeout.as_secs_f32()),
-    )
-}
-
-/// The error of a connection that brings next to nothing.
-pub(super) fn trickled(gained: u64, waited: Duration) -> SourceError {
-    SourceError::new(
-        FailureClass::SourceUnreachable,
-        format!("brought only {gained} bytes in {:.1} s", waited.as_secs_f32()),
-    )
-}
-
-/// The error of a connection that broke, with the reasons below it and without the address, which may be signed.
-pub(super) fn network(error: reqwest::Error) -> SourceError {
-    let class = if error.is_timeout() {
-        FailureClass::SourceUnreachable
-    } else {
-        FailureClass::SourceError
-    };
-    let error = error.without_url();
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(message, ": {error}");
-        cause = error.source();
-    }
-    SourceError::new(class, message)
-}
-
-/// An error in the protocol, which another try may not meet.
-pub(super) fn against_protocol(message: String) -> SourceError {
-    SourceError::new(FailureClass::SourceError, message)
 }
 
 /// Names the address an error is about, without its secrets.
 fn at(url: &Url, error: &SourceError) -> SourceError {
     named(&SecretUrl::new(url.clone()).to_string(), error)
-}
-
-/// Names what an error is about.
-pub(super) fn named(from: &str, error: &SourceError) -> SourceError {
-    let message = format!("{from}: {}", error.message);
-    SourceError::new(error.class, message).with_retry_after(error.retry_after)
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use modelcache_crds::fetch_defaults as defaults;
+
 use crate::http::retry;
 
 /// How a fetch goes about its work.
@@ -42,14 +44,14 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            connections: 44,
-            parallel_files: 4,
-            files_ahead: 4,
-            parallel_small_files: 12,
-            stall_timeout: Duration::from_secs(15),
+            connections: usize::from(defaults::DEFAULT_CONNECTIONS),
+            parallel_files: usize::from(defaults::DEFAULT_PARALLEL_FILES),
+            files_ahead: usize::from(defaults::DEFAULT_FILES_AHEAD),
+            parallel_small_files: usize::from(defaults::DEFAULT_PARALLEL_SMALL_FILES),
+            stall_timeout: Duration::from_secs(defaults::DEFAULT_STALL_TIMEOUT_SECS.into()),
             retry: retry::Policy::default(),
             piece_bytes: 64 << 20,
-            block_bytes: 1 << 20,
+            block_bytes: defaults::SMALL_FILE_MAX_BYTES,
             window_bytes: 256 << 20,
             far_window_bytes: 2 << 30,
             unsynced_bytes: 64 << 20,

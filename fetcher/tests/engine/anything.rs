@@ -1,5 +1,5 @@
-//! Anything that can go wrong, at random and together: a fetch ends with the right bytes or with a named error, never
-//! with wrong bytes where proven ones wait, and never stands still. What is left of it hinders no later fetch.
+//! Random combinations of faults. A fetch ends with the right bytes or with a named error. It never stages wrong bytes,
+//! never hangs, and leaves nothing behind that breaks a later fetch.
 
 mod damage;
 
@@ -19,16 +19,16 @@ use proptest::test_runner::TestCaseError;
 use self::damage::{Damage, any_damage};
 use crate::hub::{Answer, BLOCK, Fetch, Hub, PIECE, check, mirror};
 
-/// Far longer than any of these fetches takes, and far shorter than anybody waits for one that stands still.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Time after which a fetch counts as hanging, far longer than any of these fetches takes.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A fetch with all that befalls it.
+/// A fetch with its faults.
 #[derive(Clone, Debug)]
-struct Ordeal {
+struct Scenario {
     sizes: Vec<u64>,
-    /// For each origin, how it answers one request after the other, over and over.
+    /// For each origin, the responses that it repeats in a cycle.
     origins: Vec<Vec<Answer>>,
-    /// Stopped after this share of the bytes; then the disk is damaged.
+    /// Stops of the fetch, each after a share of the bytes, with the damage to the disk that follows.
     interruptions: Vec<(f64, Vec<Damage>)>,
     seed: u64,
 }
@@ -73,7 +73,7 @@ fn any_size() -> impl Strategy<Value = u64> {
     ]
 }
 
-fn any_ordeal(origins: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Ordeal> {
+fn any_scenario(origins: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Scenario> {
     let answers = proptest::collection::vec(any_answer(), 1..12);
     let interruption = (0.0..1.0, proptest::collection::vec(any_damage(), 0..3));
     (
@@ -82,7 +82,7 @@ fn any_ordeal(origins: impl Into<proptest::collection::SizeRange>) -> impl Strat
         proptest::collection::vec(interruption, 0..3),
         any::<u64>(),
     )
-        .prop_map(|(sizes, origins, interruptions, seed)| Ordeal {
+        .prop_map(|(sizes, origins, interruptions, seed)| Scenario {
             sizes,
             origins,
             interruptions,
@@ -90,7 +90,7 @@ fn any_ordeal(origins: impl Into<proptest::collection::SizeRange>) -> impl Strat
         })
 }
 
-impl Ordeal {
+impl Scenario {
     async fn hub(&self, answers: Vec<Answer>) -> Hub {
         let names: Vec<String> = (0..self.sizes.len()).map(|number| format!("file-{number}")).collect();
         let files: Vec<_> = names
@@ -98,8 +98,8 @@ impl Ordeal {
             .map(String::as_str)
             .zip(self.sizes.iter().copied())
             .collect();
-        Hub::serve(&files, move |asked| {
-            answers[usize::try_from(asked.number).unwrap() % answers.len()].clone()
+        Hub::serve(&files, move |request| {
+            answers[usize::try_from(request.number).unwrap() % answers.len()].clone()
         })
         .await
     }
@@ -115,17 +115,17 @@ impl Ordeal {
     }
 }
 
-async fn undergo(ordeal: Ordeal) -> Result<(), TestCaseError> {
+async fn run(scenario: Scenario) -> Result<(), TestCaseError> {
     let mut hubs = Vec::new();
-    for answers in &ordeal.origins {
-        hubs.push(ordeal.hub(answers.clone()).await);
+    for answers in &scenario.origins {
+        hubs.push(scenario.hub(answers.clone()).await);
     }
     let hub = &hubs[0];
     let mirrors: Vec<_> = hubs[1..].iter().map(|hub| mirror("mirror", hub)).collect();
     let folder = tempfile::tempdir().unwrap();
     let mut store = Store::open(folder.path()).unwrap();
-    for (number, (share, damages)) in ordeal.interruptions.iter().enumerate() {
-        let fetch = ordeal.fetch(hub, &mirrors);
+    for (number, (share, damages)) in scenario.interruptions.iter().enumerate() {
+        let fetch = scenario.fetch(hub, &mirrors);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -139,41 +139,41 @@ async fn undergo(ordeal: Ordeal) -> Result<(), TestCaseError> {
             }
             fetch.stop.cancel();
         };
-        let (ended, ()) = tokio::join!(within_patience(fetch.run(&hub.files, &store, "abc")), stop);
-        judge(hub, folder.path(), ended?.as_ref().err())?;
+        let (ended, ()) = tokio::join!(with_timeout(fetch.run(&hub.files, &store, "abc")), stop);
+        check_end(hub, folder.path(), ended?.as_ref().err())?;
         for damage in damages {
-            damage.strike(folder.path());
+            damage.apply(folder.path());
         }
         if !damages.is_empty() {
-            // Nothing but a power cut, or another machine, does such things.
+            // Such damage happens only in a power cut or on another machine.
             store = store.with_boot(Boot::named(&format!("start {number}")));
         }
     }
-    let ended = within_patience(ordeal.fetch(hub, &mirrors).run(&hub.files, &store, "abc")).await?;
-    judge(hub, folder.path(), ended.as_ref().err())?;
+    let ended = with_timeout(scenario.fetch(hub, &mirrors).run(&hub.files, &store, "abc")).await?;
+    check_end(hub, folder.path(), ended.as_ref().err())?;
 
-    // Whatever it came to: from a server that does as it should, all of it can be had in the same folder.
-    let honest = ordeal.hub(vec![Answer::Right]).await;
-    let ended = within_patience(ordeal.fetch(&honest, &[]).run(&hub.files, &store, "abc")).await?;
+    // After all that, a fetch from a correct server into the same folder succeeds.
+    let honest = scenario.hub(vec![Answer::Right]).await;
+    let ended = with_timeout(scenario.fetch(&honest, &[]).run(&hub.files, &store, "abc")).await?;
     prop_assert!(ended.is_ok(), "{:?}", ended.unwrap_err());
     store.publish("abc", &hub.files, "hub").unwrap();
     check(&honest, folder.path());
     Ok(())
 }
 
-/// A fetch that brings nothing for so long is stopped all the same.
+/// Time after which a fetch without progress is stopped anyway.
 const PAUSE: Duration = Duration::from_millis(300);
 
-async fn within_patience(
+async fn with_timeout(
     fetch: impl Future<Output = Result<Outcome, FetchError>>,
 ) -> Result<Result<Outcome, FetchError>, TestCaseError> {
-    tokio::time::timeout(PATIENCE, fetch)
+    tokio::time::timeout(TIMEOUT, fetch)
         .await
-        .map_err(|_| TestCaseError::fail("the fetch stands still"))
+        .map_err(|_| TestCaseError::fail("the fetch hangs"))
 }
 
-/// An error is one that people are told of, and whatever counts as proven is.
-fn judge(hub: &Hub, root: &Path, error: Option<&FetchError>) -> Result<(), TestCaseError> {
+/// Checks that an error has a class and shows no secret, and that every staged file has the right bytes.
+fn check_end(hub: &Hub, root: &Path, error: Option<&FetchError>) -> Result<(), TestCaseError> {
     prop_assert!(!root.join("current").exists());
     let revisions = fs::read_dir(root.join(".modelcache/staging")).unwrap();
     let revisions: Vec<_> = revisions.map(|entry| entry.unwrap().path()).collect();
@@ -187,7 +187,7 @@ fn judge(hub: &Hub, root: &Path, error: Option<&FetchError>) -> Result<(), TestC
         let is_right = staged
             .as_ref()
             .is_none_or(|bytes| bytes == hub.content(file.path.as_str()));
-        prop_assert!(is_right, "{} counts as proven and is wrong", file.path);
+        prop_assert!(is_right, "{} is staged with wrong bytes", file.path);
         prop_assert!(error.is_some() || staged.is_some(), "{} is missing", file.path);
     }
     if let Some(error) = error {
@@ -197,7 +197,7 @@ fn judge(hub: &Hub, root: &Path, error: Option<&FetchError>) -> Result<(), TestC
     Ok(())
 }
 
-fn undergo_all(cases: u32, ordeals: impl Strategy<Value = Ordeal>) {
+fn run_all(cases: u32, scenarios: impl Strategy<Value = Scenario>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -205,22 +205,22 @@ fn undergo_all(cases: u32, ordeals: impl Strategy<Value = Ordeal>) {
         .unwrap();
     let config = ProptestConfig {
         cases,
-        // A case that fails fails differently each time: making it smaller takes minutes and finds little.
+        // A failing case depends on timing, so shrinking takes minutes and finds little.
         max_shrink_iters: 8,
         failure_persistence: None,
         ..ProptestConfig::default()
     };
     let mut runner = proptest::test_runner::TestRunner::new(config);
-    let result = runner.run(&ordeals, |ordeal| runtime.block_on(undergo(ordeal)));
+    let result = runner.run(&scenarios, |scenario| runtime.block_on(run(scenario)));
     assert!(result.is_ok(), "{}", result.unwrap_err());
 }
 
 #[test]
 fn a_fetch_from_one_origin_ends_with_the_right_bytes_or_a_named_error_whatever_happens() {
-    undergo_all(40, any_ordeal(1));
+    run_all(40, any_scenario(1));
 }
 
 #[test]
 fn a_fetch_from_several_origins_ends_with_the_right_bytes_or_a_named_error_whatever_happens() {
-    undergo_all(16, any_ordeal(2..4));
+    run_all(16, any_scenario(2..4));
 }

@@ -1,4 +1,4 @@
-//! Servers that do not do as they should, and what becomes of a fetch from them.
+//! Fetches from servers with faults.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use modelcache_fetcher::model::error::FetchError;
 use modelcache_fetcher::store::{Abilities, Store, Writes};
 use rstest::rstest;
 
-use crate::hub::{Answer, Asked, BLOCK, Fetch, Hub, HubSource, PIECE, check, fetch_and_check};
+use crate::hub::{Answer, BLOCK, Fetch, Hub, HubSource, PIECE, RangeRequest, check, fetch_and_check};
 
 const FILES: &[(&str, u64)] = &[
     ("empty", 0),
@@ -21,9 +21,9 @@ const FILES: &[(&str, u64)] = &[
     ("weights.safetensors", 20 * PIECE + 123),
 ];
 
-fn every_third(answer: Answer) -> impl Fn(&Asked) -> Answer {
-    move |asked| {
-        if asked.number % 3 == 1 {
+fn every_third(answer: Answer) -> impl Fn(&RangeRequest) -> Answer {
+    move |request| {
+        if request.number % 3 == 1 {
             answer.clone()
         } else {
             Answer::Right
@@ -41,21 +41,21 @@ async fn failure(hub: &Hub, fetch: &Fetch) -> FetchError {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn files_of_every_size_arrive_and_no_byte_is_asked_for_twice() {
+async fn files_of_every_size_arrive_and_no_byte_is_requested_twice() {
     let hub = Hub::serve(FILES, |_| Answer::Right).await;
     let outcome = fetch_and_check(&hub, &Fetch::from(&hub)).await;
     assert_eq!(outcome.bytes_fetched, hub.size());
     assert_eq!(outcome.bytes_reused, 0);
     assert_eq!(hub.served(), hub.size());
     assert!(
-        hub.asked()
+        hub.requests()
             .iter()
-            .all(|asked| asked.range.end - asked.range.start <= PIECE)
+            .all(|request| request.range.end - request.range.start <= PIECE)
     );
     assert!(
-        hub.asked()
+        hub.requests()
             .iter()
-            .all(|asked| asked.headers["accept-encoding"] == "identity")
+            .all(|request| request.headers["accept-encoding"] == "identity")
     );
 }
 
@@ -82,7 +82,7 @@ async fn every_third_answer_is_wrong_and_every_byte_arrives(#[case] answer: Answ
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cut_body_is_taken_up_where_it_was_cut() {
+async fn a_cut_body_is_resumed_where_it_was_cut() {
     let cut = AtomicBool::new(false);
     let hub = Hub::serve(&[("a", PIECE)], move |_| {
         if cut.swap(true, Ordering::Relaxed) {
@@ -93,15 +93,15 @@ async fn a_cut_body_is_taken_up_where_it_was_cut() {
     })
     .await;
     fetch_and_check(&hub, &Fetch::from(&hub)).await;
-    let ranges: Vec<_> = hub.asked().into_iter().map(|asked| asked.range).collect();
+    let ranges: Vec<_> = hub.requests().into_iter().map(|request| request.range).collect();
     assert_eq!(ranges, [0..PIECE, BLOCK + 17..PIECE]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_brings_a_byte_now_and_then_is_dropped_and_what_it_brought_is_kept() {
-    let hub = Hub::serve(&[("a", PIECE)], |asked| {
-        if asked.number == 0 {
-            // Each pause is far shorter than the time after which silence counts as a stall.
+async fn a_trickling_connection_is_dropped_and_its_bytes_are_kept() {
+    let hub = Hub::serve(&[("a", PIECE)], |request| {
+        if request.number == 0 {
+            // Each pause is far shorter than the stall timeout.
             Answer::Slow(1, Duration::from_millis(50))
         } else {
             Answer::Right
@@ -109,20 +109,20 @@ async fn a_connection_that_brings_a_byte_now_and_then_is_dropped_and_what_it_bro
     })
     .await;
     let mut fetch = Fetch::from(&hub);
-    // Nobody else is there to take the piece over.
+    // No other connection can steal the piece.
     fetch.settings.connections = 1;
     let begin = Instant::now();
     fetch_and_check(&hub, &fetch).await;
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
-    let ranges: Vec<_> = hub.asked().into_iter().map(|asked| asked.range).collect();
+    let ranges: Vec<_> = hub.requests().into_iter().map(|request| request.range).collect();
     assert_eq!(ranges.len(), 2, "{ranges:?}");
     assert!((1..BLOCK).contains(&ranges[1].start), "{ranges:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_last_slow_connection_does_not_hold_the_file() {
-    let hub = Hub::serve(&[("a", 2 * PIECE)], |asked| {
-        if asked.number == 0 {
+async fn the_last_slow_connection_does_not_delay_the_file() {
+    let hub = Hub::serve(&[("a", 2 * PIECE)], |request| {
+        if request.number == 0 {
             Answer::Slow(1, Duration::from_millis(50))
         } else {
             Answer::Right
@@ -130,17 +130,17 @@ async fn the_last_slow_connection_does_not_hold_the_file() {
     })
     .await;
     let mut fetch = Fetch::from(&hub);
-    // The slow connection would be dropped for it only after a minute.
+    // So long that the slow connection is not dropped as stalled.
     fetch.settings.stall_timeout = Duration::from_mins(1);
     fetch.settings.retry.attempts = 1;
     fetch_and_check(&hub, &fetch).await;
-    let slow = hub.asked().first().map(|asked| asked.range.clone()).unwrap();
+    let slow = hub.requests().first().map(|request| request.range.clone()).unwrap();
     let again = hub
-        .asked()
+        .requests()
         .into_iter()
         .skip(1)
-        .any(|asked| asked.range.start == slow.start);
-    assert!(again, "what was arriving slowly was asked for again");
+        .any(|request| request.range.start == slow.start);
+    assert!(again, "the slow range was not requested again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -149,15 +149,15 @@ async fn a_server_that_ignores_ranges_is_read_in_one_stream() {
     let fetch = Fetch::from(&hub);
     fetch_and_check(&hub, &fetch).await;
     let last = hub
-        .asked()
+        .requests()
         .into_iter()
-        .rfind(|asked| asked.path.starts_with("weights"))
+        .rfind(|request| request.path.starts_with("weights"))
         .unwrap();
     assert_eq!(last.range, 0..20 * PIECE + 123);
 }
 
-/// What is asked for files of several sizes on a disk that can do no more than write so.
-async fn asked_on_a_disk_that_writes(writes: Writes) -> Vec<Asked> {
+/// Fetches files of several sizes onto a disk with these abilities. Returns the requests.
+async fn requests_on_a_disk_that_writes(writes: Writes) -> Vec<RangeRequest> {
     let hub = Hub::serve(&[("one", 12 * PIECE + 5), ("two", 3 * PIECE), ("small", 700)], |_| {
         Answer::Right
     })
@@ -172,30 +172,30 @@ async fn asked_on_a_disk_that_writes(writes: Writes) -> Vec<Asked> {
     fetch.run(&hub.files, &store, "abc").await.unwrap();
     store.publish("abc", &hub.files, "hub").unwrap();
     check(&hub, folder.path());
-    hub.asked()
+    hub.requests()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_takes_files_in_order_only_gets_each_from_its_beginning() {
-    let asked = asked_on_a_disk_that_writes(Writes::InOrder).await;
+async fn a_disk_that_writes_in_order_only_gets_each_file_from_its_start() {
+    let requests = requests_on_a_disk_that_writes(Writes::InOrder).await;
     assert_eq!(
-        asked.len(),
+        requests.len(),
         3,
-        "each file is asked for once, from its beginning: {asked:?}"
+        "each file must be requested once, as a whole: {requests:?}"
     );
-    assert!(asked.iter().all(|asked| asked.range.start == 0), "{asked:?}");
+    assert!(requests.iter().all(|request| request.range.start == 0), "{requests:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_reserves_no_room_is_written_to_at_many_places_all_the_same() {
-    let asked = asked_on_a_disk_that_writes(Writes::Anywhere).await;
-    assert!(asked.len() >= 17, "{asked:?}");
+async fn a_disk_without_preallocation_is_still_written_at_many_offsets() {
+    let requests = requests_on_a_disk_that_writes(Writes::Anywhere).await;
+    assert!(requests.len() >= 17, "{requests:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_expired_address_is_located_anew_and_once() {
-    let hub = Hub::serve(&[("weights", 20 * PIECE)], |asked| {
-        if asked.number == 5 {
+async fn an_expired_address_is_located_again_once() {
+    let hub = Hub::serve(&[("weights", 20 * PIECE)], |request| {
+        if request.number == 5 {
             Answer::Status(403, vec![])
         } else {
             Answer::Right
@@ -217,15 +217,15 @@ async fn credentials_do_not_follow_a_redirect_to_another_host() {
     .await;
     fetch_and_check(&hub, &Fetch::through(HubSource::with_token(hub.address))).await;
     assert!(
-        hub.asked()
+        hub.requests()
             .iter()
-            .all(|asked| asked.headers.contains_key(AUTHORIZATION))
+            .all(|request| request.headers.contains_key(AUTHORIZATION))
     );
-    assert!(!cdn.asked().is_empty());
+    assert!(!cdn.requests().is_empty());
     assert!(
-        cdn.asked()
+        cdn.requests()
             .iter()
-            .all(|asked| !asked.headers.contains_key(AUTHORIZATION))
+            .all(|request| !request.headers.contains_key(AUTHORIZATION))
     );
 }
 
@@ -245,18 +245,21 @@ async fn redirects_that_never_end_are_given_up() {
 #[case::another_protocol("ftp://hub.invalid/a", "neither https nor http")]
 #[case::nowhere("https://", "redirects to an invalid URL")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redirect_to_where_nobody_goes_is_refused_and_told(#[case] target: &'static str, #[case] told: &str) {
+async fn a_redirect_to_an_unsupported_target_is_refused_and_reported(
+    #[case] target: &'static str,
+    #[case] expected: &str,
+) {
     let hub = Hub::serve(&[("a", 10)], |_| {
         Answer::Status(302, vec![("location", target.to_owned())])
     })
     .await;
     let error = failure(&hub, &Fetch::from(&hub)).await;
     assert_eq!(error.class(), FailureClass::SourceError);
-    assert!(error.to_string().contains(told), "{error}");
+    assert!(error.to_string().contains(expected), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_whose_name_does_not_resolve_is_told_as_such() {
+async fn a_host_name_that_does_not_resolve_is_reported() {
     let hub = Hub::serve(&[("a", 10)], |_| {
         Answer::Status(
             302,
@@ -270,21 +273,21 @@ async fn a_host_whose_name_does_not_resolve_is_told_as_such() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pause_the_server_asks_for_is_kept_by_every_connection() {
+async fn every_connection_keeps_the_pause_that_the_server_asks_for() {
     let first = std::sync::Mutex::new(None);
     let early = std::sync::Arc::new(AtomicU64::new(0));
     let hub = Hub::serve(&[("weights", 40 * PIECE)], {
         let early = std::sync::Arc::clone(&early);
-        move |asked| {
+        move |request| {
             let mut first = first.lock().unwrap();
             match *first {
-                None if asked.number < 8 => Answer::Right,
+                None if request.number < 8 => Answer::Right,
                 None => {
                     *first = Some(Instant::now());
                     Answer::Status(429, vec![("retry-after", "1".to_owned())])
                 }
                 Some(begin) => {
-                    // Requests that were on their way when the server asked for the pause cannot keep it.
+                    // Requests that were in flight when the server request for the pause cannot keep it.
                     if begin.elapsed() > Duration::from_millis(300) && begin.elapsed() < Duration::from_secs(1) {
                         early.fetch_add(1, Ordering::Relaxed);
                     }
@@ -300,8 +303,8 @@ async fn a_pause_the_server_asks_for_is_kept_by_every_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_always_fails_is_given_up_with_file_and_offset() {
-    let hub = Hub::serve(&[("weights", 4 * PIECE)], |asked| {
-        if asked.range.end > 2 * PIECE {
+    let hub = Hub::serve(&[("weights", 4 * PIECE)], |request| {
+        if request.range.end > 2 * PIECE {
             Answer::Status(500, vec![])
         } else {
             Answer::Right
@@ -322,12 +325,12 @@ async fn a_server_that_always_fails_is_given_up_with_file_and_offset() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bound_on_the_bandwidth_holds_for_all_connections_and_waiting_for_it_is_no_stall() {
+async fn a_bandwidth_cap_holds_over_all_connections_and_does_not_count_as_a_stall() {
     let files = [("a", 1536), ("b", 1537), ("c", 1538), ("d", 1539)];
     let hub = Hub::serve(&files, |_| Answer::Slow(512, Duration::from_millis(1))).await;
     let mut fetch = Fetch::from(&hub);
     fetch.settings.parallel_files = files.len();
-    // A share of each connection that would be too slow for the network.
+    // The share of each connection would count as a stall if the network were so slow.
     fetch.settings.max_bytes_per_second = Some(3000);
     let begin = Instant::now();
     let outcome = fetch_and_check(&hub, &fetch).await;
@@ -339,7 +342,7 @@ async fn a_bound_on_the_bandwidth_holds_for_all_connections_and_waiting_for_it_i
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_spent_rate_limit_is_told_with_the_pause_it_asks_for() {
+async fn an_exhausted_rate_limit_is_reported_with_its_pause() {
     for connections in [1, 8] {
         let hub = Hub::serve(&[("a", 40 * PIECE)], |_| {
             Answer::Status(429, vec![("retry-after", "3600".to_owned())])
@@ -351,23 +354,23 @@ async fn a_spent_rate_limit_is_told_with_the_pause_it_asks_for() {
         let report = failure(&hub, &fetch).await.to_report();
         assert_eq!(report.class, FailureClass::RateLimited);
         assert_eq!(report.retry_after_seconds, Some(3600));
-        let asked = hub.asked().len();
-        assert!(asked <= connections, "asked {asked} times");
+        let requests = hub.requests().len();
+        assert!(requests <= connections, "{requests} requests");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_token_ends_the_fetch_after_one_more_look() {
+async fn a_refused_token_ends_the_fetch_after_one_more_request() {
     let hub = Hub::serve(&[("weights", 4 * PIECE)], |_| Answer::Status(403, vec![])).await;
     let mut fetch = Fetch::through(HubSource::with_token(hub.address));
     fetch.settings.connections = 1;
     let error = failure(&hub, &fetch).await;
     assert_eq!(error.class(), FailureClass::AccessDenied);
-    assert_eq!(hub.asked().len(), 2);
+    assert_eq!(hub.requests().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_that_cannot_be_reached_is_told_as_such() {
+async fn an_unreachable_host_is_reported() {
     let hub = Hub::serve(&[("a", 10)], |_| Answer::Right).await;
     let gone = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
@@ -380,11 +383,11 @@ async fn a_host_that_cannot_be_reached_is_told_as_such() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_without_room_is_found_before_the_first_byte() {
+async fn a_full_disk_is_found_before_the_first_byte() {
     let mut hub = Hub::serve(&[("weights", 10)], |_| Answer::Right).await;
     hub.files[0].size = 1 << 60;
     let error = failure(&hub, &Fetch::from(&hub)).await;
     assert_eq!(error.class(), FailureClass::DiskFull);
     assert!(error.to_string().contains("needs 1073741824.0Gi more"), "{error}");
-    assert!(hub.asked().is_empty());
+    assert!(hub.requests().is_empty());
 }

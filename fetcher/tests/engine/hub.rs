@@ -1,4 +1,4 @@
-//! A server of made-up files, the source that lists them, and a fetch from there.
+//! A test server of generated files, the source that locates them, and a fetch from it.
 
 mod body;
 
@@ -36,67 +36,67 @@ use self::body::{Counts, End, body};
 pub(crate) const BLOCK: u64 = 4096;
 pub(crate) const PIECE: u64 = 4 * BLOCK;
 
-/// What a request asked for.
+/// A range request that the server received.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
-    /// Counted from 0, over all files.
+pub(crate) struct RangeRequest {
+    /// Number over all files, from 0.
     pub(crate) number: u64,
-    /// Which of the addresses that were given out it was asked at.
+    /// Number of the located address that the request used.
     pub(crate) address: u64,
-    /// How many bodies were on their way then.
-    pub(crate) under_way: u64,
-    /// The connection it came by.
+    /// Number of response bodies in progress at its arrival.
+    pub(crate) active_bodies: u64,
+    /// Client end of its connection.
     pub(crate) peer: SocketAddr,
     pub(crate) path: String,
     pub(crate) range: Range<u64>,
     pub(crate) headers: HeaderMap,
 }
 
-/// How a request is answered.
+/// A scripted response.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    /// As it should be.
+    /// The right range with status 206.
     Right,
-    /// The right range with status 200, as one hub does.
+    /// The right range with status 200, like ModelScope.
     RangeWith200,
-    /// The whole file, whatever was asked for.
+    /// The whole file, whatever the range.
     Whole,
     /// The right range, cut after some bytes.
     CutAfter(u64),
-    /// The right range, silent after some bytes.
+    /// The right range, stalled after some bytes.
     StallAfter(u64),
-    /// Another range of the same length, honestly announced.
+    /// Another range of the same length, with its own Content-Range.
     Shifted,
-    /// A page for people, with status 200.
+    /// An HTML page with status 200.
     ErrorPage,
-    /// The same, and just as long as the file is.
+    /// An HTML page as long as the file.
     PageOfFileLength,
-    /// The same, and just as long as the range is.
+    /// An HTML page as long as the range.
     PageOfRangeLength,
-    /// The right range, said to be compressed.
+    /// The right range, labelled as gzip.
     Compressed,
-    /// The right range but one bit.
+    /// The right range with one flipped bit.
     Flipped,
-    /// As many bytes as asked for, the first half of them twice.
+    /// As many bytes as requested, but the first half twice.
     Repeated,
-    /// The right range and more bytes after it.
+    /// The right range, followed by more bytes.
     Longer,
-    /// The right range, ended too early as if that were all.
+    /// The right range, truncated in correct framing.
     Shorter(u64),
-    /// The right range, slowly: so many bytes, then a pause, and so on.
+    /// The right range in chunks of the given size, with a pause before each.
     Slow(u64, Duration),
-    /// No bytes.
+    /// A status with headers and an empty body.
     Status(u16, Vec<(&'static str, String)>),
 }
 
-type Behaviour = Arc<dyn Fn(&Asked) -> Answer + Send + Sync>;
+type Behaviour = Arc<dyn Fn(&RangeRequest) -> Answer + Send + Sync>;
 
-/// The server.
+/// A running server; dropping it stops it.
 pub(crate) struct Hub {
     pub(crate) address: SocketAddr,
     pub(crate) files: Vec<RemoteFile>,
     contents: Arc<BTreeMap<String, Bytes>>,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    requests: Arc<Mutex<Vec<RangeRequest>>>,
     counts: Counts,
     task: tokio::task::JoinHandle<()>,
 }
@@ -107,7 +107,7 @@ impl Drop for Hub {
     }
 }
 
-/// Bytes that look random and are the same each time.
+/// Reproducible pseudorandom bytes.
 pub(crate) fn bytes(seed: u64, size: u64) -> Bytes {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let next = || {
@@ -131,10 +131,10 @@ pub(crate) fn remote(path: &str, content: &[u8]) -> RemoteFile {
 }
 
 impl Hub {
-    /// Serves files of these names and sizes, each request answered as told.
+    /// Serves generated files of these names and sizes. `behaviour` chooses the response to each request.
     pub(crate) async fn serve(
         files: &[(&str, u64)],
-        behaviour: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+        behaviour: impl Fn(&RangeRequest) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let named: Vec<_> = (1..)
             .zip(files)
@@ -143,10 +143,10 @@ impl Hub {
         Self::serve_contents(&named, behaviour).await
     }
 
-    /// Serves these files.
+    /// Serves these files. `behaviour` chooses the response to each request.
     pub(crate) async fn serve_contents(
         files: &[(&str, Bytes)],
-        behaviour: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+        behaviour: impl Fn(&RangeRequest) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let contents: Arc<BTreeMap<String, Bytes>> = Arc::new(
             files
@@ -154,15 +154,15 @@ impl Hub {
                 .map(|(path, content)| ((*path).to_owned(), content.clone()))
                 .collect(),
         );
-        let asked = Arc::new(Mutex::new(Vec::new()));
+        let requests = Arc::new(Mutex::new(Vec::new()));
         let counts = Counts::default();
         let behaviour: Behaviour = Arc::new(behaviour);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().fallback({
-            let (contents, asked, counts) = (Arc::clone(&contents), Arc::clone(&asked), counts.clone());
+            let (contents, requests, counts) = (Arc::clone(&contents), Arc::clone(&requests), counts.clone());
             move |request: Request| {
-                let answer = respond(&contents, &asked, &counts, &behaviour, &request);
+                let answer = respond(&contents, &requests, &counts, &behaviour, &request);
                 async move { Ok::<_, Infallible>(answer) }
             }
         });
@@ -173,7 +173,7 @@ impl Hub {
             address,
             files,
             contents,
-            asked,
+            requests,
             counts,
             task,
         }
@@ -184,11 +184,11 @@ impl Hub {
     }
 
     /// All requests so far.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+    pub(crate) fn requests(&self) -> Vec<RangeRequest> {
+        self.requests.lock().unwrap().clone()
     }
 
-    /// Bytes of bodies handed to the network so far.
+    /// Body bytes written to the network so far.
     pub(crate) fn served(&self) -> u64 {
         self.counts.served.load(Ordering::Relaxed)
     }
@@ -200,12 +200,12 @@ impl Hub {
 
 fn respond(
     contents: &BTreeMap<String, Bytes>,
-    log: &Mutex<Vec<Asked>>,
+    log: &Mutex<Vec<RangeRequest>>,
     counts: &Counts,
     behaviour: &Behaviour,
     request: &Request,
 ) -> Response<Body> {
-    // The first segment counts how often the file was located.
+    // The first segment is the number of the located address.
     let (address, path) = request.uri().path().trim_start_matches('/').split_once('/').unwrap();
     let path = path.to_owned();
     let content = contents[&path].clone();
@@ -217,22 +217,22 @@ fn respond(
         .unwrap();
     let (first, last) = range.split_once('-').unwrap();
     let range = first.parse().unwrap()..last.parse::<u64>().unwrap() + 1;
-    let asked = {
+    let received = {
         let mut log = log.lock().unwrap();
-        let asked = Asked {
+        let received = RangeRequest {
             number: log.len() as u64,
             address: address.parse().unwrap(),
-            under_way: counts.under_way.load(Ordering::Relaxed),
+            active_bodies: counts.active_bodies.load(Ordering::Relaxed),
             peer: request.extensions().get::<ConnectInfo<SocketAddr>>().unwrap().0,
             path,
             range: range.clone(),
             headers: request.headers().clone(),
         };
-        log.push(asked.clone());
-        asked
+        log.push(received.clone());
+        received
     };
-    if asked.range.end > size {
-        // Asked for another file than it was to be: some test redirects there.
+    if received.range.end > size {
+        // Some test redirects to another, shorter file.
         return Response::builder().status(416).body(Body::empty()).unwrap();
     }
     let part =
@@ -243,14 +243,14 @@ fn respond(
     let ranged = builder
         .header(header::CONTENT_RANGE, content_range(&range))
         .header(header::CONTENT_LENGTH, length);
-    // Without a length, so that only the end of the body tells it.
+    // Without Content-Length, so that only the end of the body shows the length.
     let chunked = |bytes: Vec<u8>| {
         Response::builder()
             .status(206)
             .header(header::CONTENT_RANGE, content_range(&range))
             .body(body(bytes.into(), counts, End::Proper))
     };
-    match behaviour(&asked) {
+    match behaviour(&received) {
         Answer::Right => ranged.body(body(part(&range), counts, End::Proper)),
         Answer::RangeWith200 => ranged.status(200).body(body(part(&range), counts, End::Proper)),
         Answer::Whole => {
@@ -267,7 +267,7 @@ fn respond(
             ranged.body(body(kept, counts, End::Stall))
         }
         Answer::Shifted => {
-            // Of a whole file there is no other range of its length.
+            // A whole file has no other range of its length; its shifted range keeps the start.
             let start = if range.end < size {
                 range.start + 1
             } else {
@@ -325,7 +325,7 @@ fn refusal(status: u16, headers: Vec<(&'static str, String)>) -> Response<Body> 
     response
 }
 
-/// Locates the files of a hub, under another address each time.
+/// Source that locates the files of a hub, at a new address each time.
 pub(crate) struct HubSource {
     pub(crate) address: SocketAddr,
     pub(crate) headers: HeaderMap,
@@ -353,7 +353,7 @@ impl HubSource {
 #[async_trait]
 impl Source for HubSource {
     async fn list(&self) -> Result<Listing, SourceError> {
-        unreachable!("the engine is given its files")
+        unreachable!("the tests pass the files to the engine")
     }
 
     async fn locate(&self, _revision: &str, file: &RemoteFile) -> Result<Location, SourceError> {
@@ -367,7 +367,7 @@ impl Source for HubSource {
     }
 }
 
-/// A hub as one more origin.
+/// An origin for a second hub.
 pub(crate) fn mirror(name: &str, hub: &Hub) -> Origin {
     Origin {
         name: name.to_owned(),
@@ -377,7 +377,7 @@ pub(crate) fn mirror(name: &str, hub: &Hub) -> Origin {
     }
 }
 
-/// Small pieces and short waits, so that tests are quick.
+/// Settings with small pieces and short waits, for fast tests.
 pub(crate) fn settings() -> Settings {
     Settings {
         connections: 4,
@@ -399,11 +399,11 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
-/// A fetch of everything a hub has, into a folder.
+/// A fetch of all files of a hub into a folder.
 pub(crate) struct Fetch {
     pub(crate) settings: Settings,
     pub(crate) source: Arc<HubSource>,
-    /// Asked beside it.
+    /// Further origins.
     pub(crate) mirrors: Vec<Origin>,
     pub(crate) stop: CancellationToken,
     pub(crate) progress: Progress,
@@ -459,7 +459,7 @@ impl Fetch {
     }
 }
 
-/// Fetches everything, publishes it, and checks every byte that came out.
+/// Fetches and publishes all files, and checks every published byte and the counts.
 pub(crate) async fn fetch_and_check(hub: &Hub, fetch: &Fetch) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
@@ -473,7 +473,7 @@ pub(crate) async fn fetch_and_check(hub: &Hub, fetch: &Fetch) -> Outcome {
     outcome
 }
 
-/// Checks that what is published is what the hub has.
+/// Checks that the published files are equal to those of the hub.
 pub(crate) fn check(hub: &Hub, root: &Path) {
     for file in &hub.files {
         let published = std::fs::read(root.join("current").join(file.path.as_str())).unwrap();

@@ -1,4 +1,4 @@
-//! Bytes that are not the listed ones.
+//! Bytes that do not match the listed digest.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +12,8 @@ use crate::hub::{Answer, BLOCK, Fetch, Hub, PIECE, fetch_and_check};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bit_that_flips_once_is_found_and_fetched_again() {
     let flipped = AtomicBool::new(false);
-    let hub = Hub::serve(&[("weights", 6 * PIECE), ("config.json", 100)], move |asked| {
-        if asked.range.start == 2 * PIECE && !flipped.swap(true, Ordering::Relaxed) {
+    let hub = Hub::serve(&[("weights", 6 * PIECE), ("config.json", 100)], move |request| {
+        if request.range.start == 2 * PIECE && !flipped.swap(true, Ordering::Relaxed) {
             Answer::Flipped
         } else {
             Answer::Right
@@ -26,14 +26,14 @@ async fn a_bit_that_flips_once_is_found_and_fetched_again() {
     assert_eq!(
         fetch.source.located.load(Ordering::Relaxed),
         3,
-        "it is located anew before it is fetched again"
+        "the file must be located again before it is fetched again"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bytes_that_are_always_wrong_end_the_fetch_and_are_never_seen() {
-    let hub = Hub::serve(&[("weights", 2 * PIECE)], |asked| {
-        if asked.range.start == 0 {
+async fn bytes_that_are_always_wrong_end_the_fetch_and_are_never_published() {
+    let hub = Hub::serve(&[("weights", 2 * PIECE)], |request| {
+        if request.range.start == 0 {
             Answer::Flipped
         } else {
             Answer::Right
@@ -45,7 +45,7 @@ async fn bytes_that_are_always_wrong_end_the_fetch_and_are_never_seen() {
     let error = Fetch::from(&hub).run(&hub.files, &store, "abc").await.unwrap_err();
     assert_eq!(error.class(), FailureClass::DigestMismatch);
     assert!(error.to_string().contains("weights"), "{error}");
-    assert_eq!(hub.served(), 3 * hub.size(), "fetched, and fetched again twice");
+    assert_eq!(hub.served(), 3 * hub.size(), "fetched three times");
     assert!(store.publish("abc", &hub.files, "hub").is_err());
     let left = |name: &str| fs::read_dir(folder.path().join(name)).unwrap().count();
     assert_eq!(
@@ -59,20 +59,20 @@ async fn bytes_that_are_always_wrong_end_the_fetch_and_are_never_seen() {
     assert!(!folder.path().join("current").exists());
 }
 
-/// A page that has the length of what was asked for passes for it until it is hashed.
+/// Wrong bytes with the requested length are found only by the hash.
 #[rstest]
 #[case::as_long_as_the_file(Answer::PageOfFileLength)]
 #[case::as_long_as_the_range(Answer::PageOfRangeLength)]
 #[case::half_of_it_twice(Answer::Repeated)]
-#[case::more_than_asked_for(Answer::Longer)]
+#[case::more_than_requested(Answer::Longer)]
 #[case::less_than_announced(Answer::Shorter(BLOCK + 17))]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_passes_for_the_bytes_once_is_found_and_fetched_again(#[case] answer: Answer) {
+async fn wrong_bytes_of_the_right_length_are_found_and_fetched_again(#[case] answer: Answer) {
     for place in [0, 2 * PIECE] {
         let answer = answer.clone();
         let once = AtomicBool::new(false);
-        let hub = Hub::serve(&[("weights", 6 * PIECE), ("config.json", 100)], move |asked| {
-            if asked.range.start == place && !once.swap(true, Ordering::Relaxed) {
+        let hub = Hub::serve(&[("weights", 6 * PIECE), ("config.json", 100)], move |request| {
+            if request.range.start == place && !once.swap(true, Ordering::Relaxed) {
                 answer.clone()
             } else {
                 Answer::Right
@@ -84,7 +84,7 @@ async fn what_passes_for_the_bytes_once_is_found_and_fetched_again(#[case] answe
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_in_the_place_of_every_file_is_never_published() {
+async fn an_error_page_instead_of_every_file_is_never_published() {
     let hub = Hub::serve(&[("config.json", 100)], |_| Answer::PageOfFileLength).await;
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
@@ -94,7 +94,7 @@ async fn a_page_in_the_place_of_every_file_is_never_published() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_empty_file_is_checked_too_and_asks_for_nothing() {
+async fn an_empty_file_is_verified_without_a_request() {
     let mut hub = Hub::serve(&[("empty", 0), ("one", 1)], |_| Answer::Right).await;
     hub.files[0].digest = hub.files[1].digest;
     hub.files.truncate(1);
@@ -102,5 +102,5 @@ async fn an_empty_file_is_checked_too_and_asks_for_nothing() {
     let store = Store::open(folder.path()).unwrap();
     let error = Fetch::from(&hub).run(&hub.files, &store, "abc").await.unwrap_err();
     assert_eq!(error.class(), FailureClass::DigestMismatch);
-    assert!(hub.asked().is_empty());
+    assert!(hub.requests().is_empty());
 }

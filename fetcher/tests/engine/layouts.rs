@@ -1,4 +1,4 @@
-//! One revision in several layouts: bytes on disk are not fetched again, and what leads to them is mended as they are.
+//! One revision in several layouts: bytes on disk are not fetched again, and damaged links to them are repaired.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -19,14 +19,14 @@ fn cache(reference: &str) -> Layout {
     Layout::HuggingFaceCache(HubCache::new("org/name", reference).unwrap())
 }
 
-/// A hub, and a folder that its model is fetched into.
-struct Room {
+/// A hub, and a folder for its model.
+struct Scenario {
     hub: Hub,
     folder: tempfile::TempDir,
 }
 
-impl Room {
-    /// Three files, of which two have the same bytes.
+impl Scenario {
+    /// A hub with three files, two of them with the same content.
     async fn new() -> Self {
         let weights = bytes(1, 4 * PIECE);
         let files: [(&str, Bytes); 3] = [
@@ -40,7 +40,7 @@ impl Room {
         }
     }
 
-    /// Fetches and publishes in a layout; the bytes that came and those that were there.
+    /// Fetches and publishes in a layout. Returns the fetched and the reused bytes.
     async fn fetch(&self, layout: Layout) -> (u64, u64) {
         let store = Store::open(self.folder.path()).unwrap().with_layout(layout);
         let fetch = Fetch::from(&self.hub);
@@ -59,7 +59,7 @@ impl Room {
         self.current().join("models--org--name/snapshots").join(COMMIT)
     }
 
-    /// Checks that every file is to be read below a folder, byte by byte.
+    /// Checks every byte of all files below a folder.
     fn check(&self, folder: &Path) {
         for file in &self.hub.files {
             let read = fs::read(folder.join(file.path.as_str())).unwrap();
@@ -78,50 +78,55 @@ impl Room {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn files_with_the_same_bytes_share_a_blob_and_a_second_fetch_brings_nothing() {
-    let room = Room::new().await;
-    assert_eq!(room.fetch(cache("main")).await, (4 * PIECE + 90, 4 * PIECE));
-    room.check(&room.snapshot());
-    let blobs = fs::read_dir(room.current().join("models--org--name/blobs")).unwrap();
+async fn files_with_the_same_bytes_share_a_blob_and_a_second_fetch_fetches_nothing() {
+    let scenario = Scenario::new().await;
+    assert_eq!(scenario.fetch(cache("main")).await, (4 * PIECE + 90, 4 * PIECE));
+    scenario.check(&scenario.snapshot());
+    let blobs = fs::read_dir(scenario.current().join("models--org--name/blobs")).unwrap();
     assert_eq!(blobs.count(), 2);
-    let inode = |path: &str| fs::metadata(room.snapshot().join(path)).unwrap().ino();
+    let inode = |path: &str| fs::metadata(scenario.snapshot().join(path)).unwrap().ino();
     let before = inode("model.safetensors");
     assert_eq!(inode("sub/copy.safetensors"), before);
-    assert_eq!(room.damages().await, []);
+    assert_eq!(scenario.damages().await, []);
 
-    assert_eq!(room.fetch(cache("main")).await, (0, room.hub.size()));
-    assert_eq!(inode("model.safetensors"), before, "what is sound stays as it is");
+    assert_eq!(scenario.fetch(cache("main")).await, (0, scenario.hub.size()));
+    assert_eq!(inode("model.safetensors"), before, "the undamaged file was replaced");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_layout_or_reference_is_another_folder_of_the_same_bytes() {
-    let room = Room::new().await;
-    room.fetch(Layout::AsListed).await;
-    room.check(&room.current());
-    let served = room.hub.served();
+    let scenario = Scenario::new().await;
+    scenario.fetch(Layout::AsListed).await;
+    scenario.check(&scenario.current());
+    let served = scenario.hub.served();
     for reference in ["main", "refs/pr/1"] {
-        assert_eq!(room.fetch(cache(reference)).await, (0, room.hub.size()));
-        room.check(&room.snapshot());
-        let kept = room.current().join("models--org--name/refs").join(reference);
+        assert_eq!(scenario.fetch(cache(reference)).await, (0, scenario.hub.size()));
+        scenario.check(&scenario.snapshot());
+        let kept = scenario.current().join("models--org--name/refs").join(reference);
         assert_eq!(fs::read_to_string(kept).unwrap(), COMMIT);
     }
-    assert_eq!(room.fetch(Layout::AsListed).await, (0, room.hub.size()));
-    room.check(&room.current());
-    assert_eq!(room.hub.served(), served);
-    assert_eq!(published(room.folder.path()).unwrap().len(), 3);
-    let links = fs::metadata(room.current().join("model.safetensors")).unwrap().nlink();
-    assert_eq!(links, 4, "two files here, one blob in each of the others");
+    assert_eq!(scenario.fetch(Layout::AsListed).await, (0, scenario.hub.size()));
+    scenario.check(&scenario.current());
+    assert_eq!(scenario.hub.served(), served);
+    assert_eq!(published(scenario.folder.path()).unwrap().len(), 3);
+    let links = fs::metadata(scenario.current().join("model.safetensors"))
+        .unwrap()
+        .nlink();
+    assert_eq!(
+        links, 4,
+        "expected two files here and one blob in each of the other layouts"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn damaged_links_and_references_are_found_and_mended_without_a_byte() {
-    let room = Room::new().await;
-    room.fetch(cache("main")).await;
-    let reference = room.current().join("models--org--name/refs/main");
+async fn damaged_links_and_references_are_found_and_repaired_without_a_request() {
+    let scenario = Scenario::new().await;
+    scenario.fetch(cache("main")).await;
+    let reference = scenario.current().join("models--org--name/refs/main");
     let damage: [&dyn Fn(); 3] = [
-        &|| fs::remove_file(room.snapshot().join("sub/copy.safetensors")).unwrap(),
+        &|| fs::remove_file(scenario.snapshot().join("sub/copy.safetensors")).unwrap(),
         &|| {
-            let link = room.snapshot().join("config.json");
+            let link = scenario.snapshot().join("config.json");
             fs::remove_file(&link).unwrap();
             std::os::unix::fs::symlink("model.safetensors", link).unwrap();
         },
@@ -132,38 +137,38 @@ async fn damaged_links_and_references_are_found_and_mended_without_a_byte() {
     ];
     for harm in damage {
         harm();
-        assert_eq!(room.damages().await.len(), 1);
-        assert_eq!(room.fetch(cache("main")).await, (0, room.hub.size()));
-        assert_eq!(room.damages().await, []);
-        room.check(&room.snapshot());
+        assert_eq!(scenario.damages().await.len(), 1);
+        assert_eq!(scenario.fetch(cache("main")).await, (0, scenario.hub.size()));
+        assert_eq!(scenario.damages().await, []);
+        scenario.check(&scenario.snapshot());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_blob_is_found_under_the_name_of_its_file_and_fetched_again_alone() {
-    let room = Room::new().await;
-    room.fetch(cache("main")).await;
-    let blob = room.snapshot().join("config.json").canonicalize().unwrap();
+async fn only_a_damaged_blob_is_fetched_again_and_its_file_is_named() {
+    let scenario = Scenario::new().await;
+    scenario.fetch(cache("main")).await;
+    let blob = scenario.snapshot().join("config.json").canonicalize().unwrap();
     fs::remove_file(&blob).unwrap();
     fs::write(&blob, [b'x'; 90]).unwrap();
-    let damages = room.damages().await;
+    let damages = scenario.damages().await;
     let named: Vec<_> = damages.iter().map(|damage| damage.file.as_str()).collect();
     assert_eq!(named, ["config.json"]);
     assert!(blob.ends_with(damages[0].place.as_str()));
-    assert_eq!(room.fetch(cache("main")).await, (90, 8 * PIECE));
-    assert_eq!(room.damages().await, []);
-    room.check(&room.snapshot());
+    assert_eq!(scenario.fetch(cache("main")).await, (90, 8 * PIECE));
+    assert_eq!(scenario.damages().await, []);
+    scenario.check(&scenario.snapshot());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fetch_that_was_complete_but_not_published_is_laid_out_without_a_byte() {
-    let room = Room::new().await;
+async fn a_complete_unpublished_fetch_is_laid_out_without_a_request() {
+    let scenario = Scenario::new().await;
     {
-        let store = Store::open(room.folder.path()).unwrap().with_layout(cache("main"));
-        let fetch = Fetch::from(&room.hub);
-        fetch.run(&room.hub.files, &store, COMMIT).await.unwrap();
+        let store = Store::open(scenario.folder.path()).unwrap().with_layout(cache("main"));
+        let fetch = Fetch::from(&scenario.hub);
+        fetch.run(&scenario.hub.files, &store, COMMIT).await.unwrap();
     }
-    assert!(!room.folder.path().join("current").exists());
-    assert_eq!(room.fetch(cache("main")).await, (0, room.hub.size()));
-    room.check(&room.snapshot());
+    assert!(!scenario.folder.path().join("current").exists());
+    assert_eq!(scenario.fetch(cache("main")).await, (0, scenario.hub.size()));
+    scenario.check(&scenario.snapshot());
 }

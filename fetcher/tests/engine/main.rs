@@ -1,8 +1,8 @@
-//! The engine against a server on loopback that can misbehave in every way a test asks for.
+//! Tests of the engine against a server on loopback with scripted faults.
 
 #![allow(
     clippy::unwrap_used,
-    reason = "helpers of tests panic as tests do; clippy.toml allows it in tests alone"
+    reason = "test helpers panic like tests; clippy.toml allows it in test functions only"
 )]
 
 mod anything;

@@ -1,4 +1,4 @@
-//! Servers that are asked too much, and addresses that expire.
+//! Servers that refuse requests, and addresses that expire.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,13 +16,13 @@ use crate::hub::{Answer, Fetch, Hub, HubSource, PIECE, check, fetch_and_check, m
 #[case::too_many_requests(429, false)]
 #[case::unavailable(503, true)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_refuses_all_but_one_connection_is_asked_by_fewer_and_serves_all(
+async fn a_server_that_refuses_all_but_one_connection_gets_fewer_and_serves_all(
     #[case] status: u16,
     #[case] with_token: bool,
 ) {
-    let hub = Hub::serve(&[("weights", 24 * PIECE), ("more", 8 * PIECE)], move |asked| {
-        if asked.under_way == 0 {
-            // A piece takes far longer than the refused ones would try again.
+    let hub = Hub::serve(&[("weights", 24 * PIECE), ("more", 8 * PIECE)], move |request| {
+        if request.active_bodies == 0 {
+            // A piece takes far longer than the retries of the refused connections.
             Answer::Slow(PIECE / 8, Duration::from_millis(10))
         } else {
             Answer::Status(status, vec![])
@@ -40,9 +40,9 @@ async fn a_server_that_refuses_all_but_one_connection_is_asked_by_fewer_and_serv
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_refusals_are_waited_out() {
-    let hub = Hub::serve(&[("weights", 8 * PIECE)], |asked| {
-        if asked.number < 5 {
+async fn five_refusals_are_survived() {
+    let hub = Hub::serve(&[("weights", 8 * PIECE)], |request| {
+        if request.number < 5 {
             Answer::Status(429, vec![("retry-after", "1".to_owned())])
         } else {
             Answer::Right
@@ -52,9 +52,9 @@ async fn five_refusals_are_waited_out() {
     fetch_and_check(&hub, &Fetch::from(&hub)).await;
 }
 
-/// It asks for a pause each time, so that between two refusals it is always calm.
+/// The server asks for a pause each time, so that there is always a quiet time between two refusals.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_refuses_all_connections_again_and_again_is_given_up() {
+async fn a_server_that_repeatedly_refuses_all_connections_is_given_up() {
     let hub = Hub::serve(&[("weights", 40 * PIECE)], |_| {
         Answer::Status(429, vec![("retry-after", "2".to_owned())])
     })
@@ -71,15 +71,15 @@ async fn a_server_that_refuses_all_connections_again_and_again_is_given_up() {
     assert_eq!(report.retry_after_seconds, Some(2));
 }
 
-/// Of a hub that asks for a token, what 403 means is told by asking alone.
+/// With a token, a 403 may mean missing access, so the engine tries a single connection.
 #[rstest]
 #[case::with_a_token(true)]
 #[case::without(false)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hub_that_refuses_all_but_one_connection_is_not_dropped_though_there_is_a_mirror(#[case] with_token: bool) {
+async fn a_hub_that_refuses_all_but_one_connection_is_not_dropped_despite_a_mirror(#[case] with_token: bool) {
     let files: &[(&str, u64)] = &[("weights", 24 * PIECE), ("more", 8 * PIECE)];
-    let hub = Hub::serve(files, |asked| {
-        if asked.under_way == 0 {
+    let hub = Hub::serve(files, |request| {
+        if request.active_bodies == 0 {
             Answer::Slow(PIECE / 8, Duration::from_millis(10))
         } else {
             Answer::Status(403, vec![])
@@ -99,11 +99,11 @@ async fn a_hub_that_refuses_all_but_one_connection_is_not_dropped_though_there_i
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn addresses_that_expire_after_six_requests_are_located_anew() {
+async fn addresses_that_expire_after_six_requests_are_located_again() {
     let used = Mutex::new(std::collections::HashMap::new());
-    let hub = Hub::serve(&[("weights", 40 * PIECE + 17)], move |asked| {
+    let hub = Hub::serve(&[("weights", 40 * PIECE + 17)], move |request| {
         let mut used = used.lock().unwrap();
-        let used: &mut u64 = used.entry(asked.address).or_default();
+        let used: &mut u64 = used.entry(request.address).or_default();
         *used += 1;
         if *used > 6 {
             Answer::Status(403, vec![])
@@ -116,32 +116,32 @@ async fn addresses_that_expire_after_six_requests_are_located_anew() {
     fetch_and_check(&hub, &fetch).await;
     let located = fetch.source.located.load(Ordering::Relaxed);
     assert!((7..=14).contains(&located), "located {located} times");
-    assert_eq!(hub.served(), hub.size(), "no byte was asked for twice");
+    assert_eq!(hub.served(), hub.size(), "bytes were requested twice");
 }
 
-/// Two fetchers of one hub whose window is spent: the hub says so to each when it asks, and each leaves it alone with
-/// all its connections for as long as it was told.
+/// Two fetchers of one hub whose rate limit is exhausted. Each fetcher gets the response itself, and pauses all its
+/// connections for the stated time.
 #[rstest]
 #[case::retry_after(vec![("retry-after", "1".to_owned())])]
 #[case::rate_limit(vec![("ratelimit", "\"resolvers\";r=0;t=0".to_owned()), ("retry-after", "60".to_owned())])]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn several_fetchers_each_keep_the_pause_of_a_spent_rate_limit(#[case] headers: Vec<(&'static str, String)>) {
+async fn several_fetchers_each_keep_the_pause_of_an_exhausted_rate_limit(#[case] headers: Vec<(&'static str, String)>) {
     const PAUSE: Duration = Duration::from_secs(1);
     let early = Arc::new(AtomicU64::new(0));
-    let told: Mutex<std::collections::HashMap<String, Instant>> = Mutex::default();
+    let refused: Mutex<std::collections::HashMap<String, Instant>> = Mutex::default();
     let hub = Hub::serve(&[("weights", 40 * PIECE)], {
         let early = Arc::clone(&early);
-        move |asked| {
-            let who = asked.headers["authorization"].to_str().unwrap().to_owned();
-            let mut told = told.lock().unwrap();
-            match told.get(&who) {
-                None if asked.number < 16 => Answer::Right,
+        move |request| {
+            let who = request.headers["authorization"].to_str().unwrap().to_owned();
+            let mut refused = refused.lock().unwrap();
+            match refused.get(&who) {
+                None if request.number < 16 => Answer::Right,
                 None => {
-                    told.insert(who, Instant::now());
+                    refused.insert(who, Instant::now());
                     Answer::Status(429, headers.clone())
                 }
                 Some(since) => {
-                    // Requests that were on their way when the server asked for the pause cannot keep it.
+                    // Requests that were in flight when the server request for the pause cannot keep it.
                     if since.elapsed() > PAUSE / 3 && since.elapsed() < PAUSE {
                         early.fetch_add(1, Ordering::Relaxed);
                     }
@@ -162,7 +162,10 @@ async fn several_fetchers_each_keep_the_pause_of_a_spent_rate_limit(#[case] head
         fetch.run(&hub.files, &store, "abc").await.unwrap();
         store.publish("abc", &hub.files, "hub").unwrap();
         check(&hub, folder.path());
-        assert!(fetch.counted().retries > 0, "{token} was not told to wait");
+        assert!(
+            fetch.counted().retries > 0,
+            "the fetcher with token {token} was not refused"
+        );
     };
     tokio::join!(fetch("one"), fetch("two"));
     assert_eq!(early.load(Ordering::Relaxed), 0);

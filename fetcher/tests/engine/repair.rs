@@ -1,4 +1,4 @@
-//! What is damaged of a published file is mended block by block: the rest is not fetched again.
+//! Repair of published files block by block: undamaged blocks are not fetched again.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -13,19 +13,19 @@ use tempfile::TempDir;
 
 use crate::hub::{Answer, BLOCK, Fetch, Hub, PIECE, check};
 
-/// The last block is short.
+/// The last block is shorter.
 const SIZE: u64 = 40 * PIECE + 17;
 const FILES: &[(&str, u64)] = &[("sub/weights", SIZE), ("config.json", 90)];
 
-/// A revision that is published and then damaged.
-struct Room {
+/// A published revision, to be damaged.
+struct Scenario {
     hub: Hub,
     folder: TempDir,
     store: Store,
 }
 
-impl Room {
-    async fn new(behaviour: impl Fn(&crate::hub::Asked) -> Answer + Send + Sync + 'static) -> Self {
+impl Scenario {
+    async fn new(behaviour: impl Fn(&crate::hub::RangeRequest) -> Answer + Send + Sync + 'static) -> Self {
         let hub = Hub::serve(FILES, behaviour).await;
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
@@ -54,12 +54,12 @@ impl Room {
         file.set_len(length).unwrap();
     }
 
-    /// The file that holds the checksums of the weights' blocks.
+    /// The file with the block checksums of the weights.
     fn checksums(&self) -> PathBuf {
         let folder = self.folder.path().join(".modelcache/blocks");
         let mut entries = fs::read_dir(folder).unwrap();
         let path = entries.next().unwrap().unwrap().path();
-        assert!(entries.next().is_none(), "one block needs no checksum of its own");
+        assert!(entries.next().is_none(), "a file of one block has no checksums");
         path
     }
 
@@ -70,7 +70,7 @@ impl Room {
             .unwrap()
     }
 
-    async fn mended(&self) -> Outcome {
+    async fn repair(&self) -> Outcome {
         let outcome = self.fetch_again().await;
         let manifest = current(self.folder.path()).unwrap().unwrap();
         self.store.restore(&manifest).unwrap();
@@ -90,32 +90,32 @@ impl Room {
 #[case::the_short_last_block(&[SIZE - 1], 17)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_damaged_blocks_are_fetched_again(#[case] offsets: &[u64], #[case] fetched: u64) {
-    let room = Room::new(|_| Answer::Right).await;
-    room.damage(offsets);
-    let served = room.hub.served();
-    let outcome = room.mended().await;
-    assert_eq!(room.hub.served() - served, fetched);
+    let scenario = Scenario::new(|_| Answer::Right).await;
+    scenario.damage(offsets);
+    let served = scenario.hub.served();
+    let outcome = scenario.repair().await;
+    assert_eq!(scenario.hub.served() - served, fetched);
     assert_eq!(
         (outcome.bytes_fetched, outcome.bytes_reused),
-        (fetched, room.hub.size() - fetched)
+        (fetched, scenario.hub.size() - fetched)
     );
-    // The checksums are of the mended file, too.
-    room.damage(&[7]);
-    assert_eq!(room.mended().await.bytes_fetched, BLOCK);
+    // The checksums match the repaired file.
+    scenario.damage(&[7]);
+    assert_eq!(scenario.repair().await.bytes_fetched, BLOCK);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_file_that_was_cut_what_is_left_is_kept() {
-    let room = Room::new(|_| Answer::Right).await;
-    room.cut(10 * BLOCK + 5);
-    assert_eq!(room.mended().await.bytes_fetched, SIZE - 10 * BLOCK);
+async fn the_rest_of_a_truncated_file_is_kept() {
+    let scenario = Scenario::new(|_| Answer::Right).await;
+    scenario.cut(10 * BLOCK + 5);
+    assert_eq!(scenario.repair().await.bytes_fetched, SIZE - 10 * BLOCK);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_is_missing_is_fetched_whole() {
-    let room = Room::new(|_| Answer::Right).await;
-    fs::remove_file(room.weights()).unwrap();
-    assert_eq!(room.mended().await.bytes_fetched, SIZE);
+async fn a_missing_file_is_fetched_completely() {
+    let scenario = Scenario::new(|_| Answer::Right).await;
+    fs::remove_file(scenario.weights()).unwrap();
+    assert_eq!(scenario.repair().await.bytes_fetched, SIZE);
 }
 
 #[rstest]
@@ -126,22 +126,22 @@ async fn a_file_that_is_missing_is_fetched_whole() {
     fs::write(path, bytes).unwrap();
 })]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_checksums_the_file_is_fetched_whole_and_has_them_again(#[case] spoil: fn(&Path)) {
-    let room = Room::new(|_| Answer::Right).await;
-    spoil(&room.checksums());
-    room.damage(&[3 * PIECE]);
-    assert_eq!(room.mended().await.bytes_fetched, SIZE);
-    room.damage(&[3 * PIECE]);
-    assert_eq!(room.mended().await.bytes_fetched, BLOCK);
+async fn without_checksums_the_file_is_fetched_completely_and_gets_new_ones(#[case] spoil: fn(&Path)) {
+    let scenario = Scenario::new(|_| Answer::Right).await;
+    spoil(&scenario.checksums());
+    scenario.damage(&[3 * PIECE]);
+    assert_eq!(scenario.repair().await.bytes_fetched, SIZE);
+    scenario.damage(&[3 * PIECE]);
+    assert_eq!(scenario.repair().await.bytes_fetched, BLOCK);
 }
 
-/// Checksums of another file, in good order: they lead astray, but what they lead to is not published.
+/// A valid checksum file for other content. The repair trusts it first, but publishes no wrong bytes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn checksums_that_lie_cost_a_fetch_and_nothing_else() {
-    let room = Room::new(|_| Answer::Right).await;
-    room.damage(&[3 * PIECE]);
-    let damaged = fs::read(room.weights()).unwrap();
-    let path = room.checksums();
+async fn wrong_checksums_cost_only_a_fetch() {
+    let scenario = Scenario::new(|_| Answer::Right).await;
+    scenario.damage(&[3 * PIECE]);
+    let damaged = fs::read(scenario.weights()).unwrap();
+    let path = scenario.checksums();
     let mut bytes = fs::read(&path).unwrap();
     let head = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     bytes.truncate(head);
@@ -151,67 +151,84 @@ async fn checksums_that_lie_cost_a_fetch_and_nothing_else() {
     }
     bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
     fs::write(&path, bytes).unwrap();
-    assert_eq!(room.mended().await.bytes_fetched, SIZE);
-    room.damage(&[3 * PIECE]);
-    assert_eq!(room.mended().await.bytes_fetched, BLOCK, "they are right again");
+    assert_eq!(scenario.repair().await.bytes_fetched, SIZE);
+    scenario.damage(&[3 * PIECE]);
+    assert_eq!(
+        scenario.repair().await.bytes_fetched,
+        BLOCK,
+        "the checksums must be right again"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_repair_that_is_stopped_leaves_the_damaged_file_and_the_next_goes_on() {
-    let weights = |asked: &crate::hub::Asked| asked.path == "sub/weights" && asked.range.start == 5 * PIECE;
-    let room = Room::new(move |asked| {
-        // Of the second time on, the block is asked for alone.
-        if weights(asked) && asked.range.end == 5 * PIECE + BLOCK {
+async fn a_stopped_repair_leaves_the_damaged_file_and_the_next_one_continues() {
+    let weights =
+        |request: &crate::hub::RangeRequest| request.path == "sub/weights" && request.range.start == 5 * PIECE;
+    let scenario = Scenario::new(move |request| {
+        // From the repair on, the request is for this block only.
+        if weights(request) && request.range.end == 5 * PIECE + BLOCK {
             Answer::Slow(512, Duration::from_millis(40))
         } else {
             Answer::Right
         }
     })
     .await;
-    room.damage(&[5 * PIECE + 3]);
-    let damaged = fs::read(room.weights()).unwrap();
-    let served = room.hub.served();
-    let first = Fetch::from(&room.hub);
-    let (stopped, ()) = tokio::join!(first.run(&room.hub.files, &room.store, "abc"), async {
-        while room.hub.served() == served {
+    scenario.damage(&[5 * PIECE + 3]);
+    let damaged = fs::read(scenario.weights()).unwrap();
+    let served = scenario.hub.served();
+    let first = Fetch::from(&scenario.hub);
+    let (stopped, ()) = tokio::join!(first.run(&scenario.hub.files, &scenario.store, "abc"), async {
+        while scenario.hub.served() == served {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         first.stop.cancel();
     });
     assert!(matches!(stopped, Err(FetchError::Interrupted)), "{stopped:?}");
-    assert!(fs::read(room.weights()).unwrap() == damaged, "it is as it was");
+    assert!(
+        fs::read(scenario.weights()).unwrap() == damaged,
+        "the stopped repair changed the file"
+    );
 
-    fs::remove_file(room.weights()).unwrap();
+    fs::remove_file(scenario.weights()).unwrap();
     assert_eq!(
-        room.mended().await.bytes_fetched,
+        scenario.repair().await.bytes_fetched,
         BLOCK,
-        "what was kept is durable, and no longer needs the damaged file"
+        "the kept blocks must be durable without the damaged file"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn checksums_go_with_the_revision_they_are_of() {
-    let room = Room::new(|_| Answer::Right).await;
-    let manifest = current(room.folder.path()).unwrap().unwrap();
-    fs::remove_dir_all(room.folder.path().join(manifest.folder())).unwrap();
+async fn checksums_are_removed_with_their_revision() {
+    let scenario = Scenario::new(|_| Answer::Right).await;
+    let manifest = current(scenario.folder.path()).unwrap().unwrap();
+    fs::remove_dir_all(scenario.folder.path().join(manifest.folder())).unwrap();
     let other = Hub::serve(&[("other", 3 * PIECE)], |_| Answer::Right).await;
-    Fetch::from(&other).run(&other.files, &room.store, "def").await.unwrap();
-    room.store.publish("def", &other.files, "hub").unwrap();
+    Fetch::from(&other)
+        .run(&other.files, &scenario.store, "def")
+        .await
+        .unwrap();
+    scenario.store.publish("def", &other.files, "hub").unwrap();
     let digest = other.files[0].digest.to_string().replace(':', "-");
-    assert_eq!(room.checksums().file_name().unwrap().to_str(), Some(digest.as_str()));
+    assert_eq!(
+        scenario.checksums().file_name().unwrap().to_str(),
+        Some(digest.as_str())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_revision_that_is_not_current_is_restored_without_becoming_so() {
-    let room = Room::new(|_| Answer::Right).await;
-    let old = current(room.folder.path()).unwrap().unwrap();
+async fn restoring_another_revision_does_not_make_it_current() {
+    let scenario = Scenario::new(|_| Answer::Right).await;
+    let old = current(scenario.folder.path()).unwrap().unwrap();
     let other = Hub::serve(&[("other", 3 * PIECE)], |_| Answer::Right).await;
-    Fetch::from(&other).run(&other.files, &room.store, "def").await.unwrap();
-    room.store.publish("def", &other.files, "hub").unwrap();
-    let config = room.folder.path().join(old.folder()).join("config.json");
+    Fetch::from(&other)
+        .run(&other.files, &scenario.store, "def")
+        .await
+        .unwrap();
+    scenario.store.publish("def", &other.files, "hub").unwrap();
+    let config = scenario.folder.path().join(old.folder()).join("config.json");
     fs::remove_file(&config).unwrap();
-    assert_eq!(room.fetch_again().await.bytes_fetched, 90);
-    room.store.restore(&old).unwrap();
-    assert_eq!(fs::read(config).unwrap(), room.hub.content("config.json"));
-    assert_eq!(current(room.folder.path()).unwrap().unwrap().revision, "def");
+    assert_eq!(scenario.fetch_again().await.bytes_fetched, 90);
+    scenario.store.restore(&old).unwrap();
+    assert_eq!(fs::read(config).unwrap(), scenario.hub.content("config.json"));
+    assert_eq!(current(scenario.folder.path()).unwrap().unwrap().revision, "def");
 }

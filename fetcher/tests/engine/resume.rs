@@ -1,4 +1,4 @@
-//! Fetches that end in the middle, and what the next one has to fetch.
+//! Interrupted fetches, and what the next fetch reuses.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::hub::{Answer, BLOCK, Fetch, Hub, HubSource, PIECE, bytes, check, remo
 
 const FILES: &[(&str, u64)] = &[("config.json", 700), ("one", 40 * PIECE + 5), ("two", 30 * PIECE)];
 
-/// Slow enough to be stopped in the middle.
+/// Slow enough to interrupt the fetch.
 fn slow() -> Answer {
     Answer::Slow(BLOCK / 2, Duration::from_millis(2))
 }
@@ -32,8 +32,8 @@ async fn until_served(hub: &Hub, bytes: u64) {
     }
 }
 
-/// The most that may be on its way to the disk when a fetch is killed: in buffers, and written but not journalled.
-/// Each connection and each socket holds some; each lane may have one batch waiting and one under way.
+/// Limit of the bytes that are not durable when a fetch is killed: in buffers, or written but not in the journal.
+/// Each connection and its socket hold some; each file worker may have one batch waiting and one in progress.
 fn in_flight() -> u64 {
     let settings = settings();
     settings.connections as u64 * (BLOCK + 2 * PIECE)
@@ -42,18 +42,22 @@ fn in_flight() -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fetch_asked_to_stop_ends_at_once_and_the_next_fetches_only_the_rest() {
+async fn a_stopped_fetch_ends_at_once_and_the_next_fetches_only_the_rest() {
     let hub = Hub::serve(FILES, |_| slow()).await;
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let first = Fetch::from(&hub);
     let half = hub.size() / 2;
-    let (stopped, asked) = tokio::join!(first.run(&hub.files, &store, "abc"), async {
+    let (stopped, cancelled) = tokio::join!(first.run(&hub.files, &store, "abc"), async {
         until_served(&hub, half).await;
         first.stop.cancel();
         Instant::now()
     });
-    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert!(
+        cancelled.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        cancelled.elapsed()
+    );
     assert!(matches!(stopped, Err(FetchError::Interrupted)), "{stopped:?}");
     let served = hub.served();
 
@@ -62,7 +66,7 @@ async fn a_fetch_asked_to_stop_ends_at_once_and_the_next_fetches_only_the_rest()
     store.publish("abc", &hub.files, "hub").unwrap();
     check(&hub, folder.path());
     assert_eq!(outcome.bytes_fetched + outcome.bytes_reused, hub.size());
-    // Everything that was written when it stopped was made durable: only what was in buffers is fetched again.
+    // A stop makes all written bytes durable, so only the bytes in buffers are fetched again.
     let lost = settings().connections as u64 * (BLOCK + 2 * PIECE);
     assert!(
         outcome.bytes_reused >= served - lost,
@@ -71,7 +75,7 @@ async fn a_fetch_asked_to_stop_ends_at_once_and_the_next_fetches_only_the_rest()
     );
 }
 
-/// Not a test of its own: the fetch that [`a_killed_fetch_is_taken_up_where_it_was_durable`] kills.
+/// Not a test: the process that [`a_killed_fetch_is_resumed_from_its_durable_bytes`] starts and kills.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fetch_to_be_killed() {
     let (Ok(address), Ok(root)) = (
@@ -90,7 +94,7 @@ async fn fetch_to_be_killed() {
     fetch.run(&files, &store, "abc").await.unwrap();
 }
 
-/// Opens a folder, as if its disk took files from their beginning to their end only.
+/// Opens a folder. With `in_order`, treats its disk as one that writes files from start to end only.
 fn open(root: &Path, in_order: bool) -> Store {
     let store = Store::open(root).unwrap();
     if !in_order {
@@ -107,7 +111,7 @@ fn open(root: &Path, in_order: bool) -> Store {
 #[case::on_a_disk_that_writes_anywhere(false)]
 #[case::on_a_disk_that_takes_files_in_order_only(true)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_fetch_is_taken_up_where_it_was_durable(#[case] in_order: bool) {
+async fn a_killed_fetch_is_resumed_from_its_durable_bytes(#[case] in_order: bool) {
     let hub = Hub::serve(FILES, |_| slow()).await;
     let folder = tempfile::tempdir().unwrap();
     let mut killed = Command::new(std::env::current_exe().unwrap());
@@ -124,7 +128,7 @@ async fn a_killed_fetch_is_taken_up_where_it_was_durable(#[case] in_order: bool)
     killed.kill().unwrap();
     killed.wait().unwrap();
     let served = hub.served();
-    assert!(served < hub.size(), "it ended before it was killed");
+    assert!(served < hub.size(), "the fetch ended before the kill");
 
     let store = open(folder.path(), in_order);
     let fetch = Fetch::from(&hub);
@@ -141,7 +145,7 @@ async fn a_killed_fetch_is_taken_up_where_it_was_durable(#[case] in_order: bool)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_on_disk_without_a_journal_of_it_is_fetched_again() {
+async fn bytes_on_disk_without_a_journal_are_fetched_again() {
     let hub = Hub::serve(&[("weights", 8 * PIECE)], |_| slow()).await;
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
@@ -165,7 +169,7 @@ async fn what_is_on_disk_without_a_journal_of_it_is_fetched_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn durable_bytes_that_were_damaged_since_are_found_by_the_digest() {
+async fn damaged_durable_bytes_are_found_by_the_digest() {
     let hub = Hub::serve(&[("weights", 8 * PIECE)], |_| slow()).await;
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
@@ -194,8 +198,8 @@ async fn durable_bytes_that_were_damaged_since_are_found_by_the_digest() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hole_between_durable_bytes_is_filled_from_a_server_that_ignores_ranges() {
     const FILE: &[(&str, u64)] = &[("weights", 6 * PIECE)];
-    let hub = Hub::serve(FILE, |asked| {
-        if asked.range.start == PIECE {
+    let hub = Hub::serve(FILE, |request| {
+        if request.range.start == PIECE {
             Answer::StallAfter(0)
         } else {
             Answer::Right
@@ -221,16 +225,16 @@ async fn a_hole_between_durable_bytes_is_filled_from_a_server_that_ignores_range
     second.run(&whole.files, &store, "abc").await.unwrap();
     store.publish("abc", &whole.files, "hub").unwrap();
     check(&whole, folder.path());
-    let asked = whole.asked();
+    let requests = whole.requests();
     assert!(
-        asked
+        requests
             .iter()
-            .all(|asked| asked.range.end < 6 * PIECE || asked.range.start > PIECE),
-        "the hole is asked for by itself: {asked:?}"
+            .all(|request| request.range.end < 6 * PIECE || request.range.start > PIECE),
+        "the hole was not requested on its own: {requests:?}"
     );
     assert_eq!(
         second.counted().bytes_fetched(),
         whole.size(),
-        "what runs on is discarded"
+        "bytes beyond the hole must be discarded"
     );
 }

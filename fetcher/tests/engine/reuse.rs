@@ -1,4 +1,4 @@
-//! What is published need not be fetched, but is proven again.
+//! Published files are verified again, not fetched again.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::hub::{Answer, Fetch, Hub, PIECE, bytes, check};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_published_revision_is_proven_again_and_nothing_is_fetched() {
+async fn a_published_revision_is_verified_again_and_nothing_is_fetched() {
     let hub = Hub::serve(&[("weights", 4 * PIECE), ("empty", 0), ("config.json", 9)], |_| {
         Answer::Right
     })
@@ -63,7 +63,7 @@ async fn a_new_revision_fetches_only_what_changed() {
     let path = store.publish("new", &new.files, "hub").unwrap();
     check(&new, folder.path());
     assert_eq!((outcome.bytes_fetched, outcome.bytes_reused), (9, 4 * PIECE));
-    assert!(new.asked().iter().all(|asked| asked.path == "config.json"));
+    assert!(new.requests().iter().all(|request| request.path == "config.json"));
     assert_eq!(published(folder.path()).unwrap().len(), 2);
     assert_eq!(
         fs::metadata(folder.path().join(path.as_str()).join("renamed/weights"))
@@ -103,7 +103,7 @@ async fn a_damaged_published_file_is_found_and_fetched_again_and_the_others_are_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fetch_that_was_complete_but_not_published_is_published_without_a_byte() {
+async fn a_complete_unpublished_fetch_is_published_without_a_request() {
     let hub = Hub::serve(&[("weights", 4 * PIECE), ("config.json", 90)], |_| Answer::Right).await;
     let folder = tempfile::tempdir().unwrap();
     {

@@ -1,4 +1,4 @@
-//! What the capacity check knows of nodes and pods: a few hundred bytes each instead of the whole object.
+//! The capacity check's facts about nodes and pods: a few hundred bytes each instead of the whole object.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,11 +8,12 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use modelcache_crds::{names, quantity};
 
 use super::MEMORY;
+use crate::watch_index::key_of;
 
 /// Amounts by resource, in base units.
 type Amounts = BTreeMap<String, i64>;
 
-/// A node, as far as the check looks at it.
+/// The facts about a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
     /// Its name.
@@ -21,11 +22,11 @@ pub struct NodeFacts {
     pub labels: BTreeMap<String, String>,
     /// Its taints.
     pub taints: Vec<TaintFacts>,
-    /// Whether its kubelet reports it ready.
+    /// Whether its `Ready` condition is True.
     pub ready: bool,
     /// Whether it is cordoned.
     pub unschedulable: bool,
-    /// What pods may request of it: memory and extended resources.
+    /// Allocatable memory and extended resources.
     pub allocatable: BTreeMap<String, i64>,
 }
 
@@ -34,14 +35,14 @@ pub struct NodeFacts {
 pub struct TaintFacts {
     /// Its key.
     pub key: String,
-    /// Its value, or empty.
+    /// Its value; may be empty.
     pub value: String,
     /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
     pub effect: String,
 }
 
 impl TaintFacts {
-    /// Whether it keeps a pod away that does not tolerate it.
+    /// Whether it repels pods that do not tolerate it.
     pub(super) fn repels(&self) -> bool {
         matches!(self.effect.as_str(), "NoSchedule" | "NoExecute")
     }
@@ -91,23 +92,23 @@ impl From<&Node> for NodeFacts {
     }
 }
 
-/// A pod that holds requests on a node.
+/// The facts about a pod that holds requests on a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodFacts {
     /// The node it is bound to.
     pub node: String,
     /// Its uid.
     pub uid: String,
-    /// The ModelCache whose fetcher it is, by uid.
+    /// Uid of the ModelCache whose fetcher it is.
     pub cache_uid: Option<String>,
-    /// The claims it mounts, as `namespace/name`.
+    /// Keys of the claims it mounts.
     pub claims: Vec<String>,
-    /// What it requests, as the scheduler counts it.
+    /// Its requests, as the scheduler counts them.
     pub requests: BTreeMap<String, i64>,
 }
 
 impl PodFacts {
-    /// The facts of a pod that counts; `None` when it is not bound to a node, or has ended and holds nothing.
+    /// The facts about a pod; `None` when it is not bound to a node, or has ended.
     #[must_use]
     pub fn of(pod: &Pod) -> Option<Self> {
         let spec = pod.spec.as_ref()?;
@@ -136,12 +137,14 @@ fn mounted_claims(pod: &Pod, spec: &PodSpec) -> Vec<String> {
     let volumes = spec.volumes.iter().flatten();
     volumes
         .filter_map(|volume| volume.persistent_volume_claim.as_ref())
-        .map(|claim| format!("{namespace}/{}", claim.claim_name))
+        .map(|claim| key_of(namespace, &claim.claim_name))
         .collect()
 }
 
-/// The most the pod ever holds at once: its containers and sidecars together, or an init container beside the
-/// sidecars that were started before it; a pod-level request in place of both; then the runtime's overhead.
+/// The largest requests that the pod holds at once.
+///
+/// That is its containers and sidecars together, or an init container beside the sidecars started before it. A
+/// pod-level request replaces both; the runtime's overhead adds to either.
 fn effective_requests(spec: &PodSpec) -> Amounts {
     let mut running = Amounts::new();
     for container in &spec.containers {
@@ -175,7 +178,7 @@ fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
 }
 
-/// Requests, and limits where no request is given: that is what the API server defaults them to.
+/// Requests, which default to the limits, as in the API server.
 fn requests(resources: Option<&ResourceRequirements>) -> Amounts {
     let Some(resources) = resources else {
         return Amounts::new();
@@ -185,7 +188,7 @@ fn requests(resources: Option<&ResourceRequirements>) -> Amounts {
     all
 }
 
-/// Only memory and extended resources: nothing else is asked for, and a cluster has many pods.
+/// Only memory and extended resources: no spec asks for others, and a cluster has many pods.
 fn amounts(quantities: &BTreeMap<String, Quantity>) -> Amounts {
     quantities
         .iter()
@@ -208,38 +211,45 @@ fn raise(most: &mut Amounts, other: &Amounts) {
     }
 }
 
-/// What pods hold on each node.
+/// The requests of the pods on each node.
+///
+/// Sums are wider than any request, so that discounting a pod of absurd requests is exact.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    by_node: BTreeMap<String, Amounts>,
+    by_node: BTreeMap<String, BTreeMap<String, i128>>,
 }
 
 impl Usage {
-    /// Counts a pod.
+    /// Adds a pod's requests.
     pub fn count(&mut self, pod: &PodFacts) {
-        add(self.by_node.entry(pod.node.clone()).or_default(), &pod.requests);
+        for (resource, amount) in pod.requests.iter().filter(|(_, amount)| **amount != 0) {
+            let held = self.by_node.entry(pod.node.clone()).or_default();
+            *held.entry(resource.clone()).or_insert(0) += i128::from(*amount);
+        }
     }
 
-    /// Takes back what [`Usage::count`] counted.
+    /// Subtracts the requests that [`Usage::count`] added.
     pub fn discount(&mut self, pod: &PodFacts) {
         let Some(held) = self.by_node.get_mut(&pod.node) else {
             return;
         };
         for (resource, amount) in &pod.requests {
             if let Some(entry) = held.get_mut(resource) {
-                *entry = entry.saturating_sub(*amount);
+                *entry -= i128::from(*amount);
             }
+        }
+        // Nodes come and go: an empty entry is dropped.
+        held.retain(|_, amount| *amount != 0);
+        if held.is_empty() {
+            self.by_node.remove(&pod.node);
         }
     }
 
-    /// What is held of a resource on a node.
+    /// The requested amount of a resource on a node.
     #[must_use]
     pub fn on(&self, node: &str, resource: &str) -> i64 {
-        self.by_node
-            .get(node)
-            .and_then(|amounts| amounts.get(resource))
-            .copied()
-            .unwrap_or(0)
+        let held = self.by_node.get(node).and_then(|amounts| amounts.get(resource));
+        i64::try_from(held.copied().unwrap_or(0)).unwrap_or(i64::MAX)
     }
 }
 

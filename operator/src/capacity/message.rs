@@ -1,4 +1,4 @@
-//! The sentence a person reads when asking why nothing is fetched.
+//! The message of the capacity check.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,8 +7,8 @@ use modelcache_crds::quantity;
 
 use super::{Candidate, Exclusion, MEMORY};
 
-/// A message names this many nodes, or kinds of exclusion; a cluster may have a thousand.
-const NAMED: usize = 5;
+/// A message names at most this many nodes or exclusions; a cluster may have a thousand.
+const MESSAGE_MAX_NAMES: usize = 5;
 
 pub(super) fn fits(fitting: &[String], considered: usize) -> String {
     format!(
@@ -38,7 +38,7 @@ pub(super) fn none_fits(needed: &[(&str, i64)], candidates: &[Candidate<'_>]) ->
 
 pub(super) fn none_considered(excluded: &[Exclusion]) -> String {
     if excluded.is_empty() {
-        return "no node is considered: the cluster shows none".to_owned();
+        return "no node is considered: the cluster has no node".to_owned();
     }
     let mut counts: BTreeMap<&Exclusion, usize> = BTreeMap::new();
     for exclusion in excluded {
@@ -56,14 +56,14 @@ pub(super) fn none_considered(excluded: &[Exclusion]) -> String {
     format!("no node is considered: {}", listed(reasons, kinds))
 }
 
-/// `3Gi of 24Gi memory free`, `0 of 1 nvidia.com/gpu`: what is free of what is needed.
+/// The free share of a need: `3Gi of 24Gi memory free`, `0 of 1 nvidia.com/gpu`.
 fn share(resource: &str, free: i64, needed: i64) -> String {
     if resource != MEMORY {
         return format!("{free} of {needed} {resource}");
     }
     let (mut has, mut wants) = (quantity::short_bytes(free), quantity::short_bytes(needed));
     if has == wants {
-        // They differ by less than the short form shows.
+        // The short form hides their difference.
         (has, wants) = (quantity::from_bytes(free).0, quantity::from_bytes(needed).0);
     }
     format!("{has} of {wants} memory free")
@@ -74,10 +74,10 @@ fn nodes(count: usize) -> &'static str {
 }
 
 fn listed(parts: impl Iterator<Item = String>, count: usize) -> String {
-    let mut text = parts.take(NAMED).collect::<Vec<_>>().join(", ");
-    if count > NAMED {
+    let mut text = parts.take(MESSAGE_MAX_NAMES).collect::<Vec<_>>().join(", ");
+    if count > MESSAGE_MAX_NAMES {
         // Writing into a String cannot fail.
-        let _ = write!(text, " and {} more", count - NAMED);
+        let _ = write!(text, " and {} more", count - MESSAGE_MAX_NAMES);
     }
     text
 }

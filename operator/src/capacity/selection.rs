@@ -1,4 +1,4 @@
-//! Which nodes are considered at all: ready, schedulable, and allowed by placement.
+//! The nodes to consider: ready, schedulable, and allowed by placement.
 
 use k8s_openapi::api::core::v1::Toleration;
 use modelcache_crds::model_cache::Placement;
@@ -8,9 +8,9 @@ use super::{NodeFacts, TaintFacts};
 /// Why a node is not considered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exclusion {
-    /// Somebody took it out of service (`kubectl cordon`).
+    /// It is cordoned (`kubectl cordon`).
     Cordoned,
-    /// Its kubelet does not report it ready.
+    /// Its `Ready` condition is not True.
     NotReady,
     /// It lacks a label that placement asks for: `key=value`.
     LacksLabel(String),
@@ -20,7 +20,7 @@ pub enum Exclusion {
 
 /// Why the node is not considered; `None` when it is.
 ///
-/// Labels are looked at first: a node that was never meant to be used is not worth a word about its health.
+/// Labels are checked first: the health of a node that placement never meant is not worth a message.
 pub(super) fn exclusion(node: &NodeFacts, placement: &Placement) -> Option<Exclusion> {
     let lacking = placement
         .node_selector
@@ -47,7 +47,7 @@ pub(super) fn exclusion(node: &NodeFacts, placement: &Placement) -> Option<Exclu
         .map(|taint| Exclusion::Tainted(taint.to_string()))
 }
 
-/// As the scheduler decides it: an empty effect tolerates every effect, an empty key with `Exists` every taint.
+/// Tolerates as the scheduler does: an empty effect is every effect, an empty key with `Exists` every taint.
 fn tolerates(toleration: &Toleration, taint: &TaintFacts) -> bool {
     let effect = toleration.effect.as_deref().unwrap_or_default();
     if !effect.is_empty() && effect != taint.effect {
@@ -60,7 +60,7 @@ fn tolerates(toleration: &Toleration, taint: &TaintFacts) -> bool {
     match toleration.operator.as_deref().unwrap_or_default() {
         "Exists" => true,
         "" | "Equal" => !key.is_empty() && toleration.value.as_deref().unwrap_or_default() == taint.value,
-        // An operator of a newer Kubernetes: better a node too few than a promise that does not hold.
+        // An operator of a newer Kubernetes: assuming that it tolerates could promise a node that repels.
         _ => false,
     }
 }

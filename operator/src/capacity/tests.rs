@@ -48,7 +48,7 @@ fn selecting(labels: &[(&str, &str)]) -> Placement {
 }
 
 #[test]
-fn the_message_says_for_each_node_what_it_lacks_of_what_is_needed() {
+fn the_message_names_for_each_node_the_resources_it_lacks() {
     let nodes = [node("node1", 8 * GI, 1), node("node2", 64 * GI, 1)];
     let pods = [pod("node1", 5 * GI, 0), pod("node2", GI, 1)];
     let found = assess(
@@ -153,7 +153,7 @@ fn nodes_out_of_service_or_not_selected_are_counted_by_why() {
         "no node is considered: 1 cordoned, 1 not ready, 2 lack label pool=gpu"
     );
     let found = assess(&needs(Some(GI), None), &Placement::default(), &[], &Usage::default());
-    assert_eq!(found.message, "no node is considered: the cluster shows none");
+    assert_eq!(found.message, "no node is considered: the cluster has no node");
 }
 
 fn toleration(key: &str, operator: &str, value: &str, effect: &str) -> Toleration {
@@ -279,7 +279,7 @@ fn a_node_is_read_as_kubernetes_writes_it() {
 }
 
 #[test]
-fn what_was_counted_can_be_taken_back() {
+fn a_counted_pod_can_be_discounted() {
     let (other, own) = (pod("n", 3, 1), pod("n", 4, 0));
     let mut usage: Usage = [&other, &own].into_iter().collect();
     usage.discount(&own);

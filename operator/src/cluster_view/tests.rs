@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 use watcher::Event;
@@ -37,11 +38,8 @@ fn fits(view: &ClusterView, gibi: i64, cache_uid: &str) -> bool {
         memory: Some(gibi << 30),
         gpu: None,
     };
-    let own = Own {
-        cache_uid,
-        claim: Some("demo/mine"),
-    };
-    view.snapshot().assess(&needs, &Placement::default(), own).fits()
+    let capacity = view.capacity_for(cache_uid, Some("demo/mine"));
+    capacity.assess(&needs, &Placement::default()).fits()
 }
 
 #[test]
@@ -84,13 +82,13 @@ fn a_cache_does_not_count_its_own_fetcher_but_every_other_one() {
 }
 
 #[test]
-fn what_went_while_the_watch_was_broken_is_gone_after_it_is_listed_anew() {
+fn a_pod_deleted_while_the_watch_was_broken_is_gone_after_the_next_list() {
     let view = view_of_one_node();
     view.see_pod(&Event::Apply(pod("a", "4Gi", "Running", "other")));
     view.see_pod(&Event::Apply(pod("b", "1Gi", "Running", "other")));
     view.see_pod(&Event::Init);
     view.see_pod(&Event::InitApply(pod("b", "1Gi", "Running", "other")));
-    assert!(!fits(&view, 9, ""), "until the list is whole, what was known stands");
+    assert!(!fits(&view, 9, ""), "the former list holds until the new one is whole");
     view.see_pod(&Event::InitDone);
     assert!(fits(&view, 9, "") && !fits(&view, 10, ""));
 }
@@ -106,7 +104,7 @@ async fn it_is_synced_once_both_kinds_are_listed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_burst_of_changes_is_one_tick_and_a_heartbeat_is_none() {
+async fn a_burst_of_changes_is_one_tick_and_a_heartbeat_is_no_tick() {
     let view = view_of_one_node();
     let mut changes = Box::pin(view.changes());
     let start = Instant::now();
@@ -114,11 +112,61 @@ async fn a_burst_of_changes_is_one_tick_and_a_heartbeat_is_none() {
         view.see_pod(&Event::Apply(pod(uid, "1Gi", "Running", "other")));
     }
     changes.next().await;
-    assert!(start.elapsed() >= DEBOUNCE);
+    assert!(start.elapsed() >= CAPACITY_DEBOUNCE);
     view.see_pod(&Event::Apply(pod("a", "1Gi", "Running", "other")));
     view.see_node(&Event::Apply(node("n", "10Gi")));
     let tick = timeout(Duration::from_mins(1), changes.next()).await;
-    assert!(tick.is_err(), "nothing changed that the check looks at");
+    assert!(tick.is_err(), "the capacity check sees no change");
     view.see_node(&Event::Apply(node("n", "12Gi")));
     assert!(timeout(Duration::from_secs(3), changes.next()).await.is_ok());
+}
+
+#[test]
+fn a_former_capacity_stays_as_it_was_while_the_view_moves_on() {
+    let view = view_of_one_node();
+    let before = view.capacity_for("", None);
+    view.see_pod(&Event::Apply(pod("a", "4Gi", "Running", "other")));
+    let needs = Needs {
+        memory: Some(10 << 30),
+        gpu: None,
+    };
+    assert!(before.assess(&needs, &Placement::default()).fits());
+    assert!(!fits(&view, 10, ""));
+}
+
+#[test]
+fn a_pod_of_absurd_requests_leaves_no_trace_when_it_is_gone() {
+    let view = view_of_one_node();
+    view.see_pod(&Event::Apply(pod("a", "4Gi", "Running", "other")));
+    for uid in ["b", "c"] {
+        view.see_pod(&Event::Apply(pod(uid, "7Ei", "Running", "other")));
+    }
+    for uid in ["b", "c"] {
+        view.see_pod(&Event::Delete(pod(uid, "7Ei", "Running", "other")));
+    }
+    assert!(fits(&view, 6, "") && !fits(&view, 7, ""));
+}
+
+proptest! {
+    #[test]
+    fn usage_kept_through_changes_is_that_of_a_fresh_list(
+        changes in prop::collection::vec((0u8..3, "[a-d]", 1..4i64), 0..30),
+    ) {
+        let view = view_of_one_node();
+        let mut live = std::collections::BTreeMap::new();
+        for (kind, uid, gibi) in changes {
+            let phase = if kind == 1 { "Succeeded" } else { "Running" };
+            let pod = pod(&uid, &format!("{gibi}Gi"), phase, "other");
+            if kind == 0 {
+                view.see_pod(&Event::Delete(pod));
+                live.remove(&uid);
+            } else {
+                view.see_pod(&Event::Apply(pod.clone()));
+                live.insert(uid, pod);
+            }
+        }
+        let fresh: Usage = live.values().filter_map(PodFacts::of).collect::<Vec<_>>().iter().collect();
+        let capacity = view.capacity_for("", None);
+        prop_assert_eq!(capacity.usage.as_ref(), &fresh);
+    }
 }

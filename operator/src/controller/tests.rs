@@ -25,11 +25,11 @@ fn guarded(object: Value) -> Guarded {
 fn changed(change: impl FnOnce(&mut ModelCache)) -> u64 {
     let mut guard = guarded(cache("llama", "Fetching"));
     change(guard.0.as_mut().unwrap());
-    relevant(&guard)
+    trigger_hash(&guard)
 }
 
 #[test]
-fn the_operators_own_status_writes_do_not_wake_it_but_for_results() {
+fn of_the_operators_own_status_writes_only_results_trigger_a_reconcile() {
     let before = changed(|_| {});
     let with_status =
         |change: fn(&mut modelcache_crds::ModelCacheStatus)| changed(|cache| change(cache.status.as_mut().unwrap()));
@@ -58,7 +58,7 @@ fn the_operators_own_status_writes_do_not_wake_it_but_for_results() {
 }
 
 #[test]
-fn a_change_of_nodes_wakes_only_those_that_wait_for_them() {
+fn a_change_of_nodes_triggers_only_the_caches_that_wait_for_nodes() {
     let (reader, mut writer) = store();
     for (name, reason) in [
         ("short", "InsufficientMemory"),
@@ -76,7 +76,7 @@ fn a_change_of_nodes_wakes_only_those_that_wait_for_them() {
 }
 
 #[test]
-fn a_child_leads_to_its_modelcache_however_long_the_name() {
+fn a_child_leads_to_its_modelcache_whatever_the_length_of_its_name() {
     let name = "a".repeat(200);
     let mut pod = Pod::default();
     pod.metadata.namespace = Some("demo".to_owned());

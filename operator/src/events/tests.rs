@@ -2,6 +2,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use modelcache_crds::conditions::{Decided, Status, merge};
 use modelcache_crds::model_cache::{Attempts, LastFailure, Resolved};
+use modelcache_crds::report::FailureClass;
 use pretty_assertions::assert_eq;
 
 use super::*;
@@ -10,7 +11,7 @@ fn now() -> Time {
     Time(Timestamp::UNIX_EPOCH)
 }
 
-/// A status in which this reason on this condition is what holds Ready back.
+/// A status in which this condition, with this reason, holds Ready back.
 fn held_back(kind: ConditionType, status: Status, reason: Reason, message: &str) -> ModelCacheStatus {
     let decided = |kind, status| Decided {
         kind,
@@ -91,7 +92,7 @@ fn every_permanent_reason_is_a_fault() {
 }
 
 #[test]
-fn a_change_of_message_alone_is_no_event() {
+fn a_changed_message_alone_is_not_an_event() {
     let before = fault(Reason::InsufficientMemory, "node1 has 3Gi");
     let after = fault(Reason::InsufficientMemory, "node1 has 4Gi");
     assert_eq!(for_transitions(&before, &after), []);
@@ -99,7 +100,7 @@ fn a_change_of_message_alone_is_no_event() {
 }
 
 #[test]
-fn a_fault_is_told_once_however_often_it_is_tried_again() {
+fn a_fault_is_one_event_whatever_the_number_of_retries() {
     let class = FailureClass::SourceUnreachable;
     let failed = attempted(fault(Reason::SourceUnreachable, "refused"), 1, class);
     assert_eq!(
@@ -118,7 +119,7 @@ fn a_fault_is_told_once_however_often_it_is_tried_again() {
 }
 
 #[test]
-fn the_same_fault_after_a_success_is_told_again() {
+fn the_same_fault_after_a_success_is_another_event() {
     let failed = attempted(fault(Reason::RateLimited, "slow down"), 1, FailureClass::RateLimited);
     assert_eq!(
         reasons(&for_transitions(&ready(), &failed)),
@@ -127,7 +128,7 @@ fn the_same_fault_after_a_success_is_told_again() {
 }
 
 #[test]
-fn the_good_road_is_told_in_three_events() {
+fn a_fetch_without_faults_is_three_events() {
     let resolved = |mut status: ModelCacheStatus| {
         status.resolved = Some(Resolved {
             revision: "main".to_owned(),
@@ -155,19 +156,19 @@ fn the_good_road_is_told_in_three_events() {
         Reason::WaitingForFirstConsumer,
         "",
     ));
-    let road = [
+    let path = [
         ModelCacheStatus::default(),
         resolving,
         waiting,
         resolved(fetching()),
         resolved(ready()),
     ];
-    let told: Vec<_> = road
+    let drafts: Vec<_> = path
         .windows(2)
         .flat_map(|pair| for_transitions(&pair[0], &pair[1]))
         .collect();
     assert_eq!(
-        reasons(&told),
+        reasons(&drafts),
         [
             (EventType::Normal, "Resolved"),
             (EventType::Normal, "FetchStarted"),
@@ -177,11 +178,11 @@ fn the_good_road_is_told_in_three_events() {
 }
 
 #[test]
-fn a_note_is_cut_to_what_the_api_takes_at_a_character() {
+fn a_note_is_cut_to_the_limit_of_the_api_at_a_character() {
     let long = "ä".repeat(2000);
     let drafts = for_transitions(&ModelCacheStatus::default(), &fault(Reason::SourceError, &long));
     let note = &drafts[0].note;
-    assert!(note.len() <= MAX_NOTE_BYTES && note.len() > MAX_NOTE_BYTES - 8 && note.ends_with('…'));
+    assert!(note.len() <= EVENT_NOTE_MAX_BYTES && note.len() > EVENT_NOTE_MAX_BYTES - 8 && note.ends_with('…'));
 }
 
 #[test]
@@ -192,16 +193,35 @@ fn reasons_and_actions_fit_the_limits_of_the_api() {
 }
 
 #[test]
-fn every_failure_class_has_the_reason_it_is_told_under() {
+fn a_repeated_failure_of_any_class_in_either_step_is_one_event() {
     for class in FailureClass::ALL {
-        let name = reason_of_class(class);
-        assert!(Reason::ALL.iter().any(|reason| reason.as_str() == name), "{class}");
+        for (step, kind, running) in [
+            (Step::Plan, ConditionType::SourceResolved, Reason::Resolving),
+            (Step::Fetch, ConditionType::Fetched, Reason::Fetching),
+        ] {
+            let with_step = |mut status: ModelCacheStatus| {
+                if step == Step::Fetch {
+                    let resolved = Decided {
+                        kind: ConditionType::SourceResolved,
+                        status: Status::True,
+                        reason: Reason::Resolved,
+                        message: String::new(),
+                    };
+                    status.conditions.extend(merge(&[], &[resolved], 1, &now()));
+                }
+                status
+            };
+            let reason = failure_reason(step, class);
+            let failed = |count| with_step(attempted(held_back(kind, Status::False, reason, ""), count, class));
+            let retrying = with_step(attempted(held_back(kind, Status::Unknown, running, ""), 1, class));
+            assert_eq!(for_transitions(&retrying, &failed(2)), [], "{class} of {step:?}");
+        }
     }
 }
 
 #[test]
-fn an_origin_that_lied_is_told_once_and_one_that_failed_is_not() {
-    let told = |dropped, name: &str| ModelCacheStatus {
+fn an_origin_that_sent_wrong_bytes_is_one_event_and_one_that_failed_is_none() {
+    let with_origin = |dropped, name: &str| ModelCacheStatus {
         sources: vec![OriginReport {
             name: name.to_owned(),
             bytes: 1,
@@ -211,16 +231,16 @@ fn an_origin_that_lied_is_told_once_and_one_that_failed_is_not() {
         }],
         ..ready()
     };
-    let lied = told(Some(OriginFault::SentWrongBytes), "https://mirror");
-    let drafts = for_transitions(&ready(), &lied);
+    let corrupt = with_origin(Some(OriginFault::SentWrongBytes), "https://mirror");
+    let drafts = for_transitions(&ready(), &corrupt);
     assert_eq!(reasons(&drafts), [(EventType::Warning, "OriginDropped")]);
     assert_eq!(
         drafts[0].note,
-        "https://mirror sent wrong bytes of model.safetensors and was not asked any more; repair it, or name another"
+        "origin https://mirror was dropped: it sent wrong bytes of model.safetensors; repair it, or name another mirror"
     );
-    assert_eq!(for_transitions(&lied, &lied), []);
-    let another = told(Some(OriginFault::SentWrongBytes), "https://another");
-    assert_eq!(for_transitions(&lied, &another).len(), 1);
-    let failed = told(Some(OriginFault::KeptFailing), "https://mirror");
+    assert_eq!(for_transitions(&corrupt, &corrupt), []);
+    let another = with_origin(Some(OriginFault::SentWrongBytes), "https://another");
+    assert_eq!(for_transitions(&corrupt, &another).len(), 1);
+    let failed = with_origin(Some(OriginFault::KeptFailing), "https://mirror");
     assert_eq!(for_transitions(&ready(), &failed), []);
 }

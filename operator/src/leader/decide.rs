@@ -1,4 +1,4 @@
-//! What a candidate does with the Lease it sees: pure.
+//! What a process does with the Lease that it observes. Pure.
 
 use std::time::Duration;
 
@@ -7,29 +7,29 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-/// A Lease as it was first seen in its present state.
+/// A Lease, and when it was first observed in this state.
 #[derive(Clone, Debug)]
-pub(super) struct Sighting {
+pub(super) struct ObservedLease {
     pub(super) spec: LeaseSpec,
     pub(super) at: Instant,
 }
 
-/// What to do.
+/// The decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Write this process's name into it.
+    /// Become the holder.
     Acquire,
-    /// It is ours: write the time.
+    /// Renew: this process holds it.
     Renew,
-    /// Another's: nothing before this time has passed.
+    /// Wait this long: another process holds it.
     Wait(Duration),
-    /// It was ours and is another's now.
+    /// Step down: the process of this identity holds it now.
     Lost(String),
 }
 
-pub(super) fn decide(sighting: Option<&Sighting>, identity: &str, leads: bool, now: Instant) -> Step {
-    let Some(sighting) = sighting else { return Step::Acquire };
-    let holder = sighting.spec.holder_identity.as_deref().unwrap_or_default();
+pub(super) fn decide(observed: Option<&ObservedLease>, identity: &str, leads: bool, now: Instant) -> Step {
+    let Some(observed) = observed else { return Step::Acquire };
+    let holder = observed.spec.holder_identity.as_deref().unwrap_or_default();
     if holder == identity {
         return Step::Renew;
     }
@@ -39,16 +39,16 @@ pub(super) fn decide(sighting: Option<&Sighting>, identity: &str, leads: bool, n
     if leads {
         return Step::Lost(holder.to_owned());
     }
-    let seconds = sighting.spec.lease_duration_seconds.unwrap_or_default();
+    let seconds = observed.spec.lease_duration_seconds.unwrap_or_default();
     let duration = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    let unchanged = now.saturating_duration_since(sighting.at);
+    let unchanged = now.saturating_duration_since(observed.at);
     match duration.checked_sub(unchanged) {
         None | Some(Duration::ZERO) => Step::Acquire,
         Some(rest) => Step::Wait(rest),
     }
 }
 
-/// The Lease as it is written by who acquires or renews it.
+/// The Lease to write when acquiring or renewing.
 pub(super) fn next_spec(
     current: Option<&LeaseSpec>,
     identity: &str,

@@ -35,9 +35,9 @@ fn a_candidate_acts_by_what_it_has_seen_of_the_lease(
     #[case] expected: Step,
 ) {
     let seen = Instant::now();
-    let sighting = lease.map(|spec| Sighting { spec, at: seen });
+    let observed = lease.map(|spec| ObservedLease { spec, at: seen });
     let now = seen + Duration::from_secs(seen_seconds_ago);
-    assert_eq!(decide(sighting.as_ref(), "me", leads, now), expected);
+    assert_eq!(decide(observed.as_ref(), "me", leads, now), expected);
 }
 
 #[test]

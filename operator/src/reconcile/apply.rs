@@ -1,4 +1,4 @@
-//! Carries out what was decided, in order. Each action may be done twice; the first that fails ends the row.
+//! Applies the actions of a decision in order. Each is idempotent; the first failure stops the rest.
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -13,29 +13,29 @@ use crate::reconcile::decide::Action;
 use crate::reconcile::facts::Step;
 use crate::reconcile::validate::{ClaimPlan, ValidatedCache};
 
-/// What an action was about; a refusal is told on that step's condition.
+/// The object of an action; a refusal appears on that step's condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// The claim; whether the fetch needs the change.
+pub(crate) enum ActionTarget {
+    /// The claim.
     Claim {
-        /// Whether it does.
+        /// Whether the fetch needs the change.
         required: bool,
     },
     /// The Job of a step.
     Job(Step),
-    /// Deletion of a Job.
-    FormerJob,
+    /// A Job to delete.
+    ObsoleteJob,
 }
 
-impl Target {
-    /// What was being done, for people.
+impl ActionTarget {
+    /// The action, as a verb phrase.
     #[must_use]
     pub(crate) const fn what(self) -> &'static str {
         match self {
             Self::Claim { .. } => "apply the claim",
             Self::Job(Step::Plan) => "create the plan Job",
             Self::Job(Step::Fetch) => "create the fetch Job",
-            Self::FormerJob => "delete a former Job",
+            Self::ObsoleteJob => "delete an obsolete Job",
         }
     }
 }
@@ -43,13 +43,13 @@ impl Target {
 /// An action that failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// What it was about.
-    pub(crate) target: Target,
-    /// Why it failed.
+    /// The object of the action.
+    pub(crate) target: ActionTarget,
+    /// The client's error.
     pub(crate) source: kube::Error,
 }
 
-/// Carries out the actions; also gives those failures that did not keep the others from being carried out.
+/// Applies the actions; also returns the failures that did not stop it.
 pub(crate) async fn apply(
     client: &Client,
     cache: &ValidatedCache,
@@ -59,25 +59,27 @@ pub(crate) async fn apply(
     let mut tolerated = Vec::new();
     for action in actions {
         let target = target(action);
-        match carry_out(client, cache, image, action).await {
+        match run(client, cache, image, action).await {
             Ok(()) => {}
-            Err(source) if target == (Target::Claim { required: false }) => tolerated.push(Failure { target, source }),
+            Err(source) if target == (ActionTarget::Claim { required: false }) => {
+                tolerated.push(Failure { target, source });
+            }
             Err(source) => return (tolerated, Err(Failure { target, source })),
         }
     }
     (tolerated, Ok(()))
 }
 
-const fn target(action: &Action) -> Target {
+const fn target(action: &Action) -> ActionTarget {
     match action {
-        Action::ApplyClaim { required, .. } => Target::Claim { required: *required },
-        Action::CreatePlanJob { .. } => Target::Job(Step::Plan),
-        Action::CreateFetchJob { .. } => Target::Job(Step::Fetch),
-        Action::DeleteJob { .. } => Target::FormerJob,
+        Action::ApplyClaim { required, .. } => ActionTarget::Claim { required: *required },
+        Action::CreatePlanJob { .. } => ActionTarget::Job(Step::Plan),
+        Action::CreateFetchJob { .. } => ActionTarget::Job(Step::Fetch),
+        Action::DeleteJob { .. } => ActionTarget::ObsoleteJob,
     }
 }
 
-async fn carry_out(
+async fn run(
     client: &Client,
     cache: &ValidatedCache,
     image: &FetcherImage,
@@ -122,7 +124,7 @@ async fn carry_out(
     }
 }
 
-/// Not applied but created: a Job's template is immutable, and its name says what is in it.
+/// Created, not applied: a Job's template is immutable, and its name holds the hash of its inputs.
 async fn create(jobs: &Api<Job>, job: &Job) -> Result<(), kube::Error> {
     let name = job.metadata.name.as_deref().unwrap_or_default();
     let params = PostParams {
@@ -139,7 +141,7 @@ async fn create(jobs: &Api<Job>, job: &Job) -> Result<(), kube::Error> {
     }
 }
 
-/// With its pods, always: a Job deleted without a propagation policy leaves them behind.
+/// Deletes a Job and its pods: without a propagation policy the pods stay.
 async fn delete(jobs: &Api<Job>, name: &str, uid: &str, wait_for_pods: bool) -> Result<(), kube::Error> {
     let params = if wait_for_pods {
         DeleteParams::foreground()
@@ -157,7 +159,7 @@ async fn delete(jobs: &Api<Job>, name: &str, uid: &str, wait_for_pods: bool) -> 
         }
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(kube::Error::Api(status)) if status.is_conflict() => {
-            warn!(job = name, "left alone a Job that was made anew under the name");
+            warn!(job = name, "kept a Job that was recreated under the name");
             Ok(())
         }
         Err(error) => Err(error),

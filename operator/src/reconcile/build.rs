@@ -1,4 +1,4 @@
-//! The objects that the operator makes, from values that cannot be wrong: nothing here can fail.
+//! Builds the operator's objects from valid values; nothing here can fail.
 
 mod claim;
 mod fetch_job;
@@ -35,14 +35,14 @@ fn labels(cache: &ValidatedCache, component: &str) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// A label holds a name of up to 63 characters, so the whole name stands in an annotation: watches lead from a
-/// child to its ModelCache by it.
+/// The ModelCache's whole name, which leads watches from a child to it; a label holds 63 characters only.
 fn annotations(cache: &ValidatedCache) -> BTreeMap<String, String> {
     BTreeMap::from([(names::ANNOTATION_CACHE.to_owned(), cache.name.clone())])
 }
 
-/// Ties a child's life to the ModelCache's. Foreground deletion does not wait for it: that would ask for the
-/// permission to set finalizers.
+/// The owner reference to the ModelCache.
+///
+/// It does not block foreground deletion, which would need permission to set finalizers.
 fn owner(cache: &ValidatedCache, controller: bool) -> OwnerReference {
     OwnerReference {
         api_version: ModelCache::api_version(&()).into_owned(),
@@ -57,7 +57,7 @@ fn owner(cache: &ValidatedCache, controller: bool) -> OwnerReference {
 /// One attempt at one step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt<'a> {
-    /// Hash of what the result depends on.
+    /// Hash of the Job's inputs.
     pub(crate) inputs: &'a str,
     /// Its number, from 1.
     pub(crate) number: i32,

@@ -1,36 +1,35 @@
-//! What a decision looks at, as plain values: Jobs, their pods, the claim, the classes, the nodes.
+//! The facts that a decision uses, as plain values: Jobs, their pods, the claim, the classes, the nodes.
 
 mod claim;
-mod folder;
+mod claim_conflict;
 mod job;
 mod pod;
-
-use std::sync::Arc;
+pub mod waiting_reason;
 
 use modelcache_crds::report::ProgressReport;
 
-use crate::cluster_view::Snapshot;
+use crate::cluster_view::ClusterCapacity;
 
 pub use claim::{BindingMode, ClaimFacts, ClaimPhase, ClassFacts};
-pub use folder::occupant;
+pub use claim_conflict::{ClaimUse, conflicting_cache};
 pub use job::{JobFacts, JobState, Step};
 pub use pod::{FetcherPod, PodEnd, PodPhase};
 
-/// All that was observed for one ModelCache.
+/// The facts observed for one ModelCache.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
     /// Its Jobs.
     pub jobs: Vec<JobFacts>,
     /// The pods of these Jobs.
     pub pods: Vec<FetcherPod>,
-    /// The claim of the name that is to be used.
+    /// The claim to use, when it exists.
     pub claim: Option<ClaimFacts>,
-    /// Another ModelCache that worked in the same folder of the claim first.
-    pub occupant: Option<String>,
+    /// Name of an earlier ModelCache that uses the same folder of the claim.
+    pub conflicting_cache: Option<String>,
     /// Every StorageClass.
     pub classes: Vec<ClassFacts>,
-    /// Nodes, and what is requested of them.
-    pub nodes: Arc<Snapshot>,
-    /// What the running fetcher said of itself.
+    /// Nodes and the requests of other pods.
+    pub capacity: ClusterCapacity,
+    /// Progress of the running fetcher.
     pub progress: Option<ProgressReport>,
 }

@@ -1,11 +1,15 @@
-//! What there is, read from the informers' stores: the API server is asked for one thing only, a claim that the
-//! operator did not make and so does not watch. And the fetcher is asked how far it is.
+//! Reads what a decision depends on from the watches' indexes.
+//!
+//! The one API request is for a claim that the operator did not create and so does not watch. The fetcher's progress
+//! comes from its pod.
+
+use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::{Lookup, ObjectRef, Store};
+use kube::runtime::reflector::Store;
 use kube::{Api, ResourceExt};
 use modelcache_crds::report::ProgressReport;
 use modelcache_crds::{ModelCache, names};
@@ -13,95 +17,148 @@ use tracing::debug;
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::reconcile::facts::{ClaimFacts, ClassFacts, FetcherPod, JobFacts, Observation, PodPhase, Step, occupant};
+use crate::reconcile::facts::{
+    ClaimFacts, ClaimUse, ClassFacts, FetcherPod, JobFacts, Observation, PodPhase, Step, conflicting_cache,
+};
 use crate::reconcile::validate::{ClaimPlan, ValidatedCache};
+use crate::watch_index::{IndexReader, IndexWriter, Indexed, WatchEnded, index};
 
-/// Everything the operator watches but nodes and pods as such.
+/// The watched objects, except the nodes and pods of the capacity check.
 #[derive(Clone)]
-pub struct Stores {
-    /// ModelCaches; one that cannot be read is there with its metadata only.
+pub struct Informers {
+    /// ModelCaches; an unreadable one has its metadata only.
     pub caches: Store<DeserializeGuard<ModelCache>>,
-    /// Jobs of ours.
-    pub jobs: Store<Job>,
-    /// Pods of these Jobs.
-    pub pods: Store<Pod>,
-    /// Claims that the operator made.
-    pub claims: Store<PersistentVolumeClaim>,
+    /// ModelCaches by the key of their claim.
+    pub claim_uses: IndexReader<ClaimUse>,
+    /// The operator's Jobs, by ModelCache.
+    pub jobs: IndexReader<JobFacts>,
+    /// Pods of these Jobs, by ModelCache.
+    pub pods: IndexReader<FetcherPod>,
+    /// Claims that the operator created, by key.
+    pub claims: IndexReader<ClaimFacts>,
     /// Every StorageClass.
     pub classes: Store<StorageClass>,
 }
 
-impl Stores {
-    /// Waits until everything has been seen once: a Job that is not seen yet must not be taken for missing.
-    pub async fn filled(&self) -> Result<(), Error> {
-        wait("ModelCaches", &self.caches).await?;
-        wait("Jobs", &self.jobs).await?;
-        wait("pods", &self.pods).await?;
-        wait("claims", &self.claims).await?;
-        wait("StorageClasses", &self.classes).await
+/// The writing sides of the indexes.
+pub struct IndexWriters {
+    /// Fed by the watch of ModelCaches.
+    pub claim_uses: IndexWriter<DeserializeGuard<ModelCache>, ClaimUse>,
+    /// Fed by the watch of Jobs.
+    pub jobs: IndexWriter<Job, JobFacts>,
+    /// Fed by the watch of pods.
+    pub pods: IndexWriter<Pod, FetcherPod>,
+    /// Fed by the watch of claims.
+    pub claims: IndexWriter<PersistentVolumeClaim, ClaimFacts>,
+}
+
+impl Informers {
+    /// Informers over these stores, with empty indexes.
+    #[must_use]
+    pub fn new(caches: Store<DeserializeGuard<ModelCache>>, classes: Store<StorageClass>) -> (Self, IndexWriters) {
+        let (claim_uses, claim_use_writer) =
+            index(|guard: &DeserializeGuard<ModelCache>| ClaimUse::index(guard.0.as_ref().ok()?));
+        let (jobs, job_writer) = index(|job| of_cache(job, JobFacts::of(job)?));
+        let (pods, pod_writer) = index(|pod| of_cache(pod, FetcherPod::of(pod)?));
+        let (claims, claim_writer) = index(|claim| Some(Indexed::ungrouped(ClaimFacts::from(claim))));
+        let readers = Self {
+            caches,
+            claim_uses,
+            jobs,
+            pods,
+            claims,
+            classes,
+        };
+        let writers = IndexWriters {
+            claim_uses: claim_use_writer,
+            jobs: job_writer,
+            pods: pod_writer,
+            claims: claim_writer,
+        };
+        (readers, writers)
+    }
+
+    /// Waits until everything has been listed once: an unlisted Job would look missing.
+    pub async fn synced(&self) -> Result<(), Error> {
+        // The same events fill the store of ModelCaches, before this index.
+        listed("ModelCaches", &self.claim_uses).await?;
+        listed("Jobs", &self.jobs).await?;
+        listed("pods", &self.pods).await?;
+        listed("claims", &self.claims).await?;
+        let classes = self.classes.wait_until_ready().await;
+        classes.map_err(|_| Error::WatchEnded("StorageClasses"))
     }
 }
 
-async fn wait<K>(what: &'static str, store: &Store<K>) -> Result<(), Error>
-where
-    K: Lookup + Clone + 'static,
-    K::DynamicType: Eq + std::hash::Hash + Clone,
-{
-    store.wait_until_ready().await.map_err(|_| Error::WatchEnded(what))
+async fn listed<V>(what: &'static str, index: &IndexReader<V>) -> Result<(), Error> {
+    let listed = index.wait_until_listed().await;
+    listed.map_err(|WatchEnded| Error::WatchEnded(what))
 }
 
-/// Reads all that a decision on this ModelCache looks at.
-pub async fn observe(context: &Context, stores: &Stores, cache: &ValidatedCache) -> Result<Observation, Error> {
-    stores.filled().await?;
+/// A child's facts, by its ModelCache; `None` when its labels name none.
+fn of_cache<V>(child: &impl ResourceExt, value: V) -> Option<Indexed<V>> {
+    let uid = child.labels().get(names::LABEL_CACHE_UID)?;
+    Some(Indexed {
+        value,
+        groups: vec![cache_group(&child.namespace()?, uid)],
+    })
+}
+
+/// The index group of a ModelCache's children.
+///
+/// It includes the namespace, because anybody could write the label on a pod of another one.
+fn cache_group(namespace: &str, uid: &str) -> String {
+    format!("{namespace}/{uid}")
+}
+
+/// Reads everything that a decision on this ModelCache depends on.
+pub async fn observe(context: &Context, informers: &Informers, cache: &ValidatedCache) -> Result<Observation, Error> {
+    informers.synced().await?;
     context.view.synced().await;
-    let jobs = stores.jobs.state_filter(|job| is_of(cache, job));
-    let pods = stores.pods.state_filter(|pod| is_of(cache, pod));
-    let pods: Vec<FetcherPod> = pods.iter().filter_map(|pod| FetcherPod::of(pod)).collect();
+    let group = cache_group(&cache.namespace, &cache.uid);
+    let pods = copied(&informers.pods.group(&group));
+    let claim_uses = informers.claim_uses.group(&cache.claim_key());
+    let own_claim = cache.own_claim_key();
     Ok(Observation {
-        jobs: jobs.iter().filter_map(|job| JobFacts::of(job)).collect(),
-        claim: observe_claim(context, stores, cache).await?,
-        occupant: occupant(
-            cache,
-            stores.caches.state().iter().filter_map(|guard| guard.0.as_ref().ok()),
-        ),
-        classes: stores
+        jobs: copied(&informers.jobs.group(&group)),
+        claim: observe_claim(context, informers, cache).await?,
+        conflicting_cache: conflicting_cache(cache, claim_uses.iter().map(Arc::as_ref)),
+        classes: informers
             .classes
             .state()
             .iter()
             .map(|class| ClassFacts::from(class.as_ref()))
             .collect(),
-        nodes: context.view.snapshot(),
+        capacity: context.view.capacity_for(&cache.uid, own_claim.as_deref()),
         progress: observe_progress(context, &pods).await,
         pods,
     })
 }
 
-/// Labels alone could be written in any namespace, by whoever may create pods there.
-fn is_of(cache: &ValidatedCache, child: &impl ResourceExt) -> bool {
-    child.namespace().as_deref() == Some(&cache.namespace)
-        && child.labels().get(names::LABEL_CACHE_UID) == Some(&cache.uid)
+fn copied<V: Clone>(facts: &[Arc<V>]) -> Vec<V> {
+    facts.iter().map(|facts| V::clone(facts)).collect()
 }
 
 async fn observe_claim(
     context: &Context,
-    stores: &Stores,
+    informers: &Informers,
     cache: &ValidatedCache,
 ) -> Result<Option<ClaimFacts>, Error> {
     let name = cache.claim.name();
     if let ClaimPlan::Own(_) = cache.claim
-        && let Some(claim) = stores.claims.get(&ObjectRef::new(name).within(&cache.namespace))
+        && let Some(claim) = informers.claims.get(&cache.claim_key())
     {
-        return Ok(Some(ClaimFacts::from(claim.as_ref())));
+        return Ok(Some(ClaimFacts::clone(&claim)));
     }
     let claims = Api::<PersistentVolumeClaim>::namespaced(context.client.clone(), &cache.namespace);
     let claim = claims.get_opt(name).await.map_err(|source| Error::Observe {
-        what: "the claim",
+        what: "the PersistentVolumeClaim",
         source,
     })?;
     Ok(claim.as_ref().map(ClaimFacts::from))
 }
 
-/// A fetcher that does not answer is asked again at the next reconcile.
+/// A fetcher that does not respond is asked again at the next reconcile.
 async fn observe_progress(context: &Context, pods: &[FetcherPod]) -> Option<ProgressReport> {
     let running = pods
         .iter()
@@ -116,7 +173,7 @@ async fn observe_progress(context: &Context, pods: &[FetcherPod]) -> Option<Prog
             debug!(
                 error = &error as &dyn std::error::Error,
                 pod = running.name,
-                "no progress to be had"
+                "failed to read the fetcher's progress"
             );
             None
         }
@@ -127,3 +184,6 @@ async fn read_progress(context: &Context, url: &str) -> Result<ProgressReport, r
     let answer = context.progress_client.get(url).send().await?.error_for_status()?;
     answer.json().await
 }
+
+#[cfg(test)]
+mod tests;

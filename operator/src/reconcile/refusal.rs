@@ -1,16 +1,16 @@
-//! What the API server's refusal of an action means for the conditions. Pure.
+//! Turns the API server's refusal of an action into a condition. Pure.
 
 use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
 
-use super::apply::Target;
+use super::apply::ActionTarget;
 use super::decide::{Decision, summarize};
 use super::facts::Step;
 
-/// Tells the refusal on the condition of the step it holds back.
+/// Writes the refusal on the condition of the step that it holds back.
 ///
-/// Only a refusal is told: an API server that does not answer says nothing about the model, and the reconcile is
-/// tried again.
-pub(crate) fn explain(decision: &mut Decision, target: Target, error: &kube::Error) {
+/// Other errors change no condition: an unreachable API server says nothing about the model, and the reconcile is
+/// retried.
+pub(crate) fn explain(decision: &mut Decision, target: ActionTarget, error: &kube::Error) {
     let kube::Error::Api(status) = error else {
         return;
     };
@@ -19,12 +19,12 @@ pub(crate) fn explain(decision: &mut Decision, target: Target, error: &kube::Err
         return;
     }
     let (kind, reason) = match target {
-        Target::Claim { required: false } => return append(decision, &status.message),
-        Target::Claim { required: true } if is_growth_refusal(&status.message) => {
+        ActionTarget::Claim { required: false } => return append(decision, &status.message),
+        ActionTarget::Claim { required: true } if is_growth_refusal(&status.message) => {
             (ConditionType::StorageReady, Reason::ClaimTooSmall)
         }
-        Target::Claim { required: true } => (ConditionType::StorageReady, Reason::ClaimPending),
-        Target::Job(step) => {
+        ActionTarget::Claim { required: true } => (ConditionType::StorageReady, Reason::ClaimPending),
+        ActionTarget::Job(step) => {
             let reason = if is_invalid {
                 Reason::InvalidSpec
             } else {
@@ -36,7 +36,7 @@ pub(crate) fn explain(decision: &mut Decision, target: Target, error: &kube::Err
             };
             (kind, reason)
         }
-        Target::FormerJob => return,
+        ActionTarget::ObsoleteJob => return,
     };
     let condition = Decided {
         kind,
@@ -51,7 +51,7 @@ pub(crate) fn explain(decision: &mut Decision, target: Target, error: &kube::Err
     summarize(&mut decision.conditions);
 }
 
-/// The claim serves as it is; that it cannot grow is worth a word.
+/// The claim is large enough; the message still reports that it cannot grow.
 fn append(decision: &mut Decision, message: &str) {
     let storage = decision
         .conditions
@@ -64,7 +64,9 @@ fn append(decision: &mut Decision, message: &str) {
     summarize(&mut decision.conditions);
 }
 
-/// The admission plugin says `only dynamically provisioned pvc can be resized and the storageclass that
+/// Whether the class cannot expand volumes.
+///
+/// The admission plugin writes `only dynamically provisioned pvc can be resized and the storageclass that
 /// provisions the pvc must support resize`.
 fn is_growth_refusal(message: &str) -> bool {
     message.contains("resize")
@@ -103,38 +105,38 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_on_the_condition_of_its_step_and_on_ready() {
+    fn a_refusal_stands_on_the_condition_of_its_step_and_on_ready() {
         for (target, code, reason, message, expected) in [
             (
-                Target::Job(Step::Plan),
+                ActionTarget::Job(Step::Plan),
                 403,
                 "Forbidden",
                 "exceeded quota",
                 Reason::PodRejected,
             ),
             (
-                Target::Job(Step::Fetch),
+                ActionTarget::Job(Step::Fetch),
                 403,
                 "Forbidden",
                 "exceeded quota",
                 Reason::PodRejected,
             ),
             (
-                Target::Job(Step::Fetch),
+                ActionTarget::Job(Step::Fetch),
                 422,
                 "Invalid",
                 "limits below requests",
                 Reason::InvalidSpec,
             ),
             (
-                Target::Claim { required: true },
+                ActionTarget::Claim { required: true },
                 403,
                 "Forbidden",
                 "exceeded quota",
                 Reason::ClaimPending,
             ),
             (
-                Target::Claim { required: true },
+                ActionTarget::Claim { required: true },
                 403,
                 "Forbidden",
                 "only dynamically provisioned pvc can be resized and the storageclass must support resize",
@@ -149,10 +151,10 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_need_not_change_stays_ready_and_says_so() {
+    fn a_claim_that_need_not_change_stays_ready_and_reports_the_refusal() {
         let mut decision = decision();
         let refusal = api_error(403, "Forbidden", "resize is not supported");
-        explain(&mut decision, Target::Claim { required: false }, &refusal);
+        explain(&mut decision, ActionTarget::Claim { required: false }, &refusal);
         assert_eq!(ready(&decision).0, Status::True);
         assert!(decision.conditions[3].message.ends_with("resize is not supported"));
     }
@@ -162,7 +164,7 @@ mod tests {
         let mut after = decision();
         explain(
             &mut after,
-            Target::Job(Step::Plan),
+            ActionTarget::Job(Step::Plan),
             &api_error(503, "ServiceUnavailable", "later"),
         );
         assert_eq!(after, decision());

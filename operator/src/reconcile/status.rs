@@ -1,6 +1,8 @@
-//! The status: assembled from a decision, written whole, and only when it says something new.
+//! The status: assembled from a decision, written whole, and only when it changed.
 
-use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -10,43 +12,31 @@ use modelcache_crds::{ModelCache, ModelCacheStatus, names};
 use serde_json::json;
 
 use super::decide::Decision;
+use super::decide::progress::PROGRESS_INTERVAL;
 
-/// Progress alone is not written more often than this.
-const PROGRESS_EVERY: SignedDuration = SignedDuration::from_secs(10);
-
-/// The status that a decision leads to.
+/// The status to write for a decision.
 #[must_use]
 pub(crate) fn assemble(
-    previous: &ModelCacheStatus,
     decision: &Decision,
     source: Option<String>,
     generation: Option<i64>,
     now: Timestamp,
 ) -> ModelCacheStatus {
-    let decision = decision.clone();
+    let conditions = conditions::merge(
+        &decision.status.conditions,
+        &decision.conditions,
+        generation.unwrap_or_default(),
+        &Time(now),
+    );
     ModelCacheStatus {
         observed_generation: generation,
         source,
-        conditions: conditions::merge(
-            &previous.conditions,
-            &decision.conditions,
-            generation.unwrap_or_default(),
-            &Time(now),
-        ),
-        resolved: decision.resolved,
-        published_digest: decision.published_digest,
-        claim_name: decision.claim_name,
-        claim_uid: decision.claim_uid,
-        path: decision.path,
-        hub_cache: decision.hub_cache,
-        progress: decision.progress,
-        sources: decision.sources,
-        capacity: decision.capacity,
-        attempts: decision.attempts,
+        conditions,
+        ..decision.status.clone()
     }
 }
 
-/// Whether the new status is worth a write.
+/// Whether the new status differs enough to be written.
 #[must_use]
 pub(crate) fn is_worth_writing(previous: &ModelCacheStatus, new: &ModelCacheStatus, now: Timestamp) -> bool {
     let without_progress = |status: &ModelCacheStatus| ModelCacheStatus {
@@ -69,10 +59,10 @@ pub(crate) fn is_worth_writing(previous: &ModelCacheStatus, new: &ModelCacheStat
         .progress
         .as_ref()
         .and_then(|progress| progress.updated_time.as_ref());
-    last.is_none_or(|last| now.duration_since(last.0) >= PROGRESS_EVERY)
+    last.is_none_or(|last| Duration::try_from(now.duration_since(last.0)).is_ok_and(|age| age >= PROGRESS_INTERVAL))
 }
 
-/// Writes the whole status; what it leaves out is removed.
+/// Writes the whole status; the API server removes fields that it omits.
 pub(crate) async fn write(
     client: &Client,
     cache: &ModelCache,
@@ -82,7 +72,7 @@ pub(crate) async fn write(
     let patch = json!({
         "apiVersion": ModelCache::api_version(&()),
         "kind": ModelCache::kind(&()),
-        // One deleted and made anew under the name has a status of its own.
+        // A ModelCache recreated under the name has a status of its own.
         "metadata": { "name": cache.name_any(), "uid": cache.uid() },
         "status": status,
     });
@@ -108,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_alone_is_written_every_ten_seconds_at_most() {
+    fn progress_alone_is_written_at_most_every_ten_seconds() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let before = progress(10, 100);
         assert!(!is_worth_writing(&before, &progress(20, 105), at(105)));
@@ -117,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_written_at_once_and_nothing_new_never() {
+    fn any_other_change_is_written_at_once_and_an_equal_status_never() {
         let now = Timestamp::from_second(100).unwrap();
         let before = progress(10, 100);
         let after = ModelCacheStatus {

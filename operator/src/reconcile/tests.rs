@@ -32,14 +32,8 @@ fn reconciler(client: Client) -> Reconciler {
             progress_client: reqwest::Client::builder().no_proxy().build().unwrap(),
             client,
         }),
-        stores: Stores {
-            caches: store().0,
-            jobs: store().0,
-            pods: store().0,
-            claims: store().0,
-            classes: store().0,
-        },
-        written: Written::default(),
+        informers: Informers::new(store().0, store().0).0,
+        assumed: AssumedStatuses::default(),
     }
 }
 
@@ -77,7 +71,7 @@ async fn an_object_that_cannot_be_read_is_counted_and_skipped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reconcile_that_hangs_is_given_up_and_tried_again_with_growing_pauses() {
+async fn a_reconcile_that_hangs_times_out_and_is_retried_with_growing_pauses() {
     let cache: DeserializeGuard<ModelCache> = serde_json::from_value(json!({
         "apiVersion": "modelcache.dev/v1alpha1", "kind": "ModelCache",
         "metadata": { "name": "good", "namespace": "demo", "uid": "uid-1" },
@@ -85,10 +79,10 @@ async fn a_reconcile_that_hangs_is_given_up_and_tried_again_with_growing_pauses(
     }))
     .unwrap();
     let (service, _api) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
-    let (reader, _writer) = store();
-    // The watch of ModelCaches never brings anything.
+    // The watches never list anything.
+    let (informers, _writers) = Informers::new(store().0, store().0);
     let mut hanging = reconciler(Client::new(service, "demo"));
-    hanging.stores.caches = reader;
+    hanging.informers = informers;
     let reconciler = Arc::new(hanging);
     let cache = Arc::new(cache);
     let error = reconcile(Arc::clone(&cache), Arc::clone(&reconciler))

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# What runs in the cluster from the start: names (CoreDNS) and volumes (local-path-provisioner).
+# Workloads that every cluster has: DNS (CoreDNS) and volumes (local-path-provisioner).
 
-# The key makes a pod that has read older settings be replaced.
+# The manifests contain a key of their text, so that a change replaces the pods.
 render_manifest() {
 	local key
 	key=$(sha256sum <"$cluster_source/manifests/$1.yaml" | cut -c1-12)
@@ -20,7 +20,7 @@ apply_addons() {
 
 wait_for_addons() {
 	if ! addons_become_ready >/dev/null; then
-		fail "CoreDNS or the volume provisioner does not become ready" "Look: $cluster_source/status; collect logs: $cluster_source/logs DIR"
+		fail "CoreDNS or the volume provisioner did not become ready" "See: $cluster_source/status; collect logs: $cluster_source/logs DIR"
 	fi
 }
 
@@ -31,5 +31,5 @@ addons_become_ready() {
 		kubectl_here --namespace default wait --for create --timeout 60s serviceaccount default
 }
 
-# Asked through the Service, so that the answer proves the proxy, the bridge and the pod, not a status that may be old.
-names_resolve() { ask "http://$dns_service_ip:8181/ready"; }
+# Requests the Service, because the response proves that proxy, bridge and pod work; a status may be stale.
+names_resolve() { responds "http://$dns_service_ip:8181/ready"; }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Stand-ins for images that cannot be pulled here, in buildah's storage, under the names that Dockerfiles use. An image of
-# such a name that is not ours (because it could be pulled) is left as it is.
+# Stand-ins for images that cannot be pulled here, in buildah's storage under the names that Dockerfiles use. A pulled image
+# of such a name is left unchanged.
 
 debian_image=docker.io/library/debian:bookworm-slim
 distroless_image=gcr.io/distroless/cc-debian12:nonroot
@@ -10,7 +10,7 @@ consumer_image=modelcache.dev/consumer:test
 
 key_label=modelcache.dev/made-here
 
-# The key that an image was made under; empty for an image of another origin.
+# Prints the key of an image that was built here; prints nothing for other images.
 image_key() {
 	buildah inspect --type image --format "{{index .OCIv1.Config.Labels \"$key_label\"}}" "$1" 2>/dev/null || true
 }
@@ -23,26 +23,26 @@ image_is_current() {
 	image_exists "$1" || return 1
 	found=$(image_key "$1")
 	if [[ -z $found ]]; then
-		say "$1 is there already and was not made here: left as it is"
+		say "$1 exists and was not built here: left unchanged"
 		return
 	fi
 	[[ $found == "$2" ]]
 }
 
-# The certificates that this machine trusts, for the steps that fetch. Mounted, never copied.
+# The certificates that this machine trusts, for build steps that download. Mounted, never copied.
 machine_certificates=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
 
 # Usage: make_image NAME KEY CONTAINERFILE CONTEXT
 make_image() {
 	local started=$SECONDS log
 	log=$cache/build-image-$(basename "$3" .Containerfile).log
-	say "Making $1 (log: $log)"
+	say "Building $1 (log: $log)"
 	if ! buildah bud --isolation chroot --format docker --label "$key_label=$2" --tag "$1" \
 		--secret "id=certificates,src=$machine_certificates" --file "$cluster_source/images/$3" "$4" >"$log" 2>&1 </dev/null; then
 		tail -n 15 "$log" >&2
-		fail "buildah could not make $1" "The whole log: $log"
+		fail "buildah failed to build $1" "Full log: $log"
 	fi
-	say "Made $1 in $((SECONDS - started)) s"
+	say "Built $1 in $((SECONDS - started)) s"
 }
 
 # Usage: key_of FILE... [-- WORD...]
@@ -78,7 +78,7 @@ make_distroless_image() {
 	rm -rf "$work"
 }
 
-# The folder of a toolchain of the wanted version, whatever rustup calls it here.
+# The folder of a toolchain of the wanted version, whatever its name in rustup.
 rust_toolchain() {
 	local folder
 	for folder in "${RUSTUP_HOME:-$HOME/.rustup}"/toolchains/*; do
@@ -94,7 +94,7 @@ make_rust_image() {
 	toolchain=$(rust_toolchain)
 	rustup=$(command -v rustup || true)
 	[[ -n $toolchain && -n $rustup ]] ||
-		fail "the Rust image is made of this machine's toolchain, and rustup has no $rust_version here" \
+		fail "the Rust image contains this machine's toolchain, and rustup has no $rust_version here" \
 			"Install it: rustup toolchain install $rust_version"
 	name=$("$toolchain/bin/rustc" --version --verbose |
 		awk '$1 == "release:" { release = $2 } $1 == "host:" { host = $2 } END { print release "-" host }')
@@ -104,7 +104,7 @@ make_rust_image() {
 	work=$cache/.rust.making
 	rm -rf "$work"
 	mkdir -p "$work/rust/cargo/bin" "$work/rust/rustup/toolchains"
-	# Linked, not copied, where both are on one file system.
+	# Hard links if both are on one file system; otherwise a copy.
 	cp -al "$toolchain" "$work/rust/rustup/toolchains/$name" 2>/dev/null || cp -a "$toolchain/." "$work/rust/rustup/toolchains/$name"
 	rm -rf "$work/rust/rustup/toolchains/$name/share"
 	printf 'version = "12"\nprofile = "minimal"\ndefault_toolchain = "%s"\n' "$name" >"$work/rust/rustup/settings.toml"
@@ -127,12 +127,12 @@ make_consumer_image() {
 	rm -rf "$work"
 }
 
-# One at a time: they share buildah's storage and the folders they are made in.
+# Builds one image at a time, because the builds share buildah's storage and the work folders.
 lock_images() {
 	mkdir -p "$cache"
 	exec 8>"$cache/images.lock"
 	if ! flock --nonblock 8; then
-		say "Waiting for another command to finish making images"
+		say "Waiting for another image build to finish"
 		flock 8
 	fi
 }

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# One certificate authority for everything, made anew with each cluster. Kept in the cluster's state, readable by root only.
+# One certificate authority per cluster, which issues all certificates. Kept in the cluster's state, readable by root only.
 
 # Usage: issue_certificate FILE SUBJECT [ALTERNATIVE-NAMES]
 issue_certificate() {
@@ -11,7 +11,7 @@ issue_certificate() {
 	openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$file.key" -subj "$2" 2>/dev/null |
 		openssl x509 -req -days 3650 -sha256 -CA "$certificates/ca.crt" -CAkey "$certificates/ca.key" \
 			-set_serial "0x$(openssl rand -hex 12)" -extfile <(printf '%s\n' "$extensions") -out "$file.crt.new" 2>/dev/null ||
-		fail "openssl could not issue $1"
+		fail "openssl failed to issue $1"
 	mv "$file.crt.new" "$file.crt"
 }
 
@@ -40,7 +40,7 @@ write_kubeconfig() {
 	mv "$file.new" "$file"
 }
 
-# Usage: issue_component_identity NAME USER   A client certificate and the kubeconfig that holds it.
+# Usage: issue_component_identity NAME USER   Issues a client certificate and writes a kubeconfig with it.
 issue_component_identity() {
 	issue_certificate "$1" "$2"
 	write_kubeconfig "$certificates/$1.kubeconfig" "$1"
@@ -53,7 +53,7 @@ issue_control_plane_certificates() {
 		openssl req -x509 -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -sha256 \
 			-keyout "$certificates/ca.key" -out "$certificates/ca.crt" -subj /CN=modelcache-test-ca \
 			-addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign,digitalSignature 2>/dev/null ||
-			fail "openssl could not make the certificate authority"
+			fail "openssl failed to create the certificate authority"
 	fi
 	if [[ ! -s $certificates/service-account.pub ]]; then
 		openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1 -out "$certificates/service-account.key"

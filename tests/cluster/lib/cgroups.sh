@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Each node's pods live below a cgroup of its own, /modelcache-test/nodeN, in version 1 (one hierarchy per controller) or 2.
+# The pods of each node run below the node's cgroup, /modelcache-test/nodeN, in version 1 (one hierarchy per controller) or 2.
 
 cgroup_parent=/modelcache-test
 
@@ -24,7 +24,7 @@ make_node_cgroup() {
 			if is_cgroup_v2; then
 				delegate_controllers "$hierarchy$(dirname "$level")"
 			elif [[ -e $hierarchy$level/cpuset.cpus ]]; then
-				# Born empty, and nothing runs in a set without processors.
+				# A new cpuset is empty, and no process can run in it.
 				cat "$hierarchy/cpuset.cpus" >"$hierarchy$level/cpuset.cpus"
 				cat "$hierarchy/cpuset.mems" >"$hierarchy$level/cpuset.mems"
 			fi
@@ -40,7 +40,7 @@ delegate_controllers() {
 	done
 }
 
-# Processes of the node's containers: everything below its cgroup, where nothing but its pods is ever put.
+# Processes of the node's containers: everything below its cgroup, which contains only its pods.
 node_container_processes() {
 	local hierarchy
 	while read -r hierarchy; do

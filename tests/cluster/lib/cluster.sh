@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The cluster as a whole: which one there is, and everything the commands share. Sources all other files.
+# The cluster as a whole: its kind, lock and health. Sources all other files.
 
 lib=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$lib/messages.sh"
@@ -19,14 +19,14 @@ source "$lib/addons.sh"
 source "$lib/kind.sh"
 PATH=$(built_programs_path):/usr/sbin:/sbin:$PATH
 
-# local, kind, or none: what this command started and has not taken down.
+# The kind of the running cluster: local, kind or none.
 cluster_kind() { cat "$state/kind" 2>/dev/null || printf 'none'; }
 
 require_cluster() {
-	[[ $(cluster_kind) != none ]] || fail "no cluster is up" "Start one: $cluster_source/up"
+	[[ $(cluster_kind) != none ]] || fail "no cluster is running" "Start one: $cluster_source/up"
 }
 
-# A cluster that someone else runs is never touched: KUBECONFIG that names one is a mistake to be told, not to be overridden.
+# Never changes a cluster that these commands did not start: a KUBECONFIG that names one is an error, not overridden.
 refuse_foreign_kubeconfig() {
 	if [[ -n ${KUBECONFIG:-} && $KUBECONFIG != "$kubeconfig" ]]; then
 		fail "KUBECONFIG names a cluster that this command did not start: $KUBECONFIG" "$@"
@@ -42,21 +42,21 @@ lock_cluster() {
 	fi
 }
 
-# After the machine started anew nothing of the old containers is left but their traces, which confuse containerd.
+# After a restart of the machine, the records of the old containers remain and confuse containerd.
 forget_earlier_boot() {
 	local boot number
 	boot=$(</proc/sys/kernel/random/boot_id)
 	if [[ -e $state/boot && $(<"$state/boot") != "$boot" ]]; then
 		say "The machine was restarted: recovering the cluster"
 		rm -rf "$state/processes"
-		for number in $(seq 1 "$most_nodes"); do
+		for number in $(seq 1 "$max_nodes"); do
 			rm -rf "$(node_folder "$number")/containerd-state"
 		done
 	fi
 	printf '%s' "$boot" >"$state/boot"
 }
 
-# True if every program runs and every node answers: nothing to do.
+# True if every program runs and every node is ready.
 local_cluster_is_healthy() {
 	local name number
 	for name in "${control_plane_processes[@]}"; do is_running "$name" || return 1; done
@@ -66,7 +66,7 @@ local_cluster_is_healthy() {
 	done
 }
 
-# Unmounts deepest first, and only below the cluster's own folder.
+# Unmounts everything below the cluster's folder, deepest first.
 unmount_state() {
 	local target
 	awk -v below="$state/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r target; do

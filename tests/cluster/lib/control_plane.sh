@@ -1,21 +1,21 @@
 # shellcheck shell=bash
 # etcd, the API server, the controllers, the scheduler and the Service proxy: one of each, on the host.
 
-# Without the bridge its addresses would be looked for outside this machine: then nothing is asked.
+# Without the bridge, requests to its addresses would leave this machine.
 bridge_is_up() { [[ -d /sys/class/net/$bridge ]]; }
 
 kubectl_here() {
 	if [[ $(cluster_kind) == local ]] && ! bridge_is_up; then
-		say "the cluster's bridge is gone; repair it: $cluster_source/up"
+		say "the cluster's bridge is missing; repair it: $cluster_source/up"
 		return 1
 	fi
 	kubectl --kubeconfig "$kubeconfig" "$@"
 }
 
-# Never through a proxy.
-ask() { bridge_is_up && curl --noproxy '*' --silent --fail --output /dev/null --max-time 3 "$@"; }
+# Usage: responds CURL-ARGUMENT...   True if the URL responds. Never uses a proxy.
+responds() { bridge_is_up && curl --noproxy '*' --silent --fail --output /dev/null --max-time 3 "$@"; }
 
-api_server_is_ready() { ask --cacert "$certificates/ca.crt" "$api_server/readyz"; }
+api_server_is_ready() { responds --cacert "$certificates/ca.crt" "$api_server/readyz"; }
 
 start_etcd() {
 	start_process etcd "$(program etcd)" --name modelcache-test --data-dir "$state/etcd" \
@@ -51,7 +51,7 @@ start_controllers() {
 		--kubeconfig "$certificates/scheduler.kubeconfig" --bind-address 127.0.0.1 --leader-elect=false --profiling=false
 }
 
-# One is enough: all nodes share the host's packet filter.
+# One proxy serves all nodes, because they share the host's packet filter.
 start_proxy() {
 	program kube-proxy >"$state/proxy-program"
 	start_process kube-proxy "$(program kube-proxy)" --kubeconfig "$certificates/proxy.kubeconfig" --hostname-override node1 \
@@ -70,12 +70,12 @@ control_plane_processes=(kube-proxy kube-scheduler kube-controller-manager kube-
 
 stop_control_plane() {
 	local name proxy
-	# All at once and with little patience: what they would save on the way out is deleted next.
+	# Stops all at once with a short grace period, because their state is deleted next.
 	ask_to_stop "${control_plane_processes[@]}"
 	for name in "${control_plane_processes[@]}"; do
 		stop_process "$name" 1
 	done
-	# Its chains carry fixed names; they are removed only when our own proxy made them, and by the same version.
+	# The chains have fixed names. Removes them only if our proxy created them, with the same version of it.
 	proxy=$(cat "$state/proxy-program" 2>/dev/null || true)
 	if [[ -x $proxy ]]; then "$proxy" --cleanup >>"$component_logs/kube-proxy.log" 2>&1 || true; fi
 }

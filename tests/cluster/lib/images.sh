@@ -1,18 +1,18 @@
 # shellcheck shell=bash
-# The images that the cluster itself runs, made here as none can be pulled; and how any image gets onto the nodes.
+# Builds the images that the cluster itself runs, since none can be pulled, and imports images into nodes.
 
 # Usage: build_image NAME CONTAINERFILE CONTEXT ARCHIVE
 build_image() {
 	local name=$1 containerfile=$2 context=$3 archive=$4
 	buildah bud --quiet --isolation chroot --tag "$name" --file "$containerfile" "$context" >/dev/null ||
-		fail "buildah could not build $name"
+		fail "buildah failed to build $name"
 	save_image "$name" "$archive"
 }
 
 # Usage: save_image NAME ARCHIVE
 save_image() {
 	rm -f "$2.new"
-	buildah push --quiet "$1" "oci-archive:$2.new:$1" >/dev/null || fail "buildah could not save $1"
+	buildah push --quiet "$1" "oci-archive:$2.new:$1" >/dev/null || fail "buildah failed to save $1"
 	mv "$2.new" "$2"
 }
 
@@ -49,11 +49,11 @@ make_busybox_root() {
 	chmod 1777 "$root/tmp"
 	update_package_lists
 	package=$(mktemp -d)
-	# _apt drops privileges and cannot write to a folder of root's, and says so at length.
+	# The sandbox user of apt cannot write here.
 	(cd "$package" && apt-get -qq -o APT::Sandbox::User=root download busybox >/dev/null && dpkg-deb -x busybox_*.deb unpacked) ||
-		fail "could not fetch the Debian package busybox"
+		fail "failed to download the Debian package busybox"
 	cp "$package/unpacked/bin/busybox" "$root/bin/busybox"
-	# The libraries of this machine, and the loader under the path that the program names.
+	# Copies the libraries of this machine, and the loader to the path that the program contains.
 	for library in $(ldd "$root/bin/busybox" | grep -o '/[^ ]*'); do
 		install -D "$library" "$root$library"
 	done
@@ -68,7 +68,7 @@ make_busybox_root() {
 # Usage: import_image NODE-NUMBER ARCHIVE
 import_image() {
 	on_containerd "$1" images import --local "$2" >>"$component_logs/images-$1.log" 2>&1 ||
-		fail "node$1 could not import $2" "See $component_logs/images-$1.log"
+		fail "node$1 failed to import $2" "See: $component_logs/images-$1.log"
 }
 
 import_system_images() {

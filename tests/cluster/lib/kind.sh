@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# The same cluster through kind, where Docker runs and images can be pulled. Best effort: GPUs are set, memory sizes cannot be.
+# The same cluster through kind, which needs Docker and image pulls. Best effort: sets GPUs, but not the memory of nodes.
 
 kind_cluster=modelcache
 
 require_kind() {
 	docker info >/dev/null 2>&1 ||
-		fail "--kind needs a running Docker, and none answers" "Leave out --kind: a cluster without a container engine is started instead."
-	command -v kind >/dev/null || fail "--kind needs kind on PATH" "Install kind, or leave out --kind."
+		fail "--kind needs Docker, which does not respond" "Omit --kind to start a cluster without a container engine."
+	command -v kind >/dev/null || fail "--kind needs kind on PATH" "Install kind, or omit --kind."
 }
 
 kind_up() {
@@ -31,7 +31,7 @@ kind_up() {
 	done
 }
 
-# kind numbers its workers: worker, worker2, worker3.
+# The name of a node in kind: worker, worker2, worker3.
 kind_node() {
 	if [[ $1 -eq 1 ]]; then printf '%s-worker' "$kind_cluster"; else printf '%s-worker%s' "$kind_cluster" "$1"; fi
 }

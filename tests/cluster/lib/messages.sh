@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the commands say to a person. Progress and errors go to standard error; standard output is for values to be used.
+# Messages of the commands. Progress and errors go to standard error, because standard output is for results.
 
 say() { printf '%s\n' "$*" >&2; }
 

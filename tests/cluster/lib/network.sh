@@ -1,23 +1,23 @@
 # shellcheck shell=bash
-# The bridge that host, nodes and pods share, and what the kernel must allow. The cluster is sealed: nothing is masqueraded
-# to the outside, so pods reach each other, Services and this host, and no one else.
+# The bridge of host, nodes and pods, and the kernel settings for it. Nothing is masqueraded, so pods reach only each other,
+# Services and this host.
 
 set_up_network() {
 	if [[ ! -d /sys/class/net/$bridge ]]; then
 		if ip -4 route show to match "$host_ip" | grep -qv '^default'; then
-			fail "the range $cluster_range is used on this machine already" \
-				"Free it, or change cluster_range, host_ip and node_ip in lib/settings.sh. Now: $(ip -4 route show to match "$host_ip" | grep -v '^default')"
+			fail "the range $cluster_range is already in use on this machine" \
+				"Free it, or change cluster_range, host_ip and node_ip in lib/settings.sh. In use: $(ip -4 route show to match "$host_ip" | grep -v '^default')"
 		fi
 		ip link add "$bridge" type bridge
 		touch "$state/bridge-is-ours"
 	fi
-	[[ -e $state/bridge-is-ours ]] || fail "there is a bridge $bridge that this cluster did not make" "Remove it: ip link delete $bridge"
+	[[ -e $state/bridge-is-ours ]] || fail "a bridge $bridge exists that this cluster did not create" "Remove it: ip link delete $bridge"
 	ip address replace "$host_ip/${cluster_range#*/}" dev "$bridge"
 	ip link set "$bridge" up
-	# Host programs (the API server calling a webhook) reach Services from the bridge's address, also without a default route.
+	# Programs on the host, such as the API server for webhooks, reach Services even without a default route.
 	ip route replace "$service_range" dev "$bridge" src "$host_ip"
 
-	# The Service proxy makes this chain and its own clean-up leaves it. Nobody else's is removed on the way down.
+	# The Service proxy creates this chain, and its clean-up leaves it. down removes the chain only if it did not exist before.
 	if ! iptables -w -n -L KUBE-FIREWALL >/dev/null 2>&1; then touch "$state/firewall-chain-is-ours"; fi
 	remember_sysctl net.ipv4.ip_forward 1
 	if [[ ! -e /proc/sys/net/bridge/bridge-nf-call-iptables ]]; then modprobe br_netfilter 2>/dev/null || true; fi
@@ -25,7 +25,7 @@ set_up_network() {
 	allow_forwarding
 }
 
-# Container engines set the FORWARD policy to DROP; traffic of our bridge must pass all the same.
+# Container engines set the FORWARD policy to DROP, so the traffic of our bridge needs its own rules.
 forwarding_rules=("-i $bridge" "-o $bridge")
 allow_forwarding() {
 	local rule
@@ -36,7 +36,7 @@ allow_forwarding() {
 	done
 }
 
-# Sets a kernel setting and keeps what it was, for the way down.
+# Sets a kernel setting and stores the previous value, which down restores.
 remember_sysctl() {
 	local file=/proc/sys/${1//.//}
 	if [[ $(<"$file") == "$2" ]]; then return; fi

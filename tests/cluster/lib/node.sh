@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# A node: an address on the bridge, a containerd, a kubelet and a cgroup of its own. Several stand on one machine.
+# A node: its own address on the bridge, containerd, kubelet and cgroup. One machine runs several nodes.
 
 node_folder() { printf '%s/node%s' "$state" "$1"; }
 
@@ -39,7 +39,7 @@ write_containerd_config() {
 		  ]
 		}
 	JSON
-	# restrict_oom_score_adj: without CAP_SYS_RESOURCE every sandbox fails otherwise.
+	# restrict_oom_score_adj: otherwise every sandbox fails without CAP_SYS_RESOURCE.
 	cat >"$folder/containerd.toml" <<-TOML
 		version = 3
 		root = "$folder/containerd"
@@ -72,13 +72,13 @@ start_containerd() {
 	folder=$(node_folder "$1")
 	if is_running "containerd-$1"; then return; fi
 	write_containerd_config "$1"
-	# The shim is looked up on PATH: ours first.
+	# containerd finds its shim on PATH, so ours comes first.
 	PATH=$(product_folder containerd):$(product_folder runc):$PATH \
 		start_process "containerd-$1" "$(program containerd)" --config "$folder/containerd.toml"
 	wait_for_process "containerd-$1" 60 on_containerd "$1" version
 }
 
-# Writes the kubelet's configuration; true if it is another than the one before.
+# Writes the kubelet's configuration; true if it has changed.
 write_kubelet_config() {
 	local folder memory reserved=0 file
 	folder=$(node_folder "$1")
@@ -86,7 +86,7 @@ write_kubelet_config() {
 	mkdir -p "$folder/kubelet" "$folder/pods" "$folder/volumes"
 	memory=$(shape_of "node$1.memory" '')
 	if [[ -n $memory ]]; then reserved=$(($(machine_memory) - memory - kubelet_keeps_free)); fi
-	# Names that are not the cluster's are not looked up anywhere.
+	# Only the cluster's DNS, which does not forward other names.
 	printf 'nameserver %s\n' "$dns_service_ip" >"$folder/resolv.conf"
 	cat >"$file.new" <<-YAML
 		apiVersion: kubelet.config.k8s.io/v1beta1
@@ -134,12 +134,12 @@ kubelet_keeps_free=$((50 << 20))
 
 kubelet_health_port() { printf '1024%s' "$1"; }
 
-kubelet_is_healthy() { ask "http://127.0.0.1:$(kubelet_health_port "$1")/healthz"; }
+kubelet_is_healthy() { responds "http://127.0.0.1:$(kubelet_health_port "$1")/healthz"; }
 
 start_kubelet() {
 	local number=$1
 	if write_kubelet_config "$number" && is_running "kubelet-$number"; then
-		say "node$number: restarting the kubelet for its new settings"
+		say "node$number: restarting the kubelet with its new configuration"
 		stop_process "kubelet-$number"
 	fi
 	if is_running "kubelet-$number"; then return; fi
@@ -159,7 +159,7 @@ wait_for_node() {
 	wait_for_process "kubelet-$1" 120 node_is_ready "$1"
 }
 
-# GPUs that no hardware stands behind: the kubelet keeps a capacity it did not report itself, and makes it allocatable.
+# GPUs without hardware: the kubelet keeps a capacity that it did not report itself, and makes it allocatable.
 apply_node_gpus() {
 	local wanted count memory current
 	wanted=$(shape_of "node$1.gpus" '')
@@ -172,7 +172,7 @@ apply_node_gpus() {
 	fi
 	if [[ $wanted == *:* ]]; then
 		memory=${wanted#*:}
-		# As GPU feature discovery labels it, in MiB.
+		# The label of GPU feature discovery, in MiB.
 		kubectl_here label node "node$1" --overwrite "nvidia.com/gpu.memory=$memory" >/dev/null
 	fi
 }
@@ -184,7 +184,7 @@ stop_node() {
 	stop_process "containerd-$1"
 }
 
-# Shims outlive containerd by design. Ours are those that were given our socket.
+# Shims outlive containerd by design. Ours have our socket in their arguments.
 shims_of() {
 	local socket file pid
 	socket=$(containerd_socket "$1")

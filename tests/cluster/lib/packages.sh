@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Debian packages that the commands need. Installed when missing, and said so.
+# Installs missing Debian packages that the commands need, and logs it.
 
 # Usage: require_packages PACKAGE...
 require_packages() {
@@ -11,22 +11,22 @@ require_packages() {
 	done
 	if [[ ${#missing[@]} -eq 0 ]]; then return; fi
 	command -v apt-get >/dev/null ||
-		fail "missing packages: ${missing[*]}" "This is not Debian; install what they hold by hand."
+		fail "missing packages: ${missing[*]}" "This is not Debian: install their content by hand."
 	require_root
 	say "Installing Debian packages: ${missing[*]}"
 	update_package_lists
 	DEBIAN_FRONTEND=noninteractive apt_get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends \
 		"${missing[@]}" >/dev/null </dev/null ||
-		fail "apt-get could not install: ${missing[*]}" "Run it by hand to see why: apt-get install ${missing[*]}"
+		fail "apt-get failed to install: ${missing[*]}" "Run it by hand to see why: apt-get install ${missing[*]}"
 }
 
-# Commands that run side by side take turns: apt has no timeout for the lock of its package lists.
+# Serializes parallel commands, because apt has no timeout for the lock of its package lists.
 apt_get() {
 	mkdir -p "$cache"
 	flock "$cache/apt.lock" apt-get "$@"
 }
 
-# Once per command run.
+# Updates the package lists, once per run of a command.
 package_lists_are_fresh=no
 update_package_lists() {
 	if [[ $package_lists_are_fresh == yes ]]; then return; fi
@@ -36,6 +36,6 @@ update_package_lists() {
 
 require_root() {
 	if [[ $EUID -ne 0 ]]; then
-		fail "this needs root" "Nodes, bridges and mounts are made on this machine itself. Run it as root, or use kind: up --kind"
+		fail "this command needs root for nodes, bridges and mounts on this machine" "Run it as root, or use kind: up --kind"
 	fi
 }

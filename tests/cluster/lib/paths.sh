@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # used by the files that source this one
-# Where things are. The cache may be kept for ever and be shared by clones; the state belongs to the one running cluster.
+# Paths. The cache can be kept and shared by clones; the state belongs to the one running cluster.
 
 cluster_source=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${MODELCACHE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/modelcache}/cluster

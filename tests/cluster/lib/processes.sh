@@ -1,14 +1,14 @@
 # shellcheck shell=bash
-# Long-running programs, known by process id and start time: an id that the machine gave to another program is not ours.
+# Long-running programs, identified by process id and start time, because the machine may reuse the id.
 
 record_of() { printf '%s/processes/%s' "$state" "$1"; }
 
-# Field 22 of /proc/PID/stat, counted after the name, which may hold spaces.
+# Field 22 of /proc/PID/stat, counted after the name, which may contain spaces.
 start_time_of() {
 	local fields
 	fields=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
 	read -r -a fields <<<"${fields##*) }"
-	# A zombie has ended, whoever is late to collect it.
+	# A zombie has ended, even if its parent has not collected it.
 	[[ ${fields[0]} != Z ]] || return 1
 	printf '%s' "${fields[19]}"
 }
@@ -23,28 +23,28 @@ running_process() {
 
 is_running() { running_process "$1" >/dev/null; }
 
-# Usage: start_process NAME COMMAND...   Does nothing if it runs already.
+# Usage: start_process NAME COMMAND...   Does nothing if the program is running.
 start_process() {
 	local name=$1 log=$component_logs/$1.log
 	shift
 	if is_running "$name"; then return; fi
 	mkdir -p "$state/processes" "$component_logs"
-	# The locks of this command (8, 9) must not live on in the program.
+	# The program must not inherit the locks of this command (8, 9).
 	setsid "$@" >>"$log" 2>&1 </dev/null 8>&- 9>&- &
 	printf '%s %s\n' "$!" "$(start_time_of "$!")" >"$(record_of "$name")"
 }
 
-# Usage: stop_process NAME [SECONDS]   Asks, then insists.
+# Usage: stop_process NAME [SECONDS]   Sends SIGTERM, and SIGKILL after the grace period.
 stop_process() {
-	local name=$1 patience=${2:-5} pid
+	local name=$1 grace=${2:-5} pid
 	if pid=$(running_process "$name"); then
 		kill -TERM "$pid" 2>/dev/null || true
-		wait_until "$patience" process_has_ended "$name" || kill -KILL "$pid" 2>/dev/null || true
+		wait_until "$grace" process_has_ended "$name" || kill -KILL "$pid" 2>/dev/null || true
 	fi
 	rm -f "$(record_of "$name")"
 }
 
-# Usage: ask_to_stop NAME...   Does not wait.
+# Usage: ask_to_stop NAME...   Sends SIGTERM and does not wait.
 ask_to_stop() {
 	local name pid
 	for name in "$@"; do
@@ -64,15 +64,15 @@ wait_until() {
 	done
 }
 
-# Usage: wait_for_process NAME SECONDS COMMAND...   Like wait_until, but a program that ends is a failure at once.
+# Usage: wait_for_process NAME SECONDS COMMAND...   Like wait_until, but fails at once if the program ends.
 wait_for_process() {
 	local name=$1 deadline=$((SECONDS + $2))
 	shift 2
 	until "$@" >/dev/null 2>&1; do
 		if ! is_running "$name" || ((SECONDS >= deadline)); then
 			tail -n 15 "$component_logs/$name.log" >&2 || true
-			if is_running "$name"; then fail "$name does not answer" "Its log: $component_logs/$name.log"; fi
-			fail "$name ended" "Its log: $component_logs/$name.log"
+			if is_running "$name"; then fail "$name does not respond" "Log: $component_logs/$name.log"; fi
+			fail "$name exited" "Log: $component_logs/$name.log"
 		fi
 		sleep 0.1
 	done

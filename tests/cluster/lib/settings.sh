@@ -1,10 +1,10 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # used by the files that source this one
-# The cluster's names and addresses. One cluster runs on a machine at a time.
+# Names and addresses of the cluster. A machine runs one cluster at a time.
 
-most_nodes=4
+max_nodes=4
 
-# One bridge carries the host (host_ip), the nodes (node_ip) and their pods (10.244.N.0/24): all are neighbours, nothing is routed.
+# One bridge connects the host (host_ip), the nodes (node_ip) and their pods (10.244.N.0/24), without routing.
 bridge=modelcache0
 host_ip=10.244.0.1
 cluster_range=10.244.0.0/16

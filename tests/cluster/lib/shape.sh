@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The shape of the cluster: how many nodes, and each node's memory and GPUs. What `up` was not told stays as it was.
-# Kept as one file per fact: shape/nodes, shape/node2.memory (bytes), shape/node2.gpus (N or N:MEBIBYTES).
+# The shape of the cluster: number of nodes, and memory and GPUs of each node. `up` changes only what its options name.
+# One file per value: shape/nodes, shape/node2.memory (bytes), shape/node2.gpus (N or N:MEBIBYTES).
 
 shape_of() { cat "$state/shape/$1" 2>/dev/null || printf '%s' "$2"; }
 
@@ -9,7 +9,7 @@ remember_shape() {
 	printf '%s' "$2" >"$state/shape/$1"
 }
 
-# All of it as one text, to see whether it changed.
+# The whole shape as one text, for comparison.
 whole_shape() {
 	if [[ -d $state/shape ]]; then (cd "$state/shape" && grep -H . -- *); fi
 }

@@ -1,4 +1,4 @@
-//! Serves models from folders by the Hugging Face Hub's protocol, with faults on demand.
+//! Serves models from folders by the Hugging Face Hub's protocol, with fault injection.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,9 +9,9 @@ use modelcache_tests::hub::{Access, GatedListing, Hub, HubConfig, Signing};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
-/// Below `--help`.
+/// Text after the options in `--help`.
 const ADMIN_API: &str = r#"Admin API, JSON on the hub's address:
-  GET|DELETE /_admin/stats        what was asked and how many bytes were sent
+  GET|DELETE /_admin/stats        requests and bytes sent
   POST       /_admin/faults       {"stage": "cdn", "path": "*.safetensors", "count": 1, "fault": {"kind": "cut", "after_bytes": 1000}}
   GET|DELETE /_admin/faults
   PUT        /_admin/throughput   {"bytes_per_second": 1000000}, or null for no cap
@@ -25,9 +25,9 @@ Kinds of fault: status, html, refuse, latency, redirect_loop, cut, stall, slow, 
 expired_after, other_etag, resolve_cache, drop_page, drop_next, extra_path, hidden_hashes, move_branch.
 Stages: info, tree, resolve, cdn, other."#;
 
-/// A hub for tests: speaks the Hugging Face Hub's protocol over plain HTTP, misbehaves on demand, counts every byte.
+/// A hub for tests: the Hugging Face Hub's protocol over plain HTTP, with fault injection and byte counts.
 ///
-/// Files of more than 10 MiB, and weights of any size, are redirected to the CDN's address by signed URL, as the real hub does.
+/// Like the real hub, it redirects files of more than 10 MiB, and weights of any size, to the CDN by signed URL.
 #[derive(Parser, Debug)]
 #[command(version, after_long_help = ADMIN_API)]
 struct Arguments {
@@ -35,23 +35,23 @@ struct Arguments {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
     listen: SocketAddr,
 
-    /// Address of the CDN; left out: the hub's host, any free port.
+    /// Address of the CDN; default: a free port of the hub's host.
     #[arg(long, value_name = "ADDRESS")]
     cdn_listen: Option<SocketAddr>,
 
-    /// A model and the folder that holds its files; may be repeated.
+    /// A model and the folder of its files; may be repeated.
     #[arg(long = "model", value_name = "ORG/NAME=FOLDER", required = true, value_parser = parse_model)]
     models: Vec<(String, PathBuf)>,
 
-    /// A model that only tokens granted to it may see.
+    /// A model that only tokens with a grant can see.
     #[arg(long, value_name = "ORG/NAME")]
     private: Vec<String>,
 
-    /// A model whose files only tokens granted to it may read.
+    /// A model whose files only tokens with a grant can read.
     #[arg(long, value_name = "ORG/NAME")]
     gated: Vec<String>,
 
-    /// A valid token, granted to every private and gated model.
+    /// A valid token with a grant for every private and gated model.
     #[arg(long, value_name = "TOKEN")]
     token: Vec<String>,
 
@@ -59,19 +59,19 @@ struct Arguments {
     #[arg(long, value_name = "COUNT", default_value_t = 1000)]
     page_size: usize,
 
-    /// Seconds a signed URL lives.
+    /// Lifetime of a signed URL, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     url_lifetime: i64,
 
-    /// How signed URLs say when they expire.
+    /// Form of the expiry in signed URLs.
     #[arg(long, value_enum, default_value_t = SigningArgument::Cloudfront)]
     signing: SigningArgument,
 
-    /// Send the headers of the Xet protocol, as the real hub does; its servers are not here.
+    /// Send the headers of the Xet protocol, as the real hub does. There are no Xet servers.
     #[arg(long)]
     xet: bool,
 
-    /// Cap on body bytes a second, all connections together.
+    /// Cap on body bytes per second over all connections.
     #[arg(long, value_name = "BYTES")]
     bytes_per_second: Option<u64>,
 }
@@ -83,7 +83,7 @@ enum SigningArgument {
 }
 
 fn parse_model(text: &str) -> Result<(String, PathBuf), String> {
-    let (model, folder) = text.split_once('=').ok_or("write ORG/NAME=FOLDER")?;
+    let (model, folder) = text.split_once('=').ok_or("expected ORG/NAME=FOLDER")?;
     let folder = PathBuf::from(folder);
     if folder.is_dir() {
         Ok((model.to_owned(), folder))

@@ -1,6 +1,6 @@
-//! Measures what no fetcher on this machine can be faster than: writing the bytes so that they last, and hashing them
-//! with the implementation the fetcher hashes with.
-#![expect(clippy::print_stdout, reason = "what it prints is its result")]
+//! Measures the lower bounds of a fetch on this machine: the time to write the bytes durably, and the time to hash them
+//! with the fetcher's implementation of SHA-256.
+#![expect(clippy::print_stdout, reason = "the result goes to standard output")]
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -13,24 +13,24 @@ use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-/// Sizes of blocks and numbers of threads that are tried for writing; the fastest is the limit.
-const WAYS: [(usize, u64); 3] = [(1 << 20, 1), (8 << 20, 1), (1 << 20, 4)];
+/// Block sizes and thread counts to try for the write; the fastest is the limit.
+const VARIANTS: [(usize, u64); 3] = [(1 << 20, 1), (8 << 20, 1), (1 << 20, 4)];
 
-/// What the address and length of a block must be a multiple of.
+/// Alignment of address and length of a block for direct I/O.
 const ALIGNMENT: usize = 4096;
 
-/// Bytes hashed at once: a block of the fetcher, out of memory that does not fit into the processor's caches.
+/// Bytes hashed at once: a block of the fetcher, from memory larger than the processor's caches.
 const HASHED_AT_ONCE: usize = 1 << 20;
 const HASHED_MEMORY: usize = 64 << 20;
 
-/// Prints as JSON the seconds that writing (allocated at once, past the page cache, synced) and SHA-256 take for so many bytes.
+/// Prints as JSON the seconds to write (preallocated, `O_DIRECT`, synced) and to hash (SHA-256) a number of bytes.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Arguments {
-    /// A folder on the disk to measure; the file written there is removed.
+    /// A folder on the disk to measure; the program removes the file that it writes there.
     folder: PathBuf,
 
-    /// How many, a multiple of 8 MiB.
+    /// Number of bytes, rounded up to a multiple of 8 MiB.
     #[arg(value_parser = clap::value_parser!(u64).range(8 << 20..))]
     bytes: u64,
 }
@@ -39,9 +39,9 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let bytes = arguments.bytes.next_multiple_of(8 << 20);
     let path = arguments.folder.join("modelcache-test-limits.tmp");
-    let written = WAYS.iter().map(|&(block, threads)| {
+    let written = VARIANTS.iter().map(|&(block, threads)| {
         let seconds = write(&path, bytes, block, threads);
-        // Also after a failure.
+        // Removes the file after a failure too.
         let _ = std::fs::remove_file(&path);
         let seconds = seconds.with_context(|| format!("failed to write {}", path.display()))?;
         Ok(json!({"block": block, "threads": threads, "seconds": seconds}))
@@ -98,7 +98,7 @@ fn hash(bytes: u64) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// Bytes that no disk can make smaller.
+/// Pseudorandom bytes, which a disk cannot compress.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut next = || {

@@ -1,5 +1,5 @@
-//! Makes a server on this machine look far away or badly connected: see `modelcache_tests::link`.
-#![expect(clippy::print_stdout, reason = "what it prints is its result")]
+//! Simulates a network link to a server on this machine: see `modelcache_tests::link`.
+#![expect(clippy::print_stdout, reason = "the result goes to standard output")]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,31 +8,31 @@ use anyhow::Context;
 use clap::Parser;
 use modelcache_tests::link::{Link, LinkConfig};
 
-/// Relays connections with latency and caps until it is told to stop, then prints the bytes passed on to clients.
+/// Relays connections with latency and caps until a signal stops it, then prints the bytes sent to clients.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Arguments {
-    /// Where clients connect.
+    /// Address that clients connect to.
     #[arg(long, value_name = "ADDRESS")]
     listen: SocketAddr,
 
-    /// Where the server listens.
+    /// Address of the server.
     #[arg(long, value_name = "ADDRESS")]
     to: SocketAddr,
 
-    /// Milliseconds there and back.
+    /// Round-trip time in milliseconds.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
     round_trip: u64,
 
-    /// Cap on bytes a second to the client, each connection for itself.
+    /// Cap on bytes per second to the client, per connection.
     #[arg(long, value_name = "BYTES")]
     connection_bytes_per_second: Option<u64>,
 
-    /// Cap on bytes a second to clients, all connections together.
+    /// Cap on bytes per second to clients over all connections.
     #[arg(long, value_name = "BYTES")]
     bytes_per_second: Option<u64>,
 
-    /// Bytes that may be on the way in one direction of one connection.
+    /// Limit of the bytes in flight in one direction of one connection.
     #[arg(long, value_name = "BYTES", default_value_t = 4 * 1024 * 1024)]
     window: u32,
 }

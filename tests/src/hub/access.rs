@@ -1,4 +1,4 @@
-//! Who may read what, and how the hub words a refusal.
+//! Access control: who may read which model, and the refusals of the real hub.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,15 +15,15 @@ pub enum Access {
     /// Everybody.
     #[default]
     Public,
-    /// Tokens it was granted to; for others it does not exist.
+    /// Tokens with a grant; for others the model does not exist.
     Private,
-    /// Its files: tokens it was granted to. Its listing: as said.
+    /// Files: tokens with a grant. Listing: as the value says.
     Gated(GatedListing),
-    /// Nobody: taken down.
+    /// Nobody: the model is taken down.
     Disabled,
 }
 
-/// What a gated model's listing shows to those who may not read it.
+/// What the listing of a gated model shows without a grant.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum GatedListing {
@@ -31,25 +31,25 @@ pub enum GatedListing {
     Open,
     /// Every hash as 64 asterisks.
     HashesHidden,
-    /// Nothing: refused as the files are.
+    /// Nothing: the hub refuses it like the files.
     Refused,
 }
 
-/// What a request asks to read.
+/// What a request wants to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Listing,
     File,
 }
 
-/// What a request may see.
+/// What a listing shows to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sight {
+pub(crate) enum Visibility {
     Everything,
     HashesHidden,
 }
 
-/// Valid tokens, each with the models it was granted.
+/// Valid tokens, each with the models granted to it.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens(BTreeMap<String, BTreeSet<String>>);
 
@@ -58,7 +58,7 @@ impl Tokens {
         self.0.entry(token.to_owned()).or_default().extend(models);
     }
 
-    /// Checks the request's credentials alone, before any model is looked up.
+    /// Checks the credentials of a request, independent of the model.
     pub(crate) fn bearer(&self, headers: &HeaderMap) -> Result<Bearer<'_>, Refusal> {
         let Some(value) = headers.get(AUTHORIZATION) else {
             return Ok(Bearer::Nobody);
@@ -79,7 +79,7 @@ impl Tokens {
     }
 }
 
-/// Who asks.
+/// Who sends a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bearer<'a> {
     Nobody,
@@ -87,7 +87,7 @@ pub(crate) enum Bearer<'a> {
 }
 
 impl Bearer<'_> {
-    pub(crate) fn may_see(self, model: &str, access: Access, wanted: Wanted) -> Result<Sight, Refusal> {
+    pub(crate) fn visibility(self, model: &str, access: Access, wanted: Wanted) -> Result<Visibility, Refusal> {
         let granted = matches!(self, Self::Granted(models) if models.contains(model));
         match (access, wanted) {
             (Access::Disabled, _) => Err(Refusal::new(
@@ -95,15 +95,15 @@ impl Bearer<'_> {
                 None,
                 "Access to this resource is disabled.",
             )),
-            (Access::Public, _) | (Access::Gated(GatedListing::Open), Wanted::Listing) => Ok(Sight::Everything),
-            _ if granted => Ok(Sight::Everything),
+            (Access::Public, _) | (Access::Gated(GatedListing::Open), Wanted::Listing) => Ok(Visibility::Everything),
+            _ if granted => Ok(Visibility::Everything),
             (Access::Private, _) => Err(self.repository_not_found()),
-            (Access::Gated(GatedListing::HashesHidden), Wanted::Listing) => Ok(Sight::HashesHidden),
+            (Access::Gated(GatedListing::HashesHidden), Wanted::Listing) => Ok(Visibility::HashesHidden),
             (Access::Gated(_), _) => Err(self.gated(model)),
         }
     }
 
-    /// A hub does not tell a stranger whether a repository is private or missing.
+    /// The refusal for a missing or a private repository, which a client cannot distinguish.
     pub(crate) fn repository_not_found(self) -> Refusal {
         match self {
             Self::Nobody => Refusal::new(

@@ -17,8 +17,8 @@ use super::faults::Rule;
 use super::model::{RepositoryError, folder_contents};
 use super::state::State;
 
-/// Far more than any request of this API needs.
-const MOST_BODY_BYTES: usize = 1 << 20;
+/// Limit of a request body, far above what this API needs.
+const MAX_BODY_BYTES: usize = 1 << 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -129,7 +129,7 @@ async fn act(state: &State, path: &str, request: Request) -> Result<Response, Re
 
 async fn body<T: DeserializeOwned>(request: Request) -> Result<T, Refusal> {
     let wrong = |error: &dyn std::fmt::Display| Refusal::new(StatusCode::BAD_REQUEST, None, error.to_string());
-    let bytes = to_bytes(request.into_body(), MOST_BODY_BYTES)
+    let bytes = to_bytes(request.into_body(), MAX_BODY_BYTES)
         .await
         .map_err(|error| wrong(&error))?;
     serde_json::from_slice(&bytes).map_err(|error| wrong(&error))

@@ -1,4 +1,4 @@
-//! Answers of one shape each.
+//! Response headers and the forms of refusals.
 
 use axum::Json;
 use axum::body::Body;
@@ -14,7 +14,7 @@ pub(crate) const X_LINKED_SIZE: HeaderName = HeaderName::from_static("x-linked-s
 pub(crate) const X_LINKED_ETAG: HeaderName = HeaderName::from_static("x-linked-etag");
 pub(crate) const X_XET_HASH: HeaderName = HeaderName::from_static("x-xet-hash");
 
-/// A refusal as the hub words it: a code and a message in headers, and the message in the body.
+/// A refusal in the hub's form: code and message in headers, and the message in the body.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     status: StatusCode,
@@ -51,7 +51,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// A refusal as an object store words it.
+/// A refusal in the form of an object store.
 pub(crate) fn xml_refusal(status: StatusCode, code: &str, message: &str) -> Response {
     let body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
@@ -59,7 +59,7 @@ pub(crate) fn xml_refusal(status: StatusCode, code: &str, message: &str) -> Resp
     (status, [(CONTENT_TYPE, "application/xml")], body).into_response()
 }
 
-/// Sets a header; a value that no header can hold is left out.
+/// Sets a header; skips a value that is not valid in a header.
 pub(crate) fn set(response: &mut Response, name: HeaderName, value: impl AsRef<str>) {
     if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
         response.headers_mut().insert(name, value);

@@ -1,4 +1,4 @@
-//! A file's bytes on their way out: the range asked for, paced, counted, and spoiled on demand.
+//! Response bodies of files: the requested range, rate limited, counted, and with injected faults.
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::range::{self, Wanted};
 use super::state::State;
 use super::stats::Record;
 
-/// Answers GET or HEAD for a file with as much of it as was asked for.
+/// Answers GET or HEAD for a file with the requested range.
 pub(crate) async fn answer(
     state: &State,
     parts: &Parts,
@@ -91,7 +91,7 @@ fn shifted(effects: &Effects, start: u64, end: u64, size: u64) -> (u64, u64) {
         _ => None,
     });
     match by {
-        // As long as what was asked for, so that only Content-Range tells.
+        // As long as the requested range, so that only Content-Range shows the fault.
         Some(by) if end.saturating_add(by) <= size => (start + by, end + by),
         Some(by) => (
             start.saturating_sub(by),
@@ -133,7 +133,7 @@ struct Sending {
 }
 
 impl Sending {
-    /// The next bytes; an error cuts the connection, since the promised length is not reached.
+    /// The next bytes. An error cuts the connection, because the body is shorter than its Content-Length.
     async fn next(mut self) -> io::Result<Option<(Bytes, Self)>> {
         if self.position >= self.end {
             return Ok(None);
@@ -146,13 +146,13 @@ impl Sending {
         let mut stall = Duration::ZERO;
         let mut pause = Duration::ZERO;
         let mut flipped = None;
-        for strike in self.effects.all() {
-            match strike.fault() {
+        for injection in self.effects.all() {
+            match injection.fault() {
                 Fault::Cut { after_bytes } => {
                     let left = after_bytes.saturating_sub(self.sent);
                     if left == 0 {
                         cut = true;
-                        strike.struck();
+                        injection.record();
                     }
                     chunk = up_to(chunk, left);
                 }
@@ -160,17 +160,17 @@ impl Sending {
                     let left = after_bytes.saturating_sub(self.sent);
                     if left == 0 {
                         stall = Duration::from_secs(*seconds);
-                        strike.struck();
+                        injection.record();
                     }
                     chunk = up_to(chunk, left);
                 }
                 Fault::Slow { bytes_per_second } => {
-                    // Ten times a second, so that slow is not mistaken for stalled.
+                    // Ten times a second, so that clients do not take it for a stall.
                     chunk = up_to(chunk, (bytes_per_second / 10).max(1));
                     pause = Duration::from_secs_f64(chunk as f64 / (*bytes_per_second).max(1) as f64);
-                    strike.struck();
+                    injection.record();
                 }
-                Fault::Flip { offset } => flipped = offset.checked_sub(self.position).map(|at| (at, strike)),
+                Fault::Flip { offset } => flipped = offset.checked_sub(self.position).map(|at| (at, injection)),
                 _ => {}
             }
         }
@@ -186,12 +186,12 @@ impl Sending {
             } => {}
         }
         let mut bytes = self.reader.read(self.position, chunk).await?;
-        if let Some((at, strike)) = flipped {
-            let mut spoiled = bytes.to_vec();
-            if let Some(byte) = usize::try_from(at).ok().and_then(|at| spoiled.get_mut(at)) {
+        if let Some((at, injection)) = flipped {
+            let mut damaged = bytes.to_vec();
+            if let Some(byte) = usize::try_from(at).ok().and_then(|at| damaged.get_mut(at)) {
                 *byte ^= 1;
-                bytes = spoiled.into();
-                strike.struck();
+                bytes = damaged.into();
+                injection.record();
             }
         }
         self.position += chunk as u64;
@@ -201,7 +201,7 @@ impl Sending {
     }
 }
 
-/// The smaller of both, but not zero: a body that must pause sends what is left first.
+/// The smaller of both, but not zero: a body sends what is left before it pauses.
 fn up_to(chunk: usize, left: u64) -> usize {
     match usize::try_from(left) {
         Ok(0) | Err(_) => chunk,

@@ -1,4 +1,4 @@
-//! The CDN: signed URLs that expire, and the strictness of an object store behind them.
+//! The CDN: signed URLs that expire, with the strict checks of an object store.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,14 +20,14 @@ use super::state::State;
 use super::stats::Record;
 
 const PREFIX: &str = "/xet-bridge-us/";
-/// Not a secret: it only makes signatures that nobody meets by chance.
+/// Key of the signatures. It need not be secret, because it only has to prevent accidental matches.
 const KEY: &str = "modelcache-test-hub";
 
-/// How a URL says when it expires.
+/// Form of the expiry in a signed URL.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Signing {
-    /// `Expires` in seconds of the epoch.
+    /// `Expires`, in seconds since the epoch.
     #[default]
     CloudFront,
     /// `X-Amz-Date` and `X-Amz-Expires`.
@@ -39,10 +39,10 @@ pub(crate) struct Signer {
     signing: Signing,
     lifetime_seconds: i64,
     port: u16,
-    /// URLs signed. Each has its number, so that none is like another.
+    /// Number of signed URLs. Each URL contains its number, so that all differ.
     signed: AtomicU64,
-    /// How often each was asked, by its signature.
-    asked: Mutex<HashMap<String, u64>>,
+    /// Number of requests for each URL, by its signature.
+    requests: Mutex<HashMap<String, u64>>,
 }
 
 impl Signer {
@@ -52,11 +52,11 @@ impl Signer {
             lifetime_seconds,
             port,
             signed: AtomicU64::new(0),
-            asked: Mutex::default(),
+            requests: Mutex::default(),
         }
     }
 
-    /// A URL for GET, on the host that the client knows the hub by.
+    /// Signs a URL for GET, on the host name that the client uses for the hub.
     pub(crate) fn sign(&self, hub_host: &str, model: &str, file: &StoredFile) -> String {
         let host = hub_host.rsplit_once(':').map_or(hub_host, |(host, _)| host);
         let path = format!("{PREFIX}{}/{}", &sha256_hex(model)[..24], file.sha256);
@@ -80,10 +80,10 @@ impl Signer {
         )
     }
 
-    /// Counts a request for a URL, and says how many it has had by now.
+    /// Counts a request for a URL and returns its number of requests so far.
     fn count(&self, signature: &str) -> u64 {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = asked.entry(signature.to_owned()).or_default();
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = requests.entry(signature.to_owned()).or_default();
         *count += 1;
         *count
     }
@@ -136,7 +136,7 @@ pub(crate) async fn answer(
         return xml_refusal(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist.");
     };
     let mut response = body::answer(state, parts, effects, record, &file).await;
-    // An object store's ETag says nothing about the content's sha256.
+    // The ETag of an object store is not derived from the sha256 of the content.
     set(&mut response, ETAG, format!("\"{}\"", &sha256_hex(&file.sha256)[..32]));
     response
 }
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ways_to_say_when_a_url_expires_are_read_back() {
+    fn both_forms_of_expiry_are_parsed() {
         assert_eq!(expiry("a=b&Expires=1781098782"), Some(1_781_098_782));
         let query = format!("X-Amz-Date={}&X-Amz-Expires=3600", amazon_date(1_700_000_000));
         assert_eq!(query, "X-Amz-Date=20231114T221320Z&X-Amz-Expires=3600");

@@ -1,4 +1,4 @@
-//! Faults on demand: rules say which requests they strike, how often, and what goes wrong.
+//! Fault injection: rules that select requests and inject a fault into their responses.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,42 +9,42 @@ use serde::{Deserialize, Serialize};
 
 use super::range::{self, Wanted};
 
-/// Part of the hub that a request asks.
+/// The part of the hub that a request addresses.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// Model information; its subject is the request's path.
+    /// Model information; subject: the request's path.
     Info,
-    /// Listing; its subject is the request's path.
+    /// Listing; subject: the request's path.
     Tree,
-    /// `resolve`; its subject is the file's path in the model.
+    /// `resolve`; subject: the file's path in the model.
     Resolve,
-    /// The CDN; its subject is the file's path in the model.
+    /// The CDN; subject: the file's path in the model.
     Cdn,
-    /// Anything else; its subject is the request's path.
+    /// Anything else; subject: the request's path.
     Other,
 }
 
-/// What goes wrong, and where.
+/// A fault and the requests to inject it into.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Glob on the request's subject: `*` is anything, `?` one character.
+    /// Glob on the request's subject: `*` matches anything, `?` one character.
     #[serde(default = "everything")]
     pub path: String,
-    /// Part of the hub; left out: any.
+    /// Part of the hub; default: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<Stage>,
-    /// Method; left out: any.
+    /// Method; default: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// Requests that match and could be struck, but are spared before the first is.
+    /// Number of matching requests to skip first.
     #[serde(default)]
     pub skip: u64,
-    /// Requests to strike; left out: every one.
+    /// Number of requests to inject the fault into; default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
-    /// What goes wrong.
+    /// The fault.
     pub fault: Fault,
 }
 
@@ -53,7 +53,7 @@ fn everything() -> String {
 }
 
 impl Rule {
-    /// Strikes every request for matching subjects at one part of the hub.
+    /// A rule for every request to one part of the hub with a matching subject.
     #[must_use]
     pub fn on(stage: Stage, path: &str, fault: Fault) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl Rule {
         }
     }
 
-    /// Only this often.
+    /// Limits the number of injections.
     #[must_use]
     pub fn times(self, count: u64) -> Self {
         Self {
@@ -75,14 +75,14 @@ impl Rule {
         }
     }
 
-    /// Only after so many were spared.
+    /// Skips the given number of matching requests first.
     #[must_use]
     pub fn after(self, skip: u64) -> Self {
         Self { skip, ..self }
     }
 }
 
-/// What can go wrong.
+/// A fault to inject.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
@@ -90,97 +90,97 @@ pub enum Fault {
     Status {
         /// Status code.
         status: u16,
-        /// More headers, such as `retry-after`.
+        /// Additional headers, such as `retry-after`.
         #[serde(default)]
         headers: BTreeMap<String, String>,
         /// Body.
         #[serde(default)]
         body: String,
     },
-    /// A page of a captive portal or a broken proxy, with this status.
+    /// An HTML page, as from a captive portal or a broken proxy, with this status.
     Html {
         /// Status code, often 200.
         status: u16,
     },
     /// The connection is closed without an answer.
     Refuse,
-    /// The answer comes late.
+    /// The response is delayed.
     Latency {
-        /// By how much.
+        /// Delay.
         milliseconds: u64,
     },
-    /// A redirect to the same place.
+    /// A redirect to the same URL.
     RedirectLoop,
-    /// The connection is cut after so many bytes of the body.
+    /// The connection is cut after the given number of body bytes.
     Cut {
-        /// Bytes sent before.
+        /// Body bytes before the cut.
         after_bytes: u64,
     },
-    /// Nothing is sent for a while after so many bytes of the body.
+    /// The body pauses after the given number of bytes.
     Stall {
-        /// Bytes sent before.
+        /// Body bytes before the pause.
         after_bytes: u64,
-        /// How long.
+        /// Length of the pause.
         seconds: u64,
     },
-    /// The body comes slowly.
+    /// The body is slow.
     Slow {
-        /// At this rate.
+        /// Rate.
         bytes_per_second: u64,
     },
-    /// One bit of the file is another, every time it is sent.
+    /// One bit of the file is flipped in each response that contains it.
     Flip {
         /// Offset in the file.
         offset: u64,
     },
-    /// Another range than the one asked for is sent, and said to be.
+    /// The body is another range than the requested one, with a matching Content-Range.
     ShiftRange {
-        /// By so many bytes.
+        /// Shift in bytes.
         by: u64,
     },
-    /// The whole file with status 200, whatever range was asked for.
+    /// The whole file with status 200, whatever the requested range.
     IgnoreRange,
-    /// The body is encoded although `identity` was asked for.
+    /// The body is gzip although the request asks for `identity`.
     Gzip,
     /// The signed URL has expired: 403 from the CDN.
     Expired,
-    /// A signed URL expires when it has been asked this often, whatever it says of itself: 403 from the CDN.
+    /// A signed URL expires after a number of requests, before the expiry that it states: 403 from the CDN.
     ExpiredAfter {
-        /// Requests that each URL is good for.
+        /// Number of requests that each URL accepts.
         requests: u64,
     },
-    /// Digest headers name another digest.
+    /// Digest headers contain another digest.
     OtherEtag,
-    /// A small file is not sent but redirected to, by a relative URL whose query matters.
+    /// A small file is a redirect to a relative URL whose query is required.
     ResolveCache,
-    /// A page of the listing comes without its entries.
+    /// A page of the listing has no entries.
     DropPage,
-    /// A listing ends in the middle: the page does not say that there is a next one.
+    /// A listing is truncated: the page has no link to the next one.
     DropNext,
-    /// A listing holds one more file.
+    /// A listing has one more file.
     ExtraPath {
-        /// Its path, hostile perhaps.
+        /// Its path, which may be malicious.
         path: String,
     },
     /// A listing shows asterisks for hashes.
     HiddenHashes,
-    /// A branch moves before the answer.
+    /// A branch moves before the response.
     MoveBranch {
         /// Model.
         model: String,
         /// Branch.
         branch: String,
-        /// Commit it moves to.
+        /// New commit of the branch.
         commit: String,
     },
 }
 
 impl Fault {
-    /// Whether an answer to such a request has what goes wrong. Others do not use up a rule.
+    /// Whether the fault can affect the response to such a request. Other requests do not count towards the rule.
     fn concerns(&self, method: &Method, range: Option<&str>) -> bool {
         match self {
             Self::Flip { offset } => {
-                // Of a suffix, without the file's size, nobody knows where it begins.
+                // Without the size of the file, the start of a suffix range is unknown.
                 let covers = range.is_some_and(|range| range.starts_with("bytes=-"))
                     || match range::parse(range, u64::MAX) {
                         Wanted::Part { start, end } => (start..end).contains(offset),
@@ -196,71 +196,71 @@ impl Fault {
     }
 }
 
-/// A fault that is to strike one request.
+/// A fault selected for one request.
 #[derive(Debug)]
-pub(crate) struct Strike {
+pub(crate) struct Injection {
     fault: Fault,
-    has_struck: AtomicBool,
-    struck: Arc<AtomicU64>,
+    is_recorded: AtomicBool,
+    injected: Arc<AtomicU64>,
 }
 
-impl Strike {
+impl Injection {
     pub(crate) fn fault(&self) -> &Fault {
         &self.fault
     }
 
-    /// The fault has done to the answer what it does.
-    pub(crate) fn struck(&self) {
-        if !self.has_struck.swap(true, Ordering::Relaxed) {
-            self.struck.fetch_add(1, Ordering::Relaxed);
+    /// Counts the request, once: the fault has taken effect.
+    pub(crate) fn record(&self) {
+        if !self.is_recorded.swap(true, Ordering::Relaxed) {
+            self.injected.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-/// The faults that are to strike one request.
+/// The faults selected for one request.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Effects(Arc<[Strike]>);
+pub(crate) struct Effects(Arc<[Injection]>);
 
 impl Effects {
-    /// What is picked of the first fault that something is picked of, which strikes.
+    /// Returns the first value that `pick` returns, and records that fault.
     pub(crate) fn find<T>(&self, mut pick: impl FnMut(&Fault) -> Option<T>) -> Option<T> {
-        self.0.iter().find_map(|strike| {
-            let picked = pick(&strike.fault)?;
-            strike.struck();
+        self.0.iter().find_map(|injection| {
+            let picked = pick(&injection.fault)?;
+            injection.record();
             Some(picked)
         })
     }
 
-    /// Whether there is this fault, which strikes.
+    /// Whether this fault is selected; records it if so.
     pub(crate) fn has(&self, fault: &Fault) -> bool {
-        self.find(|there| (there == fault).then_some(())).is_some()
+        self.find(|selected| (selected == fault).then_some(())).is_some()
     }
 
-    pub(crate) fn all(&self) -> &[Strike] {
+    pub(crate) fn all(&self) -> &[Injection] {
         &self.0
     }
 }
 
-/// A rule in force.
+/// An active rule with its counts.
 #[derive(Debug)]
-struct InForce {
+struct ActiveRule {
     rule: Rule,
-    /// Requests that it could strike.
-    met: u64,
-    /// Requests that it did strike.
-    struck: Arc<AtomicU64>,
+    /// Requests that match.
+    matched: u64,
+    /// Requests that the fault took effect on.
+    injected: Arc<AtomicU64>,
 }
 
-/// Rules in force.
+/// The active rules.
 #[derive(Debug, Default)]
-pub(crate) struct Rules(Mutex<Vec<InForce>>);
+pub(crate) struct Rules(Mutex<Vec<ActiveRule>>);
 
 impl Rules {
     pub(crate) fn add(&self, rule: Rule) {
-        self.lock().push(InForce {
+        self.lock().push(ActiveRule {
             rule,
-            met: 0,
-            struck: Arc::default(),
+            matched: 0,
+            injected: Arc::default(),
         });
     }
 
@@ -269,20 +269,25 @@ impl Rules {
     }
 
     pub(crate) fn list(&self) -> Vec<Rule> {
-        self.lock().iter().map(|in_force| in_force.rule.clone()).collect()
+        self.lock().iter().map(|active| active.rule.clone()).collect()
     }
 
-    /// How many requests each rule has struck.
-    pub(crate) fn struck(&self) -> Vec<u64> {
+    /// Number of requests that each rule has injected its fault into.
+    pub(crate) fn injected(&self) -> Vec<u64> {
         let rules = self.lock();
-        let struck = rules.iter().map(|in_force| in_force.struck.load(Ordering::Relaxed));
-        struck.collect()
+        let injected = rules.iter().map(|active| active.injected.load(Ordering::Relaxed));
+        injected.collect()
     }
 
-    /// The faults for a request. Whether one strikes is seen when it is answered.
-    pub(crate) fn strike(&self, stage: Stage, method: &Method, subject: &str, range: Option<&str>) -> Effects {
-        let mut strikes = Vec::new();
-        for InForce { rule, met, struck } in self.lock().iter_mut() {
+    /// Selects the faults for a request. The response decides which of them take effect.
+    pub(crate) fn select(&self, stage: Stage, method: &Method, subject: &str, range: Option<&str>) -> Effects {
+        let mut selected = Vec::new();
+        for ActiveRule {
+            rule,
+            matched,
+            injected,
+        } in self.lock().iter_mut()
+        {
             let matches = rule.stage.is_none_or(|wanted| wanted == stage)
                 && rule.method.as_deref().is_none_or(|wanted| wanted == method.as_str())
                 && glob(&rule.path, subject)
@@ -290,20 +295,20 @@ impl Rules {
             if !matches {
                 continue;
             }
-            *met += 1;
-            let turn = met.saturating_sub(rule.skip);
+            *matched += 1;
+            let turn = matched.saturating_sub(rule.skip);
             if turn > 0 && rule.count.is_none_or(|count| turn <= count) {
-                strikes.push(Strike {
+                selected.push(Injection {
                     fault: rule.fault.clone(),
-                    has_struck: AtomicBool::new(false),
-                    struck: Arc::clone(struck),
+                    is_recorded: AtomicBool::new(false),
+                    injected: Arc::clone(injected),
                 });
             }
         }
-        Effects(strikes.into())
+        Effects(selected.into())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<InForce>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<ActiveRule>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -326,34 +331,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_strikes_its_stage_and_paths_after_the_spared_ones_and_so_often() {
+    fn a_rule_selects_by_stage_and_path_and_applies_skip_and_count() {
         let rules = Rules::default();
         rules.add(Rule::on(Stage::Cdn, "*.safetensors", Fault::Refuse).after(1).times(2));
-        let struck = |stage, path: &str| !rules.strike(stage, &Method::GET, path, None).all().is_empty();
-        assert!(!struck(Stage::Resolve, "a.safetensors"));
-        assert!(!struck(Stage::Cdn, "a.json"));
-        let met: Vec<bool> = (0..4).map(|_| struck(Stage::Cdn, "sub/a.safetensors")).collect();
-        assert_eq!(met, [false, true, true, false]);
+        let is_selected = |stage, path: &str| !rules.select(stage, &Method::GET, path, None).all().is_empty();
+        assert!(!is_selected(Stage::Resolve, "a.safetensors"));
+        assert!(!is_selected(Stage::Cdn, "a.json"));
+        let selected: Vec<bool> = (0..4).map(|_| is_selected(Stage::Cdn, "sub/a.safetensors")).collect();
+        assert_eq!(selected, [false, true, true, false]);
     }
 
     #[test]
-    fn a_rule_is_not_used_up_by_a_request_that_has_nothing_to_go_wrong() {
+    fn a_request_that_the_fault_cannot_affect_does_not_count() {
         let rules = Rules::default();
         rules.add(Rule::on(Stage::Cdn, "*", Fault::Flip { offset: 5 }).times(1));
-        let strikes = |method, range| rules.strike(Stage::Cdn, &method, "a", range);
-        assert!(strikes(Method::HEAD, None).all().is_empty());
-        assert!(strikes(Method::GET, Some("bytes=0-4")).all().is_empty());
-        let effects = strikes(Method::GET, Some("bytes=5-9"));
-        assert_eq!((effects.all().len(), rules.struck()), (1, vec![0]), "not answered yet");
+        let select = |method, range| rules.select(Stage::Cdn, &method, "a", range);
+        assert!(select(Method::HEAD, None).all().is_empty());
+        assert!(select(Method::GET, Some("bytes=0-4")).all().is_empty());
+        let effects = select(Method::GET, Some("bytes=5-9"));
+        assert_eq!(
+            (effects.all().len(), rules.injected()),
+            (1, vec![0]),
+            "not answered yet"
+        );
         for _ in 0..2 {
             assert!(effects.has(&Fault::Flip { offset: 5 }));
         }
-        assert_eq!(rules.struck(), [1]);
-        assert!(strikes(Method::GET, None).all().is_empty(), "it is used up");
+        assert_eq!(rules.injected(), [1]);
+        assert!(select(Method::GET, None).all().is_empty(), "the count is reached");
     }
 
     #[test]
-    fn a_rule_reads_as_the_readme_writes_it() {
+    fn a_rule_is_parsed_from_json() {
         let rule: Rule = serde_json::from_str(
             r#"{"stage": "cdn", "path": "*.bin", "count": 2,
                 "fault": {"kind": "status", "status": 503, "headers": {"retry-after": "1"}}}"#,

@@ -1,4 +1,4 @@
-//! Bytes wrapped as gzip without compressing them: enough for a client to take the encoded length for the real one.
+//! Gzip encoding without compression, to test clients that take the encoded length for the real one.
 
 const STORED_BLOCK: usize = 0xffff;
 

@@ -1,4 +1,4 @@
-//! A listener whose connections can be cut off without an answer, as a peer that dies does.
+//! A listener whose connections can be closed without a response, as if the peer had crashed.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,12 +12,12 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Cuts one connection off.
+/// Handle that closes one connection without a response.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Severer(Arc<AtomicBool>);
 
 impl Severer {
-    /// Nothing more is written to the connection; it ends at the next try.
+    /// Fails the next write to the connection, which closes it.
     pub(crate) fn sever(&self) {
         self.0.store(true, Ordering::Release);
     }
@@ -56,7 +56,7 @@ impl Listener for SeverableListener {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let (stream, _) = Listener::accept(&mut self.0).await;
-        // Small paced writes must leave at once, or the counts run ahead of the wire. A failure costs only that.
+        // Without this, small writes wait in the kernel and the counts exceed what was sent. A failure costs only that.
         let _ = stream.set_nodelay(true);
         let severer = Severer::default();
         (

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::access::{Access, GatedListing, Sight, Wanted};
+use super::access::{Access, GatedListing, Visibility, Wanted};
 use super::answer::{Refusal, X_REPO_COMMIT, set};
 use super::faults::{Effects, Fault};
 use super::model::{Commit, Storage, StoredFile, git_object_sha1};
@@ -20,7 +20,7 @@ use super::state::{Found, State};
 const HIDDEN: &str = "****************************************************************";
 
 pub(crate) fn information(state: &State, parts: &Parts, model: &str, revision: &str) -> Response {
-    // A gated model's page is open to everybody.
+    // The page of a gated model is public.
     let found = match state.find(&parts.headers, model, revision, Wanted::Listing) {
         Ok(found) => found,
         Err(refused) => return refused.into_response(),
@@ -92,9 +92,9 @@ pub(crate) fn tree(
         )
         .into_response();
     }
-    for strike in effects.all() {
-        if let Fault::ExtraPath { path } = strike.fault() {
-            strike.struck();
+    for injection in effects.all() {
+        if let Fault::ExtraPath { path } = injection.fault() {
+            injection.record();
             entries.push(json!({ "type": "file", "path": path, "size": 1, "oid": git_object_sha1("blob", b"x") }));
         }
     }
@@ -121,7 +121,7 @@ pub(crate) fn tree(
     response
 }
 
-/// Some files by name: the form in the body says which.
+/// Entries of the files that the form in the body names.
 pub(crate) fn paths(
     state: &State,
     parts: &Parts,
@@ -145,7 +145,7 @@ pub(crate) fn paths(
     response
 }
 
-/// The same listing from an entry on; the cursor is opaque to clients.
+/// URL of the rest of the listing, from the entry `start` on. The cursor is opaque to clients.
 fn next_page(parts: &Parts, start: usize) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     for (key, value) in url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
@@ -157,7 +157,7 @@ fn next_page(parts: &Parts, start: usize) -> String {
     format!("http://{}{}?{}", host(&parts.headers), parts.uri.path(), query.finish())
 }
 
-/// Host and port as the client named them.
+/// Host and port from the client's Host header.
 pub(crate) fn host(headers: &HeaderMap) -> &str {
     headers
         .get(HOST)
@@ -171,7 +171,7 @@ struct Hashes {
 }
 
 fn is_hidden(found: &Found, effects: &Effects) -> bool {
-    found.sight == Sight::HashesHidden || effects.has(&Fault::HiddenHashes)
+    found.visibility == Visibility::HashesHidden || effects.has(&Fault::HiddenHashes)
 }
 
 fn hashes(state: &State, found: &Found, hidden: bool, file: &StoredFile) -> Hashes {
@@ -191,7 +191,7 @@ fn hashes(state: &State, found: &Found, hidden: bool, file: &StoredFile) -> Hash
     }
 }
 
-/// The files and folders in a folder, or below it.
+/// Lists the files and folders in a folder, or below it if `recursive`.
 pub(crate) fn walk<'a>(
     commit: &'a Commit,
     folder: &str,
@@ -254,7 +254,7 @@ fn file_entry(file: &StoredFile, hashes: &Hashes) -> Value {
     entry
 }
 
-/// Not the real hash, which nothing here can serve: only its shape.
+/// A hash of the form of a Xet hash, but not the real one, since there are no Xet servers.
 pub(crate) fn xet_hash(file: &StoredFile) -> String {
     super::model::sha256_hex(&file.sha256)
 }

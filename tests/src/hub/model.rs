@@ -1,4 +1,4 @@
-//! Models as a hub holds them: commits of files, each with the digests that listings show.
+//! Models of a hub: commits of files, each with the digests that listings show.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -14,12 +14,12 @@ use sha2::{Digest, Sha256};
 
 use super::access::Access;
 
-/// Files of these kinds are large files whatever their size, as the hub's default `.gitattributes` has it.
+/// Names of files that are large files (LFS) of any size, from the hub's default `.gitattributes`.
 const LARGE_FILE_ENDINGS: [&str; 6] = [".safetensors", ".bin", ".gguf", ".pt", ".onnx", ".h5"];
-/// Files above this size are large files whatever their kind.
+/// Files above this size are large files, whatever their name.
 const LARGE_FILE_BYTES: u64 = 10 * 1024 * 1024;
 
-/// Why a model could not be changed.
+/// Why a change to a model failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
     /// A file could not be read.
@@ -27,7 +27,7 @@ pub enum RepositoryError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         #[source]
         source: io::Error,
     },
@@ -44,12 +44,12 @@ pub enum RepositoryError {
     },
 }
 
-/// Bytes of a file.
+/// Source of the bytes of a file.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// Held in memory.
+    /// In memory.
     Memory(Bytes),
-    /// Read from disk each time.
+    /// On disk, read for each request.
     File(PathBuf),
 }
 
@@ -95,12 +95,12 @@ impl Reader {
     }
 }
 
-/// How the hub stores a file.
+/// How a hub stores a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Storage {
-    /// In git itself: served by the hub, known by its blob's sha1.
+    /// In git: the hub serves it, and its digest is the sha1 of the blob.
     Git,
-    /// By the large file store: served by the CDN, known by its sha256.
+    /// In the large file store: the CDN serves it, and its digest is the sha256.
     Large,
 }
 
@@ -110,15 +110,15 @@ pub(crate) struct StoredFile {
     pub(crate) reader: Reader,
     pub(crate) size: u64,
     pub(crate) storage: Storage,
-    /// Of the content.
+    /// Digest of the content.
     pub(crate) sha256: String,
-    /// Of what git holds: the content, or the pointer to it.
+    /// Digest of the blob in git: the content, or the pointer to it.
     pub(crate) git_sha1: String,
     pub(crate) pointer_size: usize,
 }
 
 impl StoredFile {
-    /// The digest that the listing names and entity tags carry.
+    /// The digest in the listing and in entity tags.
     pub(crate) fn listed_digest(&self) -> &str {
         match self.storage {
             Storage::Git => &self.git_sha1,
@@ -178,7 +178,7 @@ fn digest(reader: &mut dyn Read, length: u64) -> io::Result<(u64, String, String
     Ok((size, hex(&sha256.finalize()), hex(&sha1.finalize())))
 }
 
-/// sha1 as git gives it to an object.
+/// The sha1 of a git object.
 pub(crate) fn git_object_sha1(kind: &str, content: &[u8]) -> String {
     let mut sha1 = Sha1::new();
     sha1.update(format!("{kind} {}\0", content.len()));
@@ -194,7 +194,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()
         .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a String does not fail.
+            // A write to a String cannot fail.
             let _ = write!(text, "{byte:02x}");
             text
         })
@@ -207,7 +207,7 @@ pub(crate) struct Commit {
 }
 
 impl Commit {
-    /// Hashes every file, so call it off the async threads.
+    /// Hashes every file and blocks meanwhile: call it outside of the async threads.
     pub(crate) fn new(model: &str, contents: BTreeMap<String, Content>) -> Result<Self, RepositoryError> {
         let mut files = BTreeMap::new();
         let mut manifest = format!("{model}\n");
@@ -242,14 +242,14 @@ impl Model {
         }
     }
 
-    /// A commit by its id, a branch or a tag.
+    /// The commit that an id, a branch or a tag names.
     pub(crate) fn commit(&self, revision: &str) -> Option<Arc<Commit>> {
         let id = self.references.get(revision).map_or(revision, String::as_str);
         self.commits.get(id).cloned()
     }
 }
 
-/// Every file below a folder but git's own, by path.
+/// Every file below a folder, by path, except for `.git`.
 pub fn folder_contents(folder: &Path) -> Result<BTreeMap<String, Content>, RepositoryError> {
     let mut contents = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -277,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digests_are_those_of_git_and_of_the_large_file_store() {
+    fn digests_match_git_and_the_large_file_store() {
         let file = |path: &str, bytes: &'static [u8]| {
             StoredFile::new(path.to_owned(), &Content::Memory(Bytes::from_static(bytes))).unwrap()
         };
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_files_give_the_same_commit_and_others_another() {
+    fn the_commit_id_depends_on_the_files_only() {
         let commit = |text: &'static str| {
             let files = BTreeMap::from([("a".to_owned(), Content::Memory(Bytes::from_static(text.as_bytes())))]);
             Commit::new("m", files).unwrap().id

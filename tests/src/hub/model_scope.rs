@@ -1,5 +1,5 @@
-//! The same models in the shapes of ModelScope's API, oddities included: ranges answered with status 200, small files
-//! that ignore ranges, listings cut off without a word, and a token that is looked for in two places.
+//! The same models through the API of ModelScope, including its quirks: ranges with status 200, small files that ignore
+//! ranges, listings truncated without notice, and a token in either of two headers.
 
 use std::sync::Arc;
 
@@ -20,12 +20,12 @@ use super::route::query_parameter;
 use super::state::State;
 use super::stats::Record;
 
-/// As ModelScope's own client has it.
-const CUT_OFF_AT: usize = 3000;
+/// Most entries of a listing, from ModelScope's own client.
+const MAX_ENTRIES: usize = 3000;
 
 const DEFAULT_REVISION: &str = "master";
 
-/// What is asked about a model.
+/// What a request asks for about a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
     /// Its description.
@@ -59,7 +59,7 @@ pub(crate) async fn answer(
 fn information(state: &State, parts: &Parts, model: &str) -> Response {
     match state.references(&parts.headers, model) {
         Ok(_) => data(&json!({"Path": model.split('/').next(), "Name": model.rsplit('/').next()})),
-        Err(refused) => told(&refused),
+        Err(refused) => refusal_response(&refused),
     }
 }
 
@@ -72,14 +72,14 @@ fn revisions(state: &State, parts: &Parts, model: &str) -> Response {
                 .collect();
             data(&json!({"RevisionMap": {"Branches": branches, "Tags": []}}))
         }
-        Err(refused) => told(&refused),
+        Err(refused) => refusal_response(&refused),
     }
 }
 
 fn files(state: &State, parts: &Parts, model: &str, revision: &str) -> Response {
     let found = match state.find(&parts.headers, model, revision, Wanted::Listing) {
         Ok(found) => found,
-        Err(refused) => return told(&refused),
+        Err(refused) => return refusal_response(&refused),
     };
     let query = parts.uri.query();
     let is_recursive = query_parameter(query, "Recursive").as_deref() == Some("True");
@@ -107,7 +107,7 @@ fn files(state: &State, parts: &Parts, model: &str, revision: &str) -> Response 
             json!({"Type": "blob", "Size": file.size, "Sha256": file.sha256, "IsLFS": is_large, "Mode": "33188"});
         entry(&file.path, rest)
     });
-    let listed: Vec<Value> = folders.chain(files).take(CUT_OFF_AT).collect();
+    let listed: Vec<Value> = folders.chain(files).take(MAX_ENTRIES).collect();
     data(&json!({"Files": listed, "IsVisual": false}))
 }
 
@@ -122,11 +122,11 @@ async fn file(
     let path = query_parameter(parts.uri.query(), "FilePath").unwrap_or_default();
     let found = match state.find(&by_cookie(&parts.headers), model, revision, Wanted::File) {
         Ok(found) => found,
-        Err(refused) => return told(&refused),
+        Err(refused) => return refusal_response(&refused),
     };
     match found.commit.files.get(&*path) {
         Some(file) => bytes(state, parts, effects, record, file).await,
-        None => told(&Refusal::new(
+        None => refusal_response(&Refusal::new(
             StatusCode::NOT_FOUND,
             None,
             format!("the file {path} does not exist"),
@@ -134,7 +134,7 @@ async fn file(
     }
 }
 
-/// Whether a range was sent is told by `Content-Range` alone.
+/// Sends the requested range with status 200: only `Content-Range` shows that it is a range.
 async fn bytes(state: &State, parts: &Parts, effects: &Effects, record: &Arc<Record>, file: &StoredFile) -> Response {
     let mut parts = parts.clone();
     if file.storage == Storage::Git {
@@ -150,7 +150,7 @@ async fn bytes(state: &State, parts: &Parts, effects: &Effects, record: &Arc<Rec
     response
 }
 
-/// Files are given to whom the cookie names, not to the bearer of a token.
+/// Headers with the token of the cookie as the bearer token: file requests authenticate by cookie only.
 fn by_cookie(headers: &HeaderMap) -> HeaderMap {
     let cookies = headers.get(COOKIE).and_then(|cookies| cookies.to_str().ok());
     let session = cookies.and_then(|cookies| {
@@ -168,8 +168,8 @@ fn data(data: &Value) -> Response {
     Json(json!({"Code": 200, "Success": true, "Message": "success", "RequestId": "0", "Data": data})).into_response()
 }
 
-/// A refusal as ModelScope words it.
-fn told(refusal: &Refusal) -> Response {
+/// A refusal in the form of ModelScope.
+fn refusal_response(refusal: &Refusal) -> Response {
     let status = refusal.status();
     let body = json!({
         "Code": status.as_u16(), "Success": false, "Message": refusal.message(), "RequestId": "0", "Data": null,

@@ -1,4 +1,4 @@
-//! One cap on bytes a second for all connections together, settable at run time.
+//! A cap on bytes per second over all connections, adjustable at run time.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Bytes sent at once under a cap: small, so that a client that goes away has been sent little ahead.
+/// Bytes sent at once under a cap. Small, so that few bytes are in flight when a client disconnects.
 const CAPPED_CHUNK: usize = 16 * 1024;
 /// Bytes sent at once without a cap.
 const FREE_CHUNK: usize = 256 * 1024;
@@ -14,7 +14,7 @@ const FREE_CHUNK: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Pacer {
     rate: watch::Sender<Option<u64>>,
-    /// When the next byte may go.
+    /// When the next byte may be sent.
     next: Mutex<Instant>,
 }
 
@@ -31,10 +31,10 @@ impl Pacer {
         self.rate.send_replace(rate);
     }
 
-    /// How many bytes to send at once.
+    /// Number of bytes to send at once.
     pub(crate) fn chunk(&self) -> usize {
         match *self.rate.borrow() {
-            // At a low rate one chunk must still not hold its turn for seconds.
+            // At a low rate, one chunk must not delay the other connections for seconds.
             Some(rate) => CAPPED_CHUNK
                 .min(usize::try_from(rate / 8).unwrap_or(CAPPED_CHUNK))
                 .max(256),
@@ -42,7 +42,7 @@ impl Pacer {
         }
     }
 
-    /// Waits until this many bytes may go, or until the cap changes.
+    /// Waits until this many bytes may be sent, or until the cap changes.
     pub(crate) async fn wait(&self, bytes: usize) {
         let mut rate = self.rate.subscribe();
         let Some(cap) = *rate.borrow_and_update() else { return };
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_cap_holds_over_many_chunks_and_goes_away_when_lifted() {
+    async fn a_cap_holds_over_many_chunks_and_can_be_removed() {
         let pacer = Pacer::new(Some(1000));
         let start = Instant::now();
         for _ in 0..21 {

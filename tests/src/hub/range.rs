@@ -1,13 +1,13 @@
-//! The Range header: one range of bytes, as RFC 9110 has it.
+//! The Range header of RFC 9110, for one range of bytes.
 
-/// What a Range header asks of a file.
+/// The part of a file that a Range header asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// No range, or one that may be ignored.
+    /// The whole file: no range, or one that a server may ignore.
     Whole,
-    /// These bytes, end excluded.
+    /// These bytes; the end is exclusive.
     Part { start: u64, end: u64 },
-    /// Bytes the file does not have.
+    /// A range beyond the end of the file.
     Unsatisfiable,
 }
 
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_read_as_the_rfc_has_them() {
+    fn ranges_are_parsed_as_in_the_rfc() {
         let part = |start, end| Wanted::Part { start, end };
         for (header, size, wanted) in [
             (None, 10, Wanted::Whole),

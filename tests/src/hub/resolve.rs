@@ -1,4 +1,4 @@
-//! Files by name: small ones from here, large ones by redirect to a signed URL of the CDN.
+//! The `resolve` endpoint: sends small files, redirects large ones to a signed URL of the CDN.
 
 use axum::http::StatusCode;
 use axum::http::header::{ACCEPT_RANGES, ETAG, LINK, LOCATION, VARY};
@@ -53,7 +53,7 @@ pub(crate) async fn file(
     response
 }
 
-/// Where a small file is when `resolve` redirected to it: the query must come along.
+/// The target of a redirect to a small file; the query is required.
 pub(crate) async fn cached(
     state: &State,
     parts: &Parts,

@@ -1,7 +1,7 @@
-//! What a request's path asks for.
+//! Routes of the hub.
 //!
-//! A repository's name is one segment or two, and a revision is one segment with its slashes encoded, so paths are
-//! split before they are decoded.
+//! The name of a repository has one or two segments, and a revision is one segment with encoded slashes. So a path is
+//! split before it is decoded.
 
 use std::borrow::Cow;
 
@@ -28,13 +28,13 @@ pub(crate) enum Route {
         revision: String,
         path: String,
     },
-    /// A small file, where the hub redirects to it.
+    /// A small file at the target of a redirect.
     ResolveCache {
         model: String,
         commit: String,
         path: String,
     },
-    /// A question in the words of ModelScope.
+    /// A request of ModelScope's API.
     ModelScope { model: String, question: Question },
     /// The admin API.
     Admin { path: String },
@@ -69,7 +69,7 @@ impl Route {
         }
     }
 
-    /// What fault rules match on.
+    /// The subject that fault rules match.
     pub(crate) fn subject<'a>(&'a self, path: &'a str) -> &'a str {
         match self {
             Self::Resolve { path, .. } | Self::ResolveCache { path, .. } => path,
@@ -141,7 +141,7 @@ fn resolve(segments: &[&str]) -> Option<Route> {
 }
 
 fn resolve_cache(segments: &[&str]) -> Option<Route> {
-    // A commit is the first segment of 40 hex digits behind the name.
+    // The commit is the first segment of 40 hex digits after the name.
     let at = segments
         .iter()
         .position(|segment| segment.len() == 40 && segment.bytes().all(|byte| byte.is_ascii_hexdigit()))
@@ -159,12 +159,12 @@ fn decode(segment: &str) -> String {
         .into_owned()
 }
 
-/// One parameter of a query, decoded.
+/// The decoded value of a query parameter.
 pub(crate) fn query_parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, str>> {
     url::form_urlencoded::parse(query?.as_bytes()).find_map(|(key, value)| (key == name).then_some(value))
 }
 
-/// A path with its slashes kept and all else that must be encoded.
+/// Encodes a path except for its slashes.
 pub(crate) fn encode_path(path: &str) -> String {
     const KEPT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
         .remove(b'/')
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_read_as_the_hub_reads_them() {
+    fn paths_are_parsed_as_on_the_hub() {
         let tree = |model: &str, revision: &str, folder: &str| Route::Tree {
             model: model.to_owned(),
             revision: revision.to_owned(),

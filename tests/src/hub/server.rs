@@ -1,4 +1,4 @@
-//! The two listeners: each request is counted, struck by the faults that match, and answered.
+//! The two listeners. They count each request, inject the faults of the matching rules, and answer it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,9 +55,9 @@ async fn answer_hub(
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let (part, subject) = (route.stage(), route.subject(&path));
-    let effects = state.faults.strike(part, &parts.method, subject, range(&parts));
+    let effects = state.faults.select(part, &parts.method, subject, range(&parts));
     let record = state.stats.begin(part, &parts.method, subject, &parts.headers);
-    let response = match struck(&state, &severer, &parts.uri, &effects).await {
+    let response = match common_fault(&state, &severer, &parts.uri, &effects).await {
         Some(response) => response,
         None => match &route {
             Route::Info { model, revision } => listing::information(&state, &parts, model, revision),
@@ -100,9 +100,9 @@ async fn answer_cdn(
     let (parts, _) = request.into_parts();
     let file = cdn::digest_in(parts.uri.path()).and_then(|sha256| state.large_file(sha256));
     let subject = file.as_ref().map_or(parts.uri.path(), |file| &file.path).to_owned();
-    let effects = state.faults.strike(Stage::Cdn, &parts.method, &subject, range(&parts));
+    let effects = state.faults.select(Stage::Cdn, &parts.method, &subject, range(&parts));
     let record = state.stats.begin(Stage::Cdn, &parts.method, &subject, &parts.headers);
-    let response = match struck(&state, &severer, &parts.uri, &effects).await {
+    let response = match common_fault(&state, &severer, &parts.uri, &effects).await {
         Some(response) => response,
         None => cdn::answer(&state, &parts, &effects, &record, file).await,
     };
@@ -114,16 +114,16 @@ fn range(parts: &Parts) -> Option<&str> {
     parts.headers.get(RANGE).and_then(|range| range.to_str().ok())
 }
 
-/// What faults do to any request alike.
-async fn struck(state: &State, severer: &Severer, uri: &Uri, effects: &Effects) -> Option<Response> {
-    for strike in effects.all() {
-        match strike.fault() {
+/// Injects the faults that do not depend on the kind of request; a response replaces the normal one.
+async fn common_fault(state: &State, severer: &Severer, uri: &Uri, effects: &Effects) -> Option<Response> {
+    for injection in effects.all() {
+        match injection.fault() {
             Fault::Latency { milliseconds } => {
-                strike.struck();
+                injection.record();
                 tokio::time::sleep(Duration::from_millis(*milliseconds)).await;
             }
             Fault::MoveBranch { model, branch, commit } => {
-                strike.struck();
+                injection.record();
                 if let Err(error) = state.move_branch(model, branch, commit) {
                     return Some(
                         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, None, error.to_string()).into_response(),
@@ -131,12 +131,12 @@ async fn struck(state: &State, severer: &Severer, uri: &Uri, effects: &Effects) 
                 }
             }
             Fault::Refuse => {
-                strike.struck();
+                injection.record();
                 severer.sever();
                 return Some(answer::empty(StatusCode::SERVICE_UNAVAILABLE));
             }
             Fault::Status { status, headers, body } => {
-                strike.struck();
+                injection.record();
                 let mut response = Response::new(Body::from(body.clone()));
                 *response.status_mut() = status_code(*status);
                 for (name, value) in headers {
@@ -147,14 +147,14 @@ async fn struck(state: &State, severer: &Severer, uri: &Uri, effects: &Effects) 
                 return Some(response);
             }
             Fault::Html { status } => {
-                strike.struck();
+                injection.record();
                 let page = "<!DOCTYPE html>\n<html><body><h1>Please sign in to this network</h1></body></html>\n";
                 return Some(
                     (status_code(*status), [(CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response(),
                 );
             }
             Fault::RedirectLoop => {
-                strike.struck();
+                injection.record();
                 let mut response = answer::empty(StatusCode::FOUND);
                 answer::set(
                     &mut response,

@@ -1,4 +1,4 @@
-//! What both listeners share.
+//! State that both listeners share.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use tokio_util::sync::CancellationToken;
 
 use super::HubConfig;
-use super::access::{Access, Sight, Tokens, Wanted};
+use super::access::{Access, Tokens, Visibility, Wanted};
 use super::answer::Refusal;
 use super::cdn::Signer;
 use super::faults::Rules;
@@ -93,7 +93,7 @@ impl State {
         self.write().tokens.grant(token, models);
     }
 
-    /// The commit that a request means, if the one who asks may see it.
+    /// Finds the commit of a revision, if the request may see it.
     pub(crate) fn find(
         &self,
         headers: &HeaderMap,
@@ -107,7 +107,7 @@ impl State {
             .models
             .get(model)
             .ok_or_else(|| bearer.repository_not_found())?;
-        let sight = bearer.may_see(&model.id, model.access, wanted)?;
+        let visibility = bearer.visibility(&model.id, model.access, wanted)?;
         let commit = model.commit(revision).ok_or_else(|| {
             Refusal::new(
                 StatusCode::NOT_FOUND,
@@ -118,7 +118,7 @@ impl State {
         Ok(Found {
             commit,
             access: model.access,
-            sight,
+            visibility,
         })
     }
 
@@ -130,11 +130,11 @@ impl State {
             .models
             .get(model)
             .ok_or_else(|| bearer.repository_not_found())?;
-        bearer.may_see(&model.id, model.access, Wanted::Listing)?;
+        bearer.visibility(&model.id, model.access, Wanted::Listing)?;
         Ok(model.references.clone())
     }
 
-    /// A large file by its sha256, as the CDN knows it.
+    /// Finds a large file by its sha256, for the CDN.
     pub(crate) fn large_file(&self, sha256: &str) -> Option<Arc<StoredFile>> {
         self.read()
             .models
@@ -145,7 +145,7 @@ impl State {
             .cloned()
     }
 
-    /// Commits of every model, by the references that name them.
+    /// The branches of every model, with their commits.
     pub(crate) fn models(&self) -> BTreeMap<String, BTreeMap<String, String>> {
         let catalogue = self.read();
         let references = |model: &Model| model.references.clone();
@@ -173,10 +173,10 @@ impl Catalogue {
     }
 }
 
-/// A commit that may be seen.
+/// A commit that a request may see.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) commit: Arc<Commit>,
     pub(crate) access: Access,
-    pub(crate) sight: Sight,
+    pub(crate) visibility: Visibility,
 }

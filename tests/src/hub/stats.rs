@@ -1,4 +1,4 @@
-//! Counts of what was asked and of the body bytes handed to the network.
+//! Counts of requests and of the body bytes written to the network.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
@@ -13,13 +13,13 @@ use super::faults::Stage;
 /// Counts since the start or the last reset.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Stats {
-    /// Requests of every kind but the admin API's.
+    /// Requests, except those to the admin API.
     pub requests: u64,
-    /// Body bytes of files, from the hub and the CDN.
+    /// Body bytes of files, from hub and CDN.
     pub bytes_sent: u64,
-    /// Requests to the CDN that carried credentials.
+    /// Requests to the CDN that had credentials.
     pub credentials_at_cdn: u64,
-    /// By path of the file in its model.
+    /// Counts by the file's path in its model.
     pub files: BTreeMap<String, FileStats>,
     /// Every request, in order of arrival.
     pub log: Vec<RequestStats>,
@@ -37,7 +37,7 @@ pub struct FileStats {
 /// One request.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct RequestStats {
-    /// Which part of the hub was asked.
+    /// Part of the hub.
     pub stage: Stage,
     /// Method.
     pub method: String,
@@ -49,15 +49,15 @@ pub struct RequestStats {
     /// User-Agent header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
-    /// Whether it carried credentials.
+    /// Whether it had credentials.
     pub credentials: bool,
-    /// Status answered; 0 where none was yet, or ever.
+    /// Status of the response; 0 if there is none.
     pub status: u16,
     /// Body bytes sent, for files.
     pub bytes_sent: u64,
 }
 
-/// A request under way.
+/// A request in progress.
 #[derive(Debug)]
 pub(crate) struct Record {
     request: RequestStats,

@@ -1,14 +1,14 @@
-//! A cap on bytes a second, exact over any time longer than some milliseconds.
+//! A cap on bytes per second, exact over any time longer than a few milliseconds.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Time that was not used and may be made up for: as long as a timer may be late.
+/// Unused time that later bytes may catch up on, so that a late timer does not lower the rate.
 const SLACK: Duration = Duration::from_millis(5);
 
-/// Whoever waits takes the next free moment: connections that share a pace take turns.
+/// A rate limiter without burst. Connections that share it take turns.
 #[derive(Debug)]
 pub(super) struct Pace {
     bytes_per_second: u64,
@@ -23,14 +23,14 @@ impl Pace {
         }
     }
 
-    /// How many bytes to pass on at once: a few milliseconds' worth.
+    /// Number of bytes to send at once: five milliseconds at this rate.
     pub(super) fn chunk(&self) -> usize {
         usize::try_from(self.bytes_per_second / 200)
             .unwrap_or(usize::MAX)
             .clamp(512, 64 * 1024)
     }
 
-    /// Waits until these bytes have had their time on the link.
+    /// Waits for the time that these bytes take at this rate.
     pub(super) async fn wait(&self, bytes: usize) {
         let until = {
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_rest_is_not_made_up_for() {
+    async fn idle_time_is_not_made_up_for() {
         let pace = Pace::new(1_000_000);
         pace.wait(1000).await;
         tokio::time::sleep(Duration::from_secs(10)).await;

@@ -1,4 +1,4 @@
-//! One direction of one connection.
+//! Relay of one direction of one connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,11 +12,11 @@ use tokio::time::Instant;
 
 use super::pace::Pace;
 
-/// Bytes read at once.
+/// Most bytes of one read.
 const CHUNK: usize = 256 * 1024;
 
-/// What bytes meet on their way.
-pub(super) struct Way {
+/// Delay, window and caps of one direction.
+pub(super) struct Direction {
     window: u32,
     delay: Duration,
     handshake: Duration,
@@ -24,14 +24,14 @@ pub(super) struct Way {
     counter: Option<Arc<AtomicU64>>,
 }
 
-/// Bytes on their way; they hold a part of the window.
+/// Bytes in flight; they hold a part of the window.
 struct Sent {
     due: Instant,
     bytes: Bytes,
     _window: OwnedSemaphorePermit,
 }
 
-impl Way {
+impl Direction {
     pub(super) fn new(window: u32, delay: Duration) -> Self {
         Self {
             window,
@@ -57,9 +57,9 @@ impl Way {
         }
     }
 
-    /// Passes on what comes until the sender closes, then closes too.
+    /// Relays bytes until the sender closes, then closes the receiver.
     pub(super) async fn relay(self, from: OwnedReadHalf, to: OwnedWriteHalf) -> std::io::Result<()> {
-        // The window bounds what is in the channel.
+        // The window bounds the bytes in the channel.
         let (sender, receiver) = mpsc::unbounded_channel();
         let not_before = Instant::now() + self.handshake + self.delay;
         let reading = read(from, sender, self.window, self.delay, not_before);
@@ -97,7 +97,7 @@ async fn read(
     let largest = CHUNK.min(window as usize);
     let mut buffer = BytesMut::new();
     loop {
-        // Something is free before anything is read, so that a full window reaches the sender.
+        // Waits for room before the read, so that a full window applies backpressure to the sender.
         drop(room.acquire().await);
         buffer.reserve(largest);
         let count = (&mut from).take(largest as u64).read_buf(&mut buffer).await?;

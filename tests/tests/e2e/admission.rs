@@ -1,10 +1,10 @@
-//! What the API server refuses, with a sentence that says what to write instead.
+//! Specs that the API server refuses, with a message that says what to write instead.
 
 use anyhow::{bail, ensure};
 use modelcache_crds::conditions::{ConditionType, Reason};
 use serde_json::{Value, json};
 
-use crate::fault::Told;
+use crate::fault::ExpectedFault;
 use crate::models::SMALL;
 use crate::waiting::SOON;
 use crate::world::{World, scenario};
@@ -20,7 +20,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_spec_that_cannot_work_is_refused_with_what_to_write_instead() {
+async fn a_spec_that_cannot_work_is_refused_with_advice() {
     scenario(async |world| {
         for (changes, sentence) in [
             (
@@ -93,7 +93,7 @@ async fn a_spec_that_cannot_work_is_refused_with_what_to_write_instead() {
 }
 
 #[tokio::test]
-async fn what_cannot_change_is_refused_with_what_to_do_instead() {
+async fn a_change_of_an_immutable_field_is_refused_with_advice() {
     scenario(async |world| {
         world.apply("fixed", world.spec(json!({}))).await?;
         for (changes, sentence) in [
@@ -125,17 +125,17 @@ async fn what_cannot_change_is_refused_with_what_to_do_instead() {
 }
 
 #[tokio::test]
-async fn a_spec_that_is_admitted_and_cannot_be_carried_out_is_told_until_it_is_corrected() {
+async fn an_admitted_spec_that_cannot_be_carried_out_is_reported_until_it_is_corrected() {
     scenario(async |world| {
         world.serve_small().await;
         let memory = |memory: &str| json!({"fetch": {"resources": {"limits": {"memory": memory}}}});
         world.apply("plenty", world.spec(memory("plenty"))).await?;
-        let told = Told {
-            on: ConditionType::Fetched,
+        let fault = ExpectedFault {
+            condition: ConditionType::Fetched,
             reason: Reason::InvalidSpec,
-            says: &["refuses to create the fetch Job", "quantities must match"],
+            message: &["refuses to create the fetch Job", "quantities must match"],
         };
-        world.until_told("plenty", &told).await?;
+        world.until_reported("plenty", &fault).await?;
         world.apply("plenty", world.spec(memory("200Mi"))).await?;
         world.until_ready("plenty", SOON).await?;
         Ok(())

@@ -1,4 +1,4 @@
-//! Tests that disturb the operator of all; each runs by itself.
+//! Tests that disturb the one operator; nothing else runs at the same time.
 
 use std::collections::BTreeSet;
 
@@ -9,48 +9,53 @@ use modelcache_tests::hub::{Fault, Rule, Stage};
 use pretty_assertions::assert_eq;
 use serde_json::json;
 
-use crate::fault::Told;
+use crate::fault::ExpectedFault;
 use crate::waiting::{LATER, SOON, until};
 use crate::world::scenario;
 
 #[tokio::test]
-async fn an_operator_killed_at_any_step_goes_on_and_does_nothing_twice() {
+async fn an_operator_killed_at_any_step_continues_and_does_nothing_twice() {
     scenario(async |world| {
         world.serve_weights("main", 12 << 20, 3).await;
-        // Listings take long, so that the first kill finds a plan Job under way.
+        // Listings take long, so that the plan Job runs at the first kill.
         let slow = Fault::Latency { milliseconds: 4000 };
         world.hub.fault(Rule::on(Stage::Info, "*", slow));
-        // Once the line is fast again, each block that is still arriving slowly may be asked for a second time: with two
-        // connections these are few.
+        // After the cap is removed, the fetcher may request each slow block twice. Two connections keep these few.
         let spec = json!({"fetch": {"connections": 2}});
         world.apply("survivor", world.spec(spec)).await?;
         let mut seen = BTreeSet::new();
-        let mut look = async |step: &str| -> anyhow::Result<bool> {
+        let mut record_jobs = async |step: &str| -> anyhow::Result<bool> {
             let jobs = world.jobs("survivor", step).await?;
             seen.extend(jobs.iter().map(ResourceExt::name_any));
             Ok(!jobs.is_empty())
         };
-        until("a plan Job", SOON, async || Ok(look("plan").await?.then_some(()))).await?;
+        until("a plan Job", SOON, async || {
+            Ok(record_jobs("plan").await?.then_some(()))
+        })
+        .await?;
         world.kill_operator().await?;
-        look("plan").await?;
+        record_jobs("plan").await?;
 
-        // The plan Job ended while nobody looked, or ends soon; the next kill finds the claim and the fetch Job just made.
+        // The plan Job ended meanwhile, or ends soon. The next kill comes right after claim and fetch Job are created.
         world.hub.throttle(Some(1 << 20));
-        until("a fetch Job", LATER, async || Ok(look("fetch").await?.then_some(()))).await?;
+        until("a fetch Job", LATER, async || {
+            Ok(record_jobs("fetch").await?.then_some(()))
+        })
+        .await?;
         world.kill_operator().await?;
-        look("fetch").await?;
+        record_jobs("fetch").await?;
         world.until_sent(4 << 20, LATER).await?;
         world.kill_operator().await?;
-        look("fetch").await?;
+        record_jobs("fetch").await?;
         world.hub.throttle(None);
         world.until_ready("survivor", LATER).await?;
-        look("plan").await?;
-        look("fetch").await?;
-        assert_eq!(seen.len(), 2, "one Job a step: {seen:?}");
+        record_jobs("plan").await?;
+        record_jobs("fetch").await?;
+        assert_eq!(seen.len(), 2, "one Job per step: {seen:?}");
         let sent = world.hub.stats().bytes_sent;
-        let taken_over = 8 << 20;
+        let duplicate_limit = 8 << 20;
         ensure!(
-            sent < (12 << 20) + taken_over,
+            sent < (12 << 20) + duplicate_limit,
             "{sent} bytes were sent: something was fetched twice"
         );
         world.until_no_jobs("survivor").await
@@ -59,19 +64,19 @@ async fn an_operator_killed_at_any_step_goes_on_and_does_nothing_twice() {
 }
 
 #[tokio::test]
-async fn a_fetcher_image_that_cannot_be_pulled_is_told_and_a_corrected_one_becomes_ready() {
+async fn a_fetcher_image_that_cannot_be_pulled_is_reported_and_a_corrected_one_becomes_ready() {
     scenario(async |world| {
         world.serve_small().await;
         let right = world
             .set_fetcher_image("registry.invalid/modelcache/fetcher:none")
             .await?;
-        let told = Told {
-            on: ConditionType::SourceResolved,
+        let fault = ExpectedFault {
+            condition: ConditionType::SourceResolved,
             reason: Reason::ImagePullFailed,
-            says: &["registry.invalid/modelcache/fetcher:none", "fetcher image"],
+            message: &["registry.invalid/modelcache/fetcher:none", "fetcher image"],
         };
         let outcome = match world.apply("image", world.spec(json!({}))).await {
-            Ok(()) => world.until_told("image", &told).await,
+            Ok(()) => world.until_reported("image", &fault).await,
             Err(error) => Err(error.into()),
         };
         world.set_fetcher_image(&right).await?;

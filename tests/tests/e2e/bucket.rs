@@ -1,4 +1,4 @@
-//! A bucket that pods reach: moto, a server of S3's protocol, on this machine.
+//! An S3 bucket that pods can reach: moto on this machine.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::process::{Child, Command};
 
 use crate::world::host_ip;
 
-/// It ends with the test.
+/// A running moto with one bucket; dropping it stops it.
 pub(crate) struct Bucket {
     pub(crate) url: String,
     name: String,
@@ -29,7 +29,7 @@ impl Bucket {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .context("moto_server is not there: eval \"$(tests/tools)\" installs it")?;
+            .context("moto_server is missing: eval \"$(tests/tools)\" installs it")?;
         let bucket = Self {
             url: format!("http://{}:{port}", host_ip()),
             name: name.to_owned(),
@@ -47,10 +47,10 @@ impl Bucket {
         Ok(bucket)
     }
 
-    /// Puts an object; without a key, the bucket itself.
+    /// Uploads an object; with an empty key, creates the bucket.
     pub(crate) async fn put(&self, key: &str, body: &[u8]) -> anyhow::Result<()> {
         let put = self.client.put(format!("{}/{}/{key}", self.url, self.name));
-        // By this moto knows which of AWS's services is meant; it checks no signature.
+        // moto reads the AWS service from this header; it does not check signatures.
         let scope = "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request";
         let answer = put.header("authorization", scope).body(body.to_vec()).send().await?;
         answer.error_for_status()?;

@@ -1,4 +1,4 @@
-//! ModelCaches as a user writes them.
+//! Creates and changes ModelCaches as a user does.
 
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use modelcache_crds::{ModelCache, names};
@@ -12,7 +12,7 @@ impl World {
         self.api()
     }
 
-    /// The spec of the small model at this test's hub, with changes merged in; null takes a field away.
+    /// The spec for the small model at this test's hub, with changes merged in; null removes a field.
     pub(crate) fn spec(&self, changes: Value) -> Value {
         let mut spec = json!({
             "source": {"huggingFace": {"repo": SMALL, "endpoint": self.hub.endpoint()}},
@@ -33,7 +33,7 @@ impl World {
         .await
     }
 
-    /// Applies any object of this namespace.
+    /// Applies an object in this namespace.
     pub(crate) async fn apply_object(&self, object: Value) -> kube::Result<()> {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap().to_owned();
         let kind = text("/kind");
@@ -60,7 +60,7 @@ impl World {
         .await
     }
 
-    /// Applies a claim of the default class.
+    /// Applies a claim with the default StorageClass.
     pub(crate) async fn apply_claim(&self, name: &str, size: &str) -> kube::Result<()> {
         self.apply_object(json!({
             "apiVersion": "v1",
@@ -71,7 +71,7 @@ impl World {
         .await
     }
 
-    /// Changes the annotation that asks for another try.
+    /// Sets the annotation that requests a retry.
     pub(crate) async fn retry(&self, name: &str) -> kube::Result<()> {
         let annotation = json!({"metadata": {"annotations": {names::ANNOTATION_RETRY: "again"}}});
         let merge = Patch::Merge(&annotation);

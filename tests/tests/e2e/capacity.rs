@@ -1,4 +1,4 @@
-//! What a consumer needs of a node, checked before a byte is fetched, on two nodes of different memory.
+//! The requirements of consumers on nodes, checked before the fetch, on two nodes with different memory.
 
 use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -7,7 +7,7 @@ use modelcache_crds::conditions::{ConditionType, Reason};
 use pretty_assertions::assert_eq;
 use serde_json::json;
 
-use crate::fault::Told;
+use crate::fault::ExpectedFault;
 use crate::pods::BUSYBOX;
 use crate::waiting::{LATER, SOON, until};
 use crate::world::{World, scenario};
@@ -15,29 +15,29 @@ use crate::world::{World, scenario};
 const CAPACITY: ConditionType = ConditionType::CapacityAvailable;
 
 #[tokio::test]
-async fn memory_here_and_gpus_there_do_not_make_one_node_that_has_both() {
+async fn memory_and_gpus_on_different_nodes_do_not_suffice() {
     scenario(async |world| {
         world.serve_small().await;
         // node1 has the memory and no GPU, node2 has GPUs and 6Gi.
         let both = json!({"requirements": {"memory": "7Gi", "gpu": {"count": 1}}});
         world.apply("both", world.spec(both)).await?;
-        let told = Told {
-            on: CAPACITY,
+        let fault = ExpectedFault {
+            condition: CAPACITY,
             reason: Reason::InsufficientResources,
-            says: &[
+            message: &[
                 "0 of 2 nodes fit",
                 "node1 has 0 of 1 nvidia.com/gpu",
                 "node2 has ",
                 "of 7Gi memory free",
             ],
         };
-        let cache = world.until_told("both", &told).await?;
+        let cache = world.until_reported("both", &fault).await?;
         let capacity = cache.status.and_then(|status| status.capacity).context("no capacity")?;
         assert_eq!((capacity.nodes_considered, capacity.nodes_fit), (2, 0));
         assert_eq!(
             world.hub.stats().bytes_sent,
             0,
-            "nothing is fetched that no node can use"
+            "bytes were fetched for a model that no node can use"
         );
         ensure!(world.jobs("both", "fetch").await?.is_empty());
         Ok(())
@@ -46,7 +46,7 @@ async fn memory_here_and_gpus_there_do_not_make_one_node_that_has_both() {
 }
 
 #[tokio::test]
-async fn too_little_memory_is_told_and_checked_again_when_a_pod_frees_some() {
+async fn too_little_memory_is_reported_and_checked_again_when_a_pod_frees_some() {
     scenario(async |world| {
         world.serve_small().await;
         hold_memory(world, "4Gi").await?;
@@ -55,13 +55,13 @@ async fn too_little_memory_is_told_and_checked_again_when_a_pod_frees_some() {
             "requirements": {"memory": "3Gi"},
         });
         world.apply("tight", world.spec(tight)).await?;
-        let told = Told {
-            on: CAPACITY,
+        let fault = ExpectedFault {
+            condition: CAPACITY,
             reason: Reason::InsufficientMemory,
-            // How much exactly depends on the pods of other tests.
-            says: &["0 of 1 node fit: node2 has ", "Gi of 3Gi memory free"],
+            // The exact amount depends on the pods of other tests.
+            message: &["0 of 1 node fit: node2 has ", "Gi of 3Gi memory free"],
         };
-        let cache = world.until_told("tight", &told).await?;
+        let cache = world.until_reported("tight", &fault).await?;
         let capacity = cache.status.and_then(|status| status.capacity).context("no capacity")?;
         assert_eq!(capacity.shortfalls[0].resource, "memory");
         assert_eq!(capacity.shortfalls[0].node.as_deref(), Some("node2"));
@@ -72,7 +72,7 @@ async fn too_little_memory_is_told_and_checked_again_when_a_pod_frees_some() {
     .await;
 }
 
-/// A pod on node2 that asks for memory and does nothing with it.
+/// Runs a pod on node2 that requests memory and does not use it.
 async fn hold_memory(world: &World, memory: &str) -> anyhow::Result<()> {
     world
         .apply_object(json!({
@@ -106,18 +106,18 @@ async fn hold_memory(world: &World, memory: &str) -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn missing_gpus_are_told_and_checked_again_when_a_node_gets_some() {
+async fn missing_gpus_are_reported_and_checked_again_when_a_node_gets_some() {
     scenario(async |world| {
         world.serve_small().await;
         let resource = format!("{}.test/gpu", world.namespace);
         let two = json!({"requirements": {"gpu": {"count": 2, "resourceName": resource}}});
         world.apply("gpus", world.spec(two)).await?;
-        let told = Told {
-            on: CAPACITY,
+        let fault = ExpectedFault {
+            condition: CAPACITY,
             reason: Reason::InsufficientGpu,
-            says: &["0 of 2 nodes fit", &format!("node1 has 0 of 2 {resource}")],
+            message: &["0 of 2 nodes fit", &format!("node1 has 0 of 2 {resource}")],
         };
-        world.until_told("gpus", &told).await?;
+        world.until_reported("gpus", &fault).await?;
         set_node_resource(world, "node1", &resource, Some("2")).await?;
         let outcome = world.until_ready("gpus", LATER).await;
         set_node_resource(world, "node1", &resource, None).await?;
@@ -131,7 +131,7 @@ async fn missing_gpus_are_told_and_checked_again_when_a_node_gets_some() {
     .await;
 }
 
-/// Gives a node a resource that no hardware stands behind; the kubelet keeps what it does not know.
+/// Adds a resource without hardware to a node. The kubelet keeps resources that it does not manage.
 async fn set_node_resource(world: &World, node: &str, resource: &str, count: Option<&str>) -> anyhow::Result<()> {
     let nodes: Api<Node> = Api::all(world.client.clone());
     let patch = json!({"status": {"capacity": {resource: count}, "allocatable": {resource: count}}});
@@ -142,30 +142,30 @@ async fn set_node_resource(world: &World, node: &str, resource: &str, count: Opt
 }
 
 #[tokio::test]
-async fn placement_that_no_node_has_is_told_before_anything_is_fetched() {
+async fn placement_that_no_node_matches_is_reported_before_the_fetch() {
     scenario(async |world| {
         world.serve_small().await;
-        // The plan Job needs a node too, so what it found stands in status before placement changes.
+        // The plan Job needs a node too, so it runs before placement changes.
         world
             .apply("placed", world.spec(json!({"requirements": {"memory": "1Ti"}})))
             .await?;
-        let told = Told {
-            on: CAPACITY,
+        let fault = ExpectedFault {
+            condition: CAPACITY,
             reason: Reason::InsufficientMemory,
-            says: &["0 of 2 nodes fit", "of 1Ti memory free"],
+            message: &["0 of 2 nodes fit", "of 1Ti memory free"],
         };
-        world.until_told("placed", &told).await?;
+        world.until_reported("placed", &fault).await?;
         let nowhere = json!({
             "requirements": {"memory": "1Gi"},
             "placement": {"nodeSelector": {"modelcache.dev/e2e": "nowhere"}},
         });
         world.apply("placed", world.spec(nowhere)).await?;
-        let told = Told {
-            on: CAPACITY,
+        let fault = ExpectedFault {
+            condition: CAPACITY,
             reason: Reason::NoNodesMatch,
-            says: &["no node is considered", "2 lack label modelcache.dev/e2e=nowhere"],
+            message: &["no node is considered", "2 lack label modelcache.dev/e2e=nowhere"],
         };
-        world.until_told("placed", &told).await?;
+        world.until_reported("placed", &fault).await?;
         assert_eq!(world.hub.stats().bytes_sent, 0);
         Ok(())
     })

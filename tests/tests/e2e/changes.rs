@@ -1,4 +1,4 @@
-//! The spec changes while something is under way, or after.
+//! Changes of the spec during or after a fetch.
 
 use anyhow::{Context, ensure};
 use pretty_assertions::assert_eq;
@@ -12,7 +12,7 @@ use crate::world::scenario;
 const SIZE: usize = 24 << 20;
 
 #[tokio::test]
-async fn a_revision_changed_in_the_middle_ends_with_the_new_one_and_nothing_of_the_old() {
+async fn a_revision_changed_during_a_fetch_ends_with_the_new_one_only() {
     scenario(async |world| {
         let old = world.serve_weights("main", SIZE, 1).await;
         let new = world.serve_weights("next", SIZE, 2).await;
@@ -41,7 +41,7 @@ async fn a_revision_changed_in_the_middle_ends_with_the_new_one_and_nothing_of_t
 }
 
 #[tokio::test]
-async fn a_changed_layout_publishes_the_same_bytes_anew_and_fetches_none() {
+async fn a_changed_layout_publishes_the_same_bytes_again_and_fetches_none() {
     scenario(async |world| {
         let commit = world.serve_small().await;
         world.apply("turned", world.spec(json!({}))).await?;
@@ -65,7 +65,7 @@ async fn a_changed_layout_publishes_the_same_bytes_anew_and_fetches_none() {
 }
 
 #[tokio::test]
-async fn a_branch_is_resolved_once_and_a_new_commit_comes_only_with_a_changed_spec() {
+async fn a_branch_is_resolved_once_and_a_new_commit_needs_a_changed_spec() {
     scenario(async |world| {
         let first = world.serve_small().await;
         world.apply("pinned", world.spec(json!({}))).await?;
@@ -73,7 +73,7 @@ async fn a_branch_is_resolved_once_and_a_new_commit_comes_only_with_a_changed_sp
         let revision = |cache: modelcache_crds::ModelCache| cache.status?.resolved.map(|resolved| resolved.revision);
         assert_eq!(revision(cache), Some(first.clone()));
 
-        // The branch moves on; so does the spec, in a part that says nothing about the source.
+        // The branch moves, and the spec changes, but not in its source.
         let second = world.serve_weights("main", 1 << 20, 2).await;
         let more = json!({"fetch": {"connections": 3}});
         world.apply("pinned", world.spec(more)).await?;

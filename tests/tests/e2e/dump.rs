@@ -1,4 +1,4 @@
-//! What the cluster shows when a test failed.
+//! Diagnostics after a failed test.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -9,7 +9,7 @@ use crate::pods::kubectl;
 use crate::world::World;
 
 impl World {
-    /// Prints objects, events and logs of the namespace, the operator's last words, and what the hub was asked.
+    /// Prints objects, events and logs of the namespace, the end of the operator's log, and the requests to the hub.
     pub(crate) async fn dump(&self) {
         let namespace = ["-n", &self.namespace];
         for command in [

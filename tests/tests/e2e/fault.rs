@@ -1,4 +1,4 @@
-//! What a user reads when something is wrong: a condition, Ready that repeats it, Stalled, and an event.
+//! How a fault is reported: a condition, its reason and message in Ready, Stalled if it is permanent, and an event.
 
 use anyhow::{Context, ensure};
 use k8s_openapi::api::events::v1::Event;
@@ -9,47 +9,53 @@ use modelcache_crds::conditions::{ConditionType, Reason};
 use crate::waiting::{LATER, SOON, condition, until};
 use crate::world::World;
 
-/// A fault as it must be told.
-pub(crate) struct Told<'a> {
-    /// On which condition.
-    pub(crate) on: ConditionType,
+/// The expected report of a fault.
+pub(crate) struct ExpectedFault<'a> {
+    /// Condition that reports it.
+    pub(crate) condition: ConditionType,
     pub(crate) reason: Reason,
     /// Parts of the message: what happened, and what to do.
-    pub(crate) says: &'a [&'a str],
+    pub(crate) message: &'a [&'a str],
 }
 
 impl World {
-    /// Waits until a fault is told in full, and checks how.
-    pub(crate) async fn until_told(&self, name: &str, told: &Told<'_>) -> anyhow::Result<ModelCache> {
-        let what = format!("{}={}, saying {:?}", told.on.as_str(), told.reason.as_str(), told.says);
+    /// Waits until a fault is reported, and checks all parts of the report.
+    pub(crate) async fn until_reported(&self, name: &str, fault: &ExpectedFault<'_>) -> anyhow::Result<ModelCache> {
+        let (kind, reason) = (fault.condition, fault.reason.as_str());
+        let what = format!("{}={reason} with message {:?}", kind.as_str(), fault.message);
         let cache = self
             .until_cache(name, &what, LATER, |cache| {
-                condition(cache, told.on).is_some_and(|found| {
-                    found.reason == told.reason.as_str()
+                condition(cache, kind).is_some_and(|found| {
+                    found.reason == reason
                         && found.status != "True"
                         && found.observed_generation == cache.metadata.generation
-                        && told.says.iter().all(|part| found.message.contains(part))
+                        && fault.message.iter().all(|part| found.message.contains(part))
                 })
             })
             .await?;
-        check_summary(&cache, told)?;
-        self.until_event(name, "Warning", told.reason.as_str(), told.says)
-            .await?;
+        check_summary(&cache, fault)?;
+        self.until_event(name, "Warning", reason, fault.message).await?;
         Ok(cache)
     }
 
     /// Waits for an event about a ModelCache.
-    pub(crate) async fn until_event(&self, name: &str, kind: &str, reason: &str, says: &[&str]) -> anyhow::Result<()> {
-        let what = format!("{name}: a {kind} event {reason}, saying {says:?}");
+    pub(crate) async fn until_event(
+        &self,
+        name: &str,
+        kind: &str,
+        reason: &str,
+        message: &[&str],
+    ) -> anyhow::Result<()> {
+        let what = format!("{name}: a {kind} event {reason} with message {message:?}");
         until(&what, SOON, async || {
             let events = self.events(name).await?;
-            let is_told = events.iter().any(|event| {
+            let is_reported = events.iter().any(|event| {
                 let note = event.note.as_deref().unwrap_or_default();
                 event.type_.as_deref() == Some(kind)
                     && event.reason.as_deref() == Some(reason)
-                    && says.iter().all(|part| note.contains(part))
+                    && message.iter().all(|part| note.contains(part))
             });
-            Ok(is_told.then_some(()))
+            Ok(is_reported.then_some(()))
         })
         .await
     }
@@ -67,10 +73,11 @@ impl World {
     }
 }
 
-fn check_summary(cache: &ModelCache, told: &Told<'_>) -> anyhow::Result<()> {
+/// Checks that Ready and Stalled agree with the condition that reports a fault.
+fn check_summary(cache: &ModelCache, fault: &ExpectedFault<'_>) -> anyhow::Result<()> {
     let find = |kind| condition(cache, kind).with_context(|| format!("no condition {kind:?}"));
     let (own, ready, stalled) = (
-        find(told.on)?,
+        find(fault.condition)?,
         find(ConditionType::Ready)?,
         find(ConditionType::Stalled)?,
     );
@@ -78,11 +85,11 @@ fn check_summary(cache: &ModelCache, told: &Told<'_>) -> anyhow::Result<()> {
         ready.status == "False" && ready.reason == own.reason && ready.message == own.message,
         "Ready does not repeat the fault: {ready:?}"
     );
-    let permanent = told.reason.is_permanent();
+    let permanent = fault.reason.is_permanent();
     ensure!(
         stalled.status == if permanent { "True" } else { "False" },
         "{} and {stalled:?}",
-        told.reason.as_str()
+        fault.reason.as_str()
     );
     ensure!(
         !permanent || stalled.reason == own.reason,
@@ -91,7 +98,7 @@ fn check_summary(cache: &ModelCache, told: &Told<'_>) -> anyhow::Result<()> {
     let status = cache.status.as_ref().context("no status")?;
     ensure!(
         status.conditions.len() == ConditionType::ALL.len(),
-        "every condition is set from the first visit on: {:?}",
+        "conditions are missing: {:?}",
         status.conditions
     );
     let next = status
@@ -100,7 +107,7 @@ fn check_summary(cache: &ModelCache, told: &Told<'_>) -> anyhow::Result<()> {
         .and_then(|attempts| attempts.next_attempt_time.as_ref());
     ensure!(
         !permanent || next.is_none(),
-        "a permanent fault is not tried again at {next:?}"
+        "a permanent fault is scheduled for a retry at {next:?}"
     );
     Ok(())
 }

@@ -1,24 +1,24 @@
-//! What a user meets when the fetcher's pod does not start.
+//! Faults that keep the fetcher's pod from starting.
 
 use modelcache_crds::conditions::{ConditionType, Reason};
 use serde_json::json;
 
-use crate::fault::Told;
+use crate::fault::ExpectedFault;
 use crate::waiting::SOON;
 use crate::world::scenario;
 
 #[tokio::test]
-async fn a_fetcher_that_no_node_takes_is_told_and_corrected_placement_becomes_ready() {
+async fn an_unschedulable_fetcher_is_reported_and_corrected_placement_becomes_ready() {
     scenario(async |world| {
         world.serve_small().await;
         let nowhere = json!({"placement": {"nodeSelector": {"modelcache.dev/e2e": "nowhere"}}});
         world.apply("nowhere", world.spec(nowhere)).await?;
-        let told = Told {
-            on: ConditionType::SourceResolved,
+        let fault = ExpectedFault {
+            condition: ConditionType::SourceResolved,
             reason: Reason::Unschedulable,
-            says: &["no node takes the fetcher's pod", "node affinity/selector"],
+            message: &["no node takes the fetcher's pod", "node affinity/selector"],
         };
-        world.until_told("nowhere", &told).await?;
+        world.until_reported("nowhere", &fault).await?;
         world.apply("nowhere", world.spec(json!({}))).await?;
         world.until_ready("nowhere", SOON).await?;
         Ok(())
@@ -27,7 +27,7 @@ async fn a_fetcher_that_no_node_takes_is_told_and_corrected_placement_becomes_re
 }
 
 #[tokio::test]
-async fn a_quota_that_refuses_the_fetchers_pod_is_told() {
+async fn a_quota_that_refuses_the_fetchers_pod_is_reported() {
     scenario(async |world| {
         world.serve_small().await;
         world
@@ -39,12 +39,12 @@ async fn a_quota_that_refuses_the_fetchers_pod_is_told() {
             }))
             .await?;
         world.apply("refused", world.spec(json!({}))).await?;
-        let told = Told {
-            on: ConditionType::SourceResolved,
+        let fault = ExpectedFault {
+            condition: ConditionType::SourceResolved,
             reason: Reason::PodRejected,
-            says: &["kubectl describe job"],
+            message: &["kubectl describe job"],
         };
-        world.until_told("refused", &told).await?;
+        world.until_reported("refused", &fault).await?;
         Ok(())
     })
     .await;

@@ -1,4 +1,4 @@
-//! The fetcher or its ModelCache ends in the middle.
+//! Fetchers that are killed, and ModelCaches that are deleted, during a fetch.
 
 use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -15,10 +15,10 @@ use crate::world::{World, scenario};
 
 const MEBIBYTE: u64 = 1 << 20;
 const SIZE: u64 = 64 * MEBIBYTE;
-/// Slow enough to act in the middle.
+/// Slow enough to interrupt the fetch.
 const RATE: u64 = 6 * MEBIBYTE;
 
-/// Applies a model of [`SIZE`] and waits until about half of it was sent.
+/// Applies a model of [`SIZE`] and waits until about half of it is sent.
 async fn fetch_half(world: &World, name: &str, reclaim: &str) -> anyhow::Result<Pod> {
     world.serve_weights("main", usize::try_from(SIZE)?, 7).await;
     world.hub.throttle(Some(RATE));
@@ -29,7 +29,7 @@ async fn fetch_half(world: &World, name: &str, reclaim: &str) -> anyhow::Result<
 }
 
 #[tokio::test]
-async fn a_fetcher_that_is_killed_goes_on_with_what_was_durable() {
+async fn a_killed_fetcher_continues_from_its_durable_bytes() {
     scenario(async |world| {
         let pod = fetch_half(world, "killed", "Delete").await?;
         if !kill_process_of(&pod, "modelcache-fetcher")? {
@@ -43,14 +43,14 @@ async fn a_fetcher_that_is_killed_goes_on_with_what_was_durable() {
         world.hub.throttle(None);
         let cache = world.until_ready("killed", LATER).await?;
         let sent = world.hub.stats().bytes_sent;
-        // Lost: what two connections had under way, and what was not yet synced to disk in the last seconds.
+        // A kill loses the blocks in flight on two connections, and the bytes of the last seconds without a sync.
         let lost = sent.saturating_sub(SIZE);
         ensure!(
             lost < 30 * MEBIBYTE,
             "{sent} bytes were sent for {SIZE}, {sent_before} of them before the fetcher was killed"
         );
         let attempts = cache.status.context("no status")?.attempts;
-        assert_eq!(attempts, None, "success forgets the failed attempt");
+        assert_eq!(attempts, None, "success must reset the failed attempts");
         let read = ["sha256sum", "/models/current/model.safetensors"];
         let printed = world.run_with_claim("killed", BUSYBOX, &read).await?;
         ensure!(
@@ -64,7 +64,7 @@ async fn a_fetcher_that_is_killed_goes_on_with_what_was_durable() {
 }
 
 #[tokio::test]
-async fn a_fetchers_pod_that_is_deleted_by_hand_is_made_anew() {
+async fn a_fetchers_pod_that_is_deleted_by_hand_is_created_again() {
     scenario(async |world| {
         let pod = fetch_half(world, "evicted", "Delete").await?;
         world
@@ -74,7 +74,7 @@ async fn a_fetchers_pod_that_is_deleted_by_hand_is_made_anew() {
         world.hub.throttle(None);
         world.until_ready("evicted", LATER).await?;
         let sent = world.hub.stats().bytes_sent;
-        // It was asked to stop and had the time to sync what it had.
+        // The fetcher gets a SIGTERM and has time to sync its bytes.
         ensure!(sent < SIZE + 20 * MEBIBYTE, "{sent} bytes were sent for {SIZE}");
         Ok(())
     })
@@ -82,7 +82,7 @@ async fn a_fetchers_pod_that_is_deleted_by_hand_is_made_anew() {
 }
 
 #[tokio::test]
-async fn a_cache_deleted_in_the_middle_leaves_no_job_and_does_with_the_claim_as_it_says() {
+async fn a_cache_deleted_during_a_fetch_leaves_no_job_and_applies_the_reclaim_policy() {
     scenario(async |world| {
         fetch_half(world, "going", "Delete").await?;
         world.delete_cache("going").await?;

@@ -1,15 +1,15 @@
-//! End to end on a real cluster: what a user applies, meets, and reads.
+//! End-to-end tests on a real cluster: what users apply, and what they get.
 //!
-//! Needs `KUBECONFIG` and `MODELCACHE_HOST_IP` (`eval "$(tests/cluster/env)"`), the images, and the operator installed by
-//! `tests/install-operator`. Each test has a namespace and a hub of its own; those in `alone` disturb the operator itself, and
-//! run by themselves.
+//! They need `KUBECONFIG` and `MODELCACHE_HOST_IP` (`eval "$(tests/cluster/env)"`), the images, and the operator that
+//! `tests/install-operator` installs. Each test has its own namespace and hub. The tests in `alone` disturb the
+//! operator itself, so no other test runs at the same time.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stderr,
     missing_docs,
-    reason = "a test that cannot go on fails, and says so on its standard error"
+    reason = "a test that cannot continue fails and prints the cause to standard error"
 )]
 
 mod bucket;

@@ -1,4 +1,4 @@
-//! Models that the hub of a test serves.
+//! Models of a test's hub.
 
 use std::fmt::Write;
 
@@ -6,16 +6,16 @@ use sha2::{Digest, Sha256};
 
 use crate::world::World;
 
-/// A model of a few files, quick to fetch.
+/// A small model that is fetched quickly.
 pub(crate) const SMALL: &str = "org/small";
 
 impl World {
-    /// Serves a small model: configuration and 3 MiB of weights. Returns the commit.
+    /// Commits a small model with configuration and 3 MiB of weights. Returns the commit.
     pub(crate) async fn serve_small(&self) -> String {
         self.serve_weights("main", 3 << 20, 1).await
     }
 
-    /// Serves weights of a size, which a seed sets apart, with a configuration on a branch. Returns the commit.
+    /// Commits weights of the given size and seed, with a configuration, to a branch. Returns the commit.
     pub(crate) async fn serve_weights(&self, branch: &str, size: usize, seed: u64) -> String {
         let config = format!("{{\"seed\": {seed}}}").into_bytes();
         let files = [("config.json", config), ("model.safetensors", weights(size, seed))];
@@ -23,10 +23,10 @@ impl World {
     }
 }
 
-/// Bytes that a header of safetensors has before the one tensor of [`weights`].
+/// Bytes of the safetensors header before the only tensor of [`weights`].
 const HEADER: usize = 128;
 
-/// A safetensors file of a size, whose one tensor holds bytes that look random and are not: xorshift64*.
+/// A safetensors file of the given size with one tensor of pseudorandom bytes (xorshift64*).
 pub(crate) fn weights(size: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(size + 8);

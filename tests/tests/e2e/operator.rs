@@ -1,4 +1,4 @@
-//! The operator as it is installed.
+//! Access to the installed operator.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ impl World {
         Api::namespaced(self.client.clone(), NAMESPACE)
     }
 
-    /// Kills every operator pod without grace, and waits until another stands ready.
+    /// Kills every operator pod without grace period, and waits until another is ready.
     pub(crate) async fn kill_operator(&self) -> anyhow::Result<()> {
         let pods = self.operator_pods();
         let selected = ListParams::default().labels(SELECTOR);
@@ -45,7 +45,7 @@ impl World {
         .await
     }
 
-    /// Gives the operator another fetcher image, and returns the one before.
+    /// Sets the operator's fetcher image, and returns the previous one.
     pub(crate) async fn set_fetcher_image(&self, image: &str) -> anyhow::Result<String> {
         const OPTION: &str = "--fetcher-image=";
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), NAMESPACE);

@@ -1,4 +1,4 @@
-//! Pods of users, pods of the fetcher, and kubectl.
+//! Pods of users and of the fetcher, and kubectl.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ pub(crate) const BUSYBOX: &str = "modelcache.dev/test/busybox:local";
 pub(crate) const CONSUMER: &str = "modelcache.dev/consumer:test";
 
 impl World {
-    /// Runs a command in a pod that mounts a claim read-only at `/models`, and returns what it printed.
+    /// Runs a command in a pod that mounts a claim read-only at `/models`, and returns its output.
     pub(crate) async fn run_with_claim(&self, claim: &str, image: &str, command: &[&str]) -> anyhow::Result<String> {
         self.run(user("reader", claim, true, image, command)).await
     }
 
-    /// Runs a shell script in a pod that mounts a claim at `/models` and may write there, and returns what it printed.
+    /// Runs a shell script in a pod that mounts a claim writable at `/models`, and returns its output.
     pub(crate) async fn fill_claim(&self, claim: &str, script: &str) -> anyhow::Result<String> {
         self.run(user("writer", claim, false, BUSYBOX, &["sh", "-ec", script]))
             .await
@@ -35,7 +35,7 @@ impl World {
         self.delete_pod(name).await?;
         self.apply_object(pod).await?;
         let pods = self.api::<Pod>();
-        let phase = until("the end of the pod that mounts the claim", LATER, async || {
+        let phase = until("completion of the pod that mounts the claim", LATER, async || {
             let phase = pods.get(name).await?.status.and_then(|status| status.phase);
             Ok(phase.filter(|phase| matches!(phase.as_str(), "Succeeded" | "Failed")))
         })
@@ -45,7 +45,7 @@ impl World {
         Ok(log)
     }
 
-    /// Deletes a pod at once and waits until it is gone; it may be missing.
+    /// Deletes a pod without grace period, if it exists, and waits until it is gone.
     pub(crate) async fn delete_pod(&self, name: &str) -> anyhow::Result<()> {
         let pods = self.api::<Pod>();
         if pods.get_opt(name).await?.is_none() {
@@ -59,12 +59,12 @@ impl World {
         .await
     }
 
-    /// Jobs of a ModelCache's step, `plan` or `fetch`.
+    /// Jobs of a ModelCache for a step, `plan` or `fetch`.
     pub(crate) async fn jobs(&self, cache: &str, step: &str) -> anyhow::Result<Vec<Job>> {
         Ok(self.api::<Job>().list(&of_step(cache, step)).await?.items)
     }
 
-    /// Waits for a running pod of a ModelCache's step.
+    /// Waits for a running pod of a ModelCache for a step.
     pub(crate) async fn until_running(&self, cache: &str, step: &str, within: Duration) -> anyhow::Result<Pod> {
         until(&format!("{cache}: a running {step} pod"), within, async || {
             let pods = self.api::<Pod>().list(&of_step(cache, step)).await?;
@@ -76,7 +76,7 @@ impl World {
         .await
     }
 
-    /// Waits until nothing of a ModelCache's Jobs and pods is left.
+    /// Waits until all Jobs and pods of a ModelCache are gone.
     pub(crate) async fn until_no_jobs(&self, cache: &str) -> anyhow::Result<()> {
         until(&format!("{cache}: no Job and no pod"), LATER, async || {
             let of_cache =
@@ -98,7 +98,7 @@ fn of_step(cache: &str, step: &str) -> ListParams {
     ))
 }
 
-/// A pod as a user of the model writes it, which restricted Pod Security admits; another user than the fetcher's.
+/// A consumer's pod that restricted Pod Security admits. It runs as another user than the fetcher.
 fn user(name: &str, claim: &str, is_reader: bool, image: &str, command: &[&str]) -> Value {
     json!({
         "apiVersion": "v1",
@@ -133,23 +133,20 @@ fn user(name: &str, claim: &str, is_reader: bool, image: &str, command: &[&str])
     })
 }
 
-/// Ends a running container by SIGKILL, from outside: its process is found by the pod's uid in its control group.
+/// Sends SIGKILL to the process of a running container. The control group of the process contains the pod's uid.
 ///
-/// Returns whether it was found: a node may be another machine.
+/// Returns false if it finds no process, since the node may be another machine.
 pub(crate) fn kill_process_of(pod: &Pod, program: &str) -> anyhow::Result<bool> {
     let uid = pod.uid().context("a pod without uid")?;
     for entry in std::fs::read_dir("/proc")? {
         let folder = entry?.path();
         let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
-        // The kernel keeps fifteen characters of a program's name.
+        // The kernel keeps 15 characters of a program's name.
         let is_program = read("comm").trim() == &program[..program.len().min(15)];
         if !is_program || !read("cgroup").contains(&uid) {
             continue;
         }
-        let pid = folder
-            .file_name()
-            .context("a process without number")?
-            .to_string_lossy();
+        let pid = folder.file_name().context("a process without id")?.to_string_lossy();
         let killed = std::process::Command::new("kill").args(["-KILL", &pid]).status()?;
         ensure!(killed.success(), "kill -KILL {pid} failed");
         return Ok(true);
@@ -157,7 +154,7 @@ pub(crate) fn kill_process_of(pod: &Pod, program: &str) -> anyhow::Result<bool> 
     Ok(false)
 }
 
-/// What kubectl prints.
+/// Runs kubectl and returns its standard output.
 pub(crate) async fn kubectl(arguments: &[&str]) -> anyhow::Result<String> {
     let output = Command::new("kubectl").args(arguments).output().await?;
     ensure!(

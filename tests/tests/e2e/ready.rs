@@ -1,4 +1,4 @@
-//! From apply to Ready, and to a pod that loads the model.
+//! From `kubectl apply` to Ready, and to a pod that loads the model.
 
 use std::path::Path;
 
@@ -69,8 +69,8 @@ async fn a_model_becomes_ready_and_a_pod_loads_its_weights_offline() {
         assert_eq!(status.path.as_deref(), Some("current"));
         let served = world.hub.stats();
         assert_eq!(served.credentials_at_cdn, 0);
-        // What is on its way to a connection that is slow beside the others, and from which they take over, is sent for
-        // nothing; here all share two cores, and one may be slow by chance.
+        // Work stealing and the endgame request some bytes twice: on two shared cores, a connection may be slow by
+        // chance.
         let sent = i64::try_from(served.bytes_sent)?;
         assert!(
             (resolved.bytes..resolved.bytes + resolved.bytes / 10).contains(&sent),
@@ -116,7 +116,7 @@ async fn a_model_in_the_layout_of_the_hubs_cache_is_loaded_by_its_name_offline()
         let cache = world.until_ready("cached", SOON).await?;
         let status = cache.status.context("no status")?;
         assert_eq!(status.path.as_deref(), Some("current"));
-        let found_by = status.hub_cache.context("clients are not told what to look for")?;
+        let found_by = status.hub_cache.context("status has no hubCache")?;
         assert_eq!((found_by.reference, found_by.revision), ("main".to_owned(), commit));
 
         let claim = status.claim_name.as_deref().context("no claim")?;
@@ -132,18 +132,18 @@ async fn a_model_in_the_layout_of_the_hubs_cache_is_loaded_by_its_name_offline()
         let loaded = printed.lines().last().context("the pod printed nothing")?;
         let (tensors, parameters) = tensors_in(&real_model::folder()?.join("model.safetensors"))?;
         let wanted = format!("{tensors} {parameters} bert ");
-        ensure!(loaded.starts_with(&wanted), "{loaded} does not begin with {wanted}");
+        ensure!(loaded.starts_with(&wanted), "{loaded} does not start with {wanted}");
         Ok(())
     })
     .await;
 }
 
-/// How many tensors a safetensors file holds, and of how many numbers, as its header says.
+/// Number of tensors in a safetensors file, and of their elements, from its header.
 fn tensors_in(path: &Path) -> anyhow::Result<(usize, u64)> {
     let bytes = std::fs::read(path)?;
     let (length, rest) = bytes.split_first_chunk::<8>().context("no header")?;
     let header = rest.get(..usize::try_from(u64::from_le_bytes(*length))?);
-    let mut tensors: serde_json::Map<String, Value> = serde_json::from_slice(header.context("a cut header")?)?;
+    let mut tensors: serde_json::Map<String, Value> = serde_json::from_slice(header.context("a truncated header")?)?;
     tensors.remove("__metadata__");
     let numbers = |tensor: &Value| {
         let shape = tensor["shape"].as_array().map_or(&[][..], Vec::as_slice);
@@ -152,8 +152,7 @@ fn tensors_in(path: &Path) -> anyhow::Result<(usize, u64)> {
     Ok((tensors.len(), tensors.values().map(numbers).sum()))
 }
 
-/// Starts a hub that has the model of the world's own, for a ModelCache that names it as its mirror, and expects most of
-/// the bytes to come from it. A second one is not there.
+/// Checks that most bytes come from a mirror with the same model as the test's hub. A second mirror is unreachable.
 async fn mirrored_by(name: &str, revision: &str, mirror: impl FnOnce(&str) -> Value) {
     scenario(async |world| {
         const BYTES: usize = 24 << 20;
@@ -164,7 +163,7 @@ async fn mirrored_by(name: &str, revision: &str, mirror: impl FnOnce(&str) -> Va
             ("model.safetensors", weights(BYTES, 5)),
         ];
         hub.commit_bytes(SMALL, revision, files).await?;
-        // So slow that the mirror is asked for most of it.
+        // So slow that the mirror sends most of the bytes.
         world.hub.throttle(Some(1 << 20));
         let mirrors = json!({"mirrors": [mirror(&hub.endpoint()), {"url": "http://127.0.0.1:1"}]});
         world.apply(name, world.spec(mirrors)).await?;
@@ -178,12 +177,12 @@ async fn mirrored_by(name: &str, revision: &str, mirror: impl FnOnce(&str) -> Va
 }
 
 #[tokio::test]
-async fn files_come_from_a_mirror_too_and_one_that_is_not_there_holds_nothing_back() {
+async fn files_come_from_a_mirror_too_and_an_unreachable_mirror_does_not_delay_them() {
     mirrored_by("mirrored", "main", |endpoint| json!({ "url": endpoint })).await;
 }
 
 #[tokio::test]
-async fn files_come_from_the_twin_on_modelscope_too() {
+async fn files_come_from_a_mirror_on_modelscope_too() {
     let twin = |endpoint: &str| json!({"url": format!("modelscope://{SMALL}"), "endpoint": endpoint});
     mirrored_by("twinned", "master", twin).await;
 }
@@ -214,7 +213,7 @@ async fn an_existing_claim_is_used_in_its_folder_and_is_kept() {
 }
 
 #[tokio::test]
-async fn include_and_exclude_choose_the_files_of_a_folder_that_holds_nothing_else() {
+async fn include_and_exclude_select_exactly_the_published_files() {
     scenario(async |world| {
         let files = [
             "model.safetensors",
@@ -244,7 +243,7 @@ async fn a_token_opens_a_private_model_and_goes_to_no_other_host() {
         world.serve_small().await;
         world.hub.set_access(SMALL, Access::Private)?;
         world.hub.grant("hf_friend", &[SMALL]);
-        // As people write it into a file.
+        // With the trailing newline of a file.
         world.apply_secret("hf", "token", "hf_friend\n").await?;
         let token = json!({"source": {"huggingFace": {"tokenSecretRef": {"name": "hf"}}}});
         world.apply("private", world.spec(token)).await?;
@@ -260,7 +259,7 @@ async fn a_token_opens_a_private_model_and_goes_to_no_other_host() {
 }
 
 #[tokio::test]
-async fn a_kept_claim_is_taken_up_again_and_nothing_is_fetched_twice() {
+async fn a_retained_claim_is_reused_and_nothing_is_fetched_twice() {
     scenario(async |world| {
         world.serve_small().await;
         let keep = json!({"storage": {"reclaimPolicy": "Retain"}});

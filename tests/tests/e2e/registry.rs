@@ -1,4 +1,4 @@
-//! A registry that pods reach: Debian's docker-registry, on this machine.
+//! An OCI registry that pods can reach: Debian's docker-registry on this machine.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tokio::process::{Child, Command};
 use crate::models::sha256;
 use crate::world::host_ip;
 
-/// `reader`, whose password is `secret`.
+/// User `reader` with password `secret`.
 const HTPASSWD: &str = "reader:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
 
-/// It ends with the test.
+/// A running registry; dropping it stops it.
 pub(crate) struct Registry {
     pub(crate) host: String,
     is_closed: bool,
@@ -47,7 +47,7 @@ impl Registry {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .context("docker-registry is not there: eval \"$(tests/tools)\" installs it")?;
+            .context("docker-registry is missing: eval \"$(tests/tools)\" installs it")?;
         let client = reqwest::Client::new();
         for _ in 0..200 {
             if client.get(format!("http://{host}/v2/")).send().await.is_ok() {
@@ -64,7 +64,7 @@ impl Registry {
         })
     }
 
-    /// What a Secret for image pulls holds.
+    /// Content of an image pull Secret for this registry.
     pub(crate) fn docker_config(&self) -> String {
         json!({"auths": {&self.host: {"username": "reader", "password": "secret"}}}).to_string()
     }
@@ -78,7 +78,7 @@ impl Registry {
         Ok(request.send().await?.error_for_status()?)
     }
 
-    /// A descriptor of a blob that is there now.
+    /// Uploads a blob and returns its descriptor.
     pub(crate) async fn blob(
         &self,
         repository: &str,
@@ -96,7 +96,7 @@ impl Registry {
         Ok(json!({"mediaType": media_type, "digest": digest, "size": bytes.len(), "annotations": annotations}))
     }
 
-    /// The digest of a manifest that is there now.
+    /// Uploads a manifest and returns its digest.
     pub(crate) async fn manifest(&self, repository: &str, tag: &str, manifest: &Value) -> anyhow::Result<String> {
         let url = format!("http://{}/v2/{repository}/manifests/{tag}", self.host);
         let text = manifest.to_string();

@@ -1,4 +1,4 @@
-//! A volume that fills up: a small tmpfs on this machine, as a static volume of a node that stands on it.
+//! A volume that fills up: a small tmpfs, as a static volume of a node on this machine.
 
 use std::path::{Path, PathBuf};
 
@@ -10,14 +10,14 @@ use tokio::process::Command;
 
 use crate::world::World;
 
-/// A mounted tmpfs and the volume made of it, with a class of its own name.
+/// A mounted tmpfs with its volume and its own StorageClass.
 pub(crate) struct SmallDisk {
     pub(crate) class: String,
     folder: PathBuf,
 }
 
 impl SmallDisk {
-    /// Whether the nodes stand on this machine, so that they see what it mounts.
+    /// Whether the nodes run on this machine, so that they see its mounts.
     pub(crate) fn is_possible() -> bool {
         std::env::var_os("MODELCACHE_HOST_NAME").is_some()
     }
@@ -33,7 +33,7 @@ impl SmallDisk {
         let volume = serde_json::from_value(json!({
             "metadata": {"name": disk.class},
             "spec": {
-                // What the volume says it holds; the tmpfs holds what it holds.
+                // The declared capacity; the tmpfs is smaller.
                 "capacity": {"storage": "1Gi"},
                 "accessModes": ["ReadWriteOnce"],
                 "persistentVolumeReclaimPolicy": "Delete",
@@ -55,8 +55,8 @@ impl SmallDisk {
         Ok(disk)
     }
 
-    /// Fills the disk up, but for so many bytes.
-    pub(crate) fn fill_but(&self, left: u64) -> anyhow::Result<()> {
+    /// Fills the disk until the given number of bytes is free.
+    pub(crate) fn fill_until_free(&self, left: u64) -> anyhow::Result<()> {
         let filler = std::fs::File::create(self.folder.join("filler"))?;
         let mut chunk = 1 << 20;
         let block = vec![1; chunk];
@@ -74,12 +74,12 @@ impl SmallDisk {
         run("mount", &["-o", &format!("remount,size={size}")], &self.folder).await
     }
 
-    /// Takes everything down again; pods that use it must be gone.
+    /// Removes volume, class and mount. Pods that use it must be gone.
     pub(crate) async fn remove(self, world: &World) -> anyhow::Result<()> {
         let classes: Api<k8s_openapi::api::storage::v1::StorageClass> = Api::all(world.client.clone());
         classes.delete(&self.class, &DeleteParams::default()).await?;
         volumes(world).delete(&self.class, &DeleteParams::default()).await?;
-        // A pod's mount of it may outlive the pod by a moment.
+        // The mount in a pod may outlive the pod by a moment.
         run("umount", &["--lazy"], &self.folder).await?;
         std::fs::remove_dir(&self.folder)?;
         Ok(())

@@ -1,4 +1,4 @@
-//! Sources beside the hub: each goes through plan, fetch and verify.
+//! Sources other than the hub, each through plan, fetch and verification.
 
 use anyhow::{Context, ensure};
 use modelcache_crds::ModelCache;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::bucket::Bucket;
-use crate::fault::Told;
+use crate::fault::ExpectedFault;
 use crate::models::{SMALL, sha256, weights};
 use crate::pods::BUSYBOX;
 use crate::registry::Registry;
@@ -19,7 +19,7 @@ use crate::world::{World, scenario};
 const WEIGHTS: usize = 5 << 20;
 
 impl World {
-    /// A ready cache of a source, with its revision.
+    /// Applies a ModelCache for a source and waits for Ready. Returns it with its revision.
     async fn ready_from(&self, name: &str, source: Value) -> anyhow::Result<(ModelCache, String)> {
         let spec = json!({"source": source, "storage": {"reclaimPolicy": "Delete"}});
         self.apply(name, spec).await?;
@@ -29,7 +29,7 @@ impl World {
         Ok((cache, revision))
     }
 
-    /// The sha256 of a published file, as a pod reads it.
+    /// The sha256 of a published file, computed in a pod.
     async fn published(&self, name: &str, file: &str) -> anyhow::Result<String> {
         let path = format!("/models/current/{file}");
         let printed = self.run_with_claim(name, BUSYBOX, &["sha256sum", &path]).await?;
@@ -76,7 +76,7 @@ async fn an_artifact_of_a_closed_registry_becomes_ready_with_its_pull_secret() {
 }
 
 #[tokio::test]
-async fn a_kit_whose_layer_is_packed_becomes_ready_with_the_files_in_it() {
+async fn a_kit_with_an_archive_layer_becomes_ready_with_the_unpacked_files() {
     scenario(async |world| {
         let registry = Registry::start(false).await?;
         let bytes = weights(WEIGHTS, 15);
@@ -106,7 +106,7 @@ async fn a_kit_whose_layer_is_packed_becomes_ready_with_the_files_in_it() {
         let planned = status.resolved.map(|resolved| resolved.digest);
         assert_eq!(
             status.published_digest, planned,
-            "what was published is what was planned"
+            "the published digest differs from the planned one"
         );
         assert_eq!(world.published("kit", "model/model.bin").await?, sha256(&bytes));
         Ok(())
@@ -115,7 +115,7 @@ async fn a_kit_whose_layer_is_packed_becomes_ready_with_the_files_in_it() {
 }
 
 #[tokio::test]
-async fn a_model_of_ollama_becomes_ready_in_the_layout_that_ollama_keeps() {
+async fn a_model_of_ollama_becomes_ready_in_the_layout_of_ollama() {
     scenario(async |world| {
         let registry = Registry::start(false).await?;
         let bytes = weights(WEIGHTS, 12);
@@ -166,7 +166,7 @@ async fn a_private_model_of_modelscope_becomes_ready_with_its_token() {
 }
 
 #[tokio::test]
-async fn a_file_with_its_digest_becomes_ready_and_one_with_another_digest_is_told() {
+async fn a_file_with_its_digest_becomes_ready_and_one_with_another_digest_is_reported() {
     scenario(async |world| {
         world.serve_weights("main", WEIGHTS, 13).await;
         let digest = sha256(&weights(WEIGHTS, 13));
@@ -178,12 +178,12 @@ async fn a_file_with_its_digest_becomes_ready_and_one_with_another_digest_is_tol
         let wrong = json!({"http": {"url": format!("{url}#sha256={}", sha256(b"other"))}});
         let spec = json!({"source": wrong, "storage": {"reclaimPolicy": "Delete"}});
         world.apply("wrong", spec).await?;
-        let told = Told {
-            on: ConditionType::Verified,
+        let fault = ExpectedFault {
+            condition: ConditionType::Verified,
             reason: Reason::DigestMismatch,
-            says: &["model.safetensors"],
+            message: &["model.safetensors"],
         };
-        let cache = world.until_told("wrong", &told).await?;
+        let cache = world.until_reported("wrong", &fault).await?;
         let published = cache.status.and_then(|status| status.published_digest);
         ensure!(published.is_none(), "{published:?}");
         Ok(())
@@ -216,17 +216,17 @@ async fn objects_of_a_bucket_become_ready_with_the_keys_of_a_secret() {
 }
 
 #[tokio::test]
-async fn a_folder_of_another_claim_becomes_ready_and_a_claim_that_is_missing_is_told_until_it_is_there() {
+async fn a_folder_of_another_claim_becomes_ready_and_a_missing_claim_is_reported_until_it_exists() {
     scenario(async |world| {
         let source = |path: &str| json!({"persistentVolumeClaim": {"claimName": "weights", "path": path}});
         let spec = json!({"source": source("llama"), "storage": {"reclaimPolicy": "Delete"}});
         world.apply("copy", spec).await?;
-        let told = Told {
-            on: ConditionType::SourceResolved,
+        let fault = ExpectedFault {
+            condition: ConditionType::SourceResolved,
             reason: Reason::ClaimNotFound,
-            says: &["claim weights does not exist", "create it"],
+            message: &["claim weights does not exist", "create it"],
         };
-        world.until_told("copy", &told).await?;
+        world.until_reported("copy", &fault).await?;
 
         world.apply_claim("weights", "1Gi").await?;
         let script = format!(
@@ -236,7 +236,7 @@ async fn a_folder_of_another_claim_becomes_ready_and_a_claim_that_is_missing_is_
         );
         let printed = world.fill_claim("weights", &script).await?;
         let digest = printed.split_whitespace().next().unwrap_or_default().to_owned();
-        // What was listed before there was a file is listed again.
+        // The earlier plan found no file, so the source is listed again.
         world.retry("copy").await?;
         let cache = world.until_ready("copy", LATER).await?;
         let shown = cache.status.and_then(|status| status.source);
@@ -248,7 +248,7 @@ async fn a_folder_of_another_claim_becomes_ready_and_a_claim_that_is_missing_is_
         let config = world
             .run_with_claim("listed", BUSYBOX, &["ls", "/models/current/"])
             .await?;
-        assert_eq!(config.trim(), "model.bin", "the list names one file");
+        assert_eq!(config.trim(), "model.bin", "the list names only one file");
         Ok(())
     })
     .await;

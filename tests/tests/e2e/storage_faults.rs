@@ -1,4 +1,4 @@
-//! What a user meets when the storage cannot hold the model, or the bytes are not the listed ones.
+//! Faults of the storage, and bytes that do not match their digest.
 
 use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -7,7 +7,7 @@ use modelcache_tests::hub::{Fault, Rule, Stage};
 use pretty_assertions::assert_eq;
 use serde_json::json;
 
-use crate::fault::Told;
+use crate::fault::ExpectedFault;
 use crate::models::{SMALL, weights};
 use crate::pods::BUSYBOX;
 use crate::small_disk::SmallDisk;
@@ -15,20 +15,20 @@ use crate::waiting::{LATER, SOON, condition};
 use crate::world::{World, scenario};
 
 #[tokio::test]
-async fn a_storage_class_that_is_not_there_is_told() {
+async fn a_missing_storage_class_is_reported() {
     scenario(async |world| {
         world.serve_small().await;
         let class = json!({"storage": {"storageClassName": "no-such-class"}});
         world.apply("class", world.spec(class)).await?;
-        let told = Told {
-            on: ConditionType::StorageReady,
+        let fault = ExpectedFault {
+            condition: ConditionType::StorageReady,
             reason: Reason::StorageClassNotFound,
-            says: &["no-such-class"],
+            message: &["no-such-class"],
         };
-        world.until_told("class", &told).await?;
+        world.until_reported("class", &fault).await?;
         ensure!(
             world.jobs("class", "fetch").await?.is_empty(),
-            "a fetcher waits for a volume that never comes"
+            "a fetch Job was created for a volume that cannot exist"
         );
         Ok(())
     })
@@ -36,22 +36,26 @@ async fn a_storage_class_that_is_not_there_is_told() {
 }
 
 #[tokio::test]
-async fn a_claim_that_is_too_small_is_told_and_a_larger_one_becomes_ready() {
+async fn a_claim_that_is_too_small_is_reported_and_a_larger_one_becomes_ready() {
     scenario(async |world| {
         world.serve_small().await;
-        // A quantity may be written as a number too.
+        // A quantity may also be a number.
         let (small, large) = (
             json!({"storage": {"size": "1Mi"}}),
             json!({"storage": {"size": 33_554_432}}),
         );
         world.apply("tight", world.spec(small)).await?;
-        let told = Told {
-            on: ConditionType::StorageReady,
+        let fault = ExpectedFault {
+            condition: ConditionType::StorageReady,
             reason: Reason::ClaimTooSmall,
-            says: &["storage.size", "1.00 MiB", "3.00 MiB"],
+            message: &["storage.size", "1.00 MiB", "3.00 MiB"],
         };
-        world.until_told("tight", &told).await?;
-        assert_eq!(world.hub.stats().bytes_sent, 0, "nothing is fetched that finds no room");
+        world.until_reported("tight", &fault).await?;
+        assert_eq!(
+            world.hub.stats().bytes_sent,
+            0,
+            "bytes were fetched that do not fit into the claim"
+        );
         world.apply("tight", world.spec(large)).await?;
         world.until_ready("tight", SOON).await?;
         Ok(())
@@ -60,17 +64,17 @@ async fn a_claim_that_is_too_small_is_told_and_a_larger_one_becomes_ready() {
 }
 
 #[tokio::test]
-async fn an_existing_claim_that_is_not_there_is_told_and_used_once_it_is() {
+async fn a_missing_existing_claim_is_reported_and_used_once_it_exists() {
     scenario(async |world| {
         world.serve_small().await;
         let existing = json!({"storage": {"reclaimPolicy": null, "existingClaim": {"claimName": "later"}}});
         world.apply("guest", world.spec(existing)).await?;
-        let told = Told {
-            on: ConditionType::StorageReady,
+        let fault = ExpectedFault {
+            condition: ConditionType::StorageReady,
             reason: Reason::ClaimNotFound,
-            says: &["claim later", &world.namespace, "create it"],
+            message: &["claim later", &world.namespace, "create it"],
         };
-        world.until_told("guest", &told).await?;
+        world.until_reported("guest", &fault).await?;
         world.apply_claim("later", "64Mi").await?;
         world.until_ready("guest", LATER).await?;
         Ok(())
@@ -79,9 +83,9 @@ async fn an_existing_claim_that_is_not_there_is_told_and_used_once_it_is() {
 }
 
 #[tokio::test]
-async fn a_disk_that_fills_up_in_the_middle_is_told_and_the_fetch_goes_on_once_it_is_larger() {
+async fn a_disk_that_fills_up_during_a_fetch_is_reported_and_the_fetch_continues_once_it_is_larger() {
     if !SmallDisk::is_possible() {
-        eprintln!("not run: the nodes are not on this machine, so they do not see a disk made here");
+        eprintln!("skipped: the nodes are not on this machine, so they do not see its mounts");
         return;
     }
     scenario(async |world| {
@@ -103,14 +107,14 @@ async fn fill_and_enlarge(world: &World, disk: &SmallDisk) -> anyhow::Result<()>
     });
     world.apply("full", world.spec(narrow)).await?;
     world.until_sent(4 << 20, LATER).await?;
-    // The first shard has its room; the next one does not.
-    disk.fill_but(1 << 20)?;
-    let told = Told {
-        on: ConditionType::Fetched,
+    // The first shard fits; the next one does not.
+    disk.fill_until_free(1 << 20)?;
+    let fault = ExpectedFault {
+        condition: ConditionType::Fetched,
         reason: Reason::DiskFull,
-        says: &["no space left", "enlarge the volume"],
+        message: &["no space left", "enlarge the volume"],
     };
-    world.until_told("full", &told).await?;
+    world.until_reported("full", &fault).await?;
     world.hub.throttle(None);
     disk.enlarge("120m").await?;
     world.until_ready("full", LATER).await?;
@@ -118,35 +122,38 @@ async fn fill_and_enlarge(world: &World, disk: &SmallDisk) -> anyhow::Result<()>
     let sent = world.hub.stats().bytes_sent;
     ensure!(
         sent < size + (10 << 20),
-        "{sent} bytes were sent for {size}: what was durable when the disk was full was fetched again"
+        "{sent} bytes were sent for {size}: durable bytes were fetched again"
     );
     Ok(())
 }
 
 #[tokio::test]
-async fn a_file_that_fails_its_digest_is_told_is_under_no_final_name_and_is_fetched_anew_on_demand() {
+async fn a_file_that_fails_its_digest_is_reported_not_published_and_fetched_again_on_demand() {
     scenario(async |world| {
         world.serve_small().await;
         let flip = Fault::Flip { offset: 1_000_000 };
         world.hub.fault(Rule::on(Stage::Cdn, "*.safetensors", flip));
         world.apply("damaged", world.spec(json!({}))).await?;
-        let told = Told {
-            on: ConditionType::Verified,
+        let fault = ExpectedFault {
+            condition: ConditionType::Verified,
             reason: Reason::DigestMismatch,
-            says: &["model.safetensors"],
+            message: &["model.safetensors"],
         };
-        let cache = world.until_told("damaged", &told).await?;
+        let cache = world.until_reported("damaged", &fault).await?;
         let status = cache.status.as_ref().context("no status")?;
         ensure!(status.published_digest.is_none() && status.path.is_none());
         let fetched = condition(&cache, ConditionType::Fetched).map(|found| found.status.as_str());
-        assert_eq!(fetched, Some("True"), "every byte arrived");
+        assert_eq!(fetched, Some("True"), "all bytes arrived");
         let list = [
             "sh",
             "-c",
             "ls -A /models; find /models/current /models/revisions -name '*.safetensors'; true",
         ];
         let printed = world.run_with_claim("damaged", BUSYBOX, &list).await?;
-        ensure!(!printed.contains("model.safetensors"), "published unproven: {printed}");
+        ensure!(
+            !printed.contains("model.safetensors"),
+            "published without verification: {printed}"
+        );
 
         world.hub.clear_faults();
         world.retry("damaged").await?;
@@ -157,17 +164,17 @@ async fn a_file_that_fails_its_digest_is_told_is_under_no_final_name_and_is_fetc
 }
 
 #[tokio::test]
-async fn a_claim_that_is_not_ours_is_left_alone_and_told() {
+async fn a_claim_of_another_owner_is_left_unchanged_and_reported() {
     scenario(async |world| {
         world.serve_small().await;
         world.apply_claim("taken", "64Mi").await?;
         world.apply("taken", world.spec(json!({}))).await?;
-        let told = Told {
-            on: ConditionType::StorageReady,
+        let fault = ExpectedFault {
+            condition: ConditionType::StorageReady,
             reason: Reason::ClaimNotOwned,
-            says: &["claim taken", "existingClaim"],
+            message: &["claim taken", "existingClaim"],
         };
-        world.until_told("taken", &told).await?;
+        world.until_reported("taken", &fault).await?;
         let claim = world.api::<PersistentVolumeClaim>().get("taken").await?;
         ensure!(claim.metadata.owner_references.is_none(), "{claim:?}");
         Ok(())

@@ -1,4 +1,4 @@
-//! Waiting for what a test expects, with a deadline and a reason.
+//! Waits for an expected state, with a deadline and a description.
 
 use std::time::Duration;
 
@@ -10,48 +10,48 @@ use tokio::time::Instant;
 
 use crate::world::World;
 
-/// A model of a few megabytes: two Jobs, one volume.
+/// Time for two Jobs and one volume, for a model of a few megabytes.
 pub(crate) const SOON: Duration = Duration::from_secs(90);
-/// What needs a retry with its pause, or a pod image that backs off.
+/// Time for a retry after its pause, or for the back-off of an image pull.
 pub(crate) const LATER: Duration = Duration::from_mins(3);
 
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Asks until there is an answer.
+/// Polls until there is a result.
 pub(crate) async fn until<T>(
     what: &str,
     within: Duration,
-    mut ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+    mut poll: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
     let deadline = Instant::now() + within;
     loop {
-        if let Some(answer) = ask().await.with_context(|| format!("while waiting for {what}"))? {
-            return Ok(answer);
+        if let Some(result) = poll().await.with_context(|| format!("while waiting for {what}"))? {
+            return Ok(result);
         }
         if Instant::now() > deadline {
-            bail!("{what}: not within {} s", within.as_secs());
+            bail!("timed out after {} s: {what}", within.as_secs());
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
 impl World {
-    /// Waits until a ModelCache is as expected, and returns it.
+    /// Waits until a ModelCache meets an expectation, and returns it.
     pub(crate) async fn until_cache(
         &self,
         name: &str,
         what: &str,
         within: Duration,
-        mut is_so: impl FnMut(&ModelCache) -> bool,
+        mut is_met: impl FnMut(&ModelCache) -> bool,
     ) -> anyhow::Result<ModelCache> {
         until(&format!("{name}: {what}"), within, async || {
             let cache = self.caches().get(name).await?;
-            Ok(is_so(&cache).then_some(cache))
+            Ok(is_met(&cache).then_some(cache))
         })
         .await
     }
 
-    /// Waits for Ready=True of the spec as it stands, and returns the ModelCache.
+    /// Waits for Ready=True for the current generation, and returns the ModelCache.
     pub(crate) async fn until_ready(&self, name: &str, within: Duration) -> anyhow::Result<ModelCache> {
         self.until_cache(name, "Ready", within, |cache| {
             condition(cache, ConditionType::Ready)
@@ -60,7 +60,7 @@ impl World {
         .await
     }
 
-    /// Waits until the hub has sent so many bytes of files.
+    /// Waits until the hub has sent this number of bytes of files.
     pub(crate) async fn until_sent(&self, bytes: u64, within: Duration) -> anyhow::Result<()> {
         until(&format!("{bytes} bytes from the hub"), within, async || {
             Ok((self.hub.stats().bytes_sent >= bytes).then_some(()))

@@ -1,4 +1,4 @@
-//! What a test stands in: a namespace that enforces restricted Pod Security, and a hub that pods reach.
+//! The environment of one test: a namespace that enforces restricted Pod Security, and a hub that pods can reach.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -17,9 +17,9 @@ pub(crate) struct World {
     pub(crate) hub: Hub,
 }
 
-/// Runs a test in a world of its own. When it fails, what the cluster shows is printed; the namespace goes either way.
+/// Runs a test in its own world and deletes the namespace afterwards. After a failure it prints diagnostics first.
 pub(crate) async fn scenario(body: impl AsyncFnOnce(&World) -> anyhow::Result<()>) {
-    // Another test of the same process may have installed it.
+    // Fails if another test of the same process has installed it.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let world = World::create().await.unwrap();
     let outcome = AssertUnwindSafe(body(&world)).catch_unwind().await;
@@ -27,10 +27,10 @@ pub(crate) async fn scenario(body: impl AsyncFnOnce(&World) -> anyhow::Result<()
     if failed {
         world.dump().await;
     }
-    // What a throttled fetcher still asks for is not worth waiting for.
+    // A throttled fetcher must not delay the clean-up.
     world.hub.stop();
     if let Err(error) = world.remove().await {
-        eprintln!("the namespace {} is left behind: {error:#}", world.namespace);
+        eprintln!("failed to delete namespace {}: {error:#}", world.namespace);
     }
     match outcome {
         Ok(result) => result.unwrap(),
@@ -38,7 +38,7 @@ pub(crate) async fn scenario(body: impl AsyncFnOnce(&World) -> anyhow::Result<()
     }
 }
 
-/// Where pods reach a server of this process.
+/// Address at which pods reach a server of this process.
 pub(crate) fn host_ip() -> IpAddr {
     std::env::var("MODELCACHE_HOST_IP")
         .context("MODELCACHE_HOST_IP is not set; run: eval \"$(tests/cluster/env)\"")
@@ -50,12 +50,12 @@ impl World {
     async fn create() -> anyhow::Result<Self> {
         let client = Client::try_default().await?;
         let hub = Hub::start(HubConfig {
-            // As the real hub does; nothing here serves them.
+            // Like the real hub, though there are no Xet servers.
             xet_headers: true,
             ..HubConfig::on(host_ip())
         })
         .await
-        .context("the hub does not start on MODELCACHE_HOST_IP: is the cluster up?")?;
+        .context("failed to start the hub on MODELCACHE_HOST_IP: is the cluster up?")?;
         let namespace = serde_json::from_value(json!({
             "metadata": {
                 "generateName": "modelcache-e2e-",
@@ -72,7 +72,7 @@ impl World {
         })
     }
 
-    /// Asks for the namespace's deletion; what is in it needs some seconds to go, and no other test has to wait for that.
+    /// Requests the deletion of the namespace and does not wait for it, because its content takes seconds to delete.
     async fn remove(&self) -> anyhow::Result<()> {
         let namespaces = Api::<Namespace>::all(self.client.clone());
         namespaces.delete(&self.namespace, &DeleteParams::default()).await?;

@@ -1,13 +1,13 @@
-/* Put before libc with LD_PRELOAD: a disk that fails, or tells what it was asked.
+/* Simulates a disk that fails, or logs its calls. Loaded before libc with LD_PRELOAD.
  *
- * FAULTY_DISK_BELOW   only this file or folder and what is below it are concerned
+ * FAULTY_DISK_BELOW   file or folder to act on; other paths are not affected
  * FAULTY_DISK_CALL    the call that fails: write, read, sync or rename
- * FAULTY_DISK_ERRNO   how it fails
- * FAULTY_DISK_SPARE   how many such calls succeed before; left out, none
- * FAULTY_DISK_TIMES   how many fail then; left out, all
- * FAULTY_DISK_DELAY   milliseconds that a write takes more
- * FAULTY_DISK_LOG     file to tell of each write, sync and rename, a line when it has ended and for a sync when it begins:
- *                     "start OFFSET LENGTH PATH" when a write is delayed,
+ * FAULTY_DISK_ERRNO   its errno
+ * FAULTY_DISK_SPARE   number of such calls that succeed first; default: 0
+ * FAULTY_DISK_TIMES   number of calls that fail then; default: all
+ * FAULTY_DISK_DELAY   milliseconds to delay each write
+ * FAULTY_DISK_LOG     log file: a line after each write, sync and rename, and a line before each sync and delayed write:
+ *                     "start OFFSET LENGTH PATH" before a delayed write,
  *                     "write OFFSET LENGTH PATH", "begin PATH", "sync PATH", "rename FROM TO"
  */
 #define _GNU_SOURCE
@@ -22,10 +22,10 @@
 #include <time.h>
 #include <unistd.h>
 
-static atomic_long struck;
+static atomic_long matching_calls;
 
-/* Whether a path is the one that is concerned, or below it. */
-static int concerns(const char *path)
+/* Whether a path is FAULTY_DISK_BELOW, or below it. */
+static int is_affected(const char *path)
 {
 	const char *below = getenv("FAULTY_DISK_BELOW");
 	size_t length = below == NULL ? 0 : strlen(below);
@@ -33,7 +33,7 @@ static int concerns(const char *path)
 	return below != NULL && strncmp(path, below, length) == 0 && (path[length] == 0 || path[length] == '/');
 }
 
-/* The path of a file that is concerned; 0 for others. */
+/* Reads the path of an open file. Returns 0 if the path is not affected. */
 static int path_of(int fd, char *path, size_t size)
 {
 	char link[64];
@@ -44,14 +44,14 @@ static int path_of(int fd, char *path, size_t size)
 	if (length < 0)
 		return 0;
 	path[length] = 0;
-	return concerns(path);
+	return is_affected(path);
 }
 
-static long number(const char *name, long otherwise)
+static long number(const char *name, long fallback)
 {
 	const char *text = getenv(name);
 
-	return text == NULL ? otherwise : atol(text);
+	return text == NULL ? fallback : atol(text);
 }
 
 static int is_failing(const char *call)
@@ -61,27 +61,27 @@ static int is_failing(const char *call)
 	return failing != NULL && strcmp(failing, call) == 0;
 }
 
-/* Whether it is the turn of a call to fail; errno is set then. */
-static int takes_its_turn(void)
+/* Counts a call of the failing kind. Returns whether it fails; sets errno then. */
+static int fails_now(void)
 {
 	long spare = number("FAULTY_DISK_SPARE", 0), turn;
 
-	turn = atomic_fetch_add(&struck, 1);
+	turn = atomic_fetch_add(&matching_calls, 1);
 	if (turn < spare || turn >= spare + number("FAULTY_DISK_TIMES", 1L << 40))
 		return 0;
 	errno = (int)number("FAULTY_DISK_ERRNO", EIO);
 	return 1;
 }
 
-/* Whether a call is to fail; errno is set then. */
+/* Whether a call fails; sets errno then. */
 static int fails(const char *call, int fd)
 {
 	char path[4096];
 
-	return is_failing(call) && path_of(fd, path, sizeof path) && takes_its_turn();
+	return is_failing(call) && path_of(fd, path, sizeof path) && fails_now();
 }
 
-static void tell_of(const char *what, const char *path)
+static void log_line(const char *what, const char *path)
 {
 	static atomic_int log_fd = -1;
 	const char *log = getenv("FAULTY_DISK_LOG");
@@ -92,31 +92,31 @@ static void tell_of(const char *what, const char *path)
 		if (log_fd < 0)
 			log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
 		length = snprintf(line, sizeof line, "%s %s\n", what, path);
-		/* One call, so that lines of several threads do not mix. */
+		/* A single call, so that lines of several threads do not mix. */
 		syscall(SYS_write, log_fd, line, (size_t)length);
 	}
 	errno = saved;
 }
 
-static void tell(const char *what, int fd)
+static void log_event(const char *what, int fd)
 {
 	char path[4096];
 
 	if (path_of(fd, path, sizeof path))
-		tell_of(what, path);
+		log_line(what, path);
 }
 
-static void tell_write(const char *what, int fd, off64_t offset, ssize_t length)
+static void log_write(const char *what, int fd, off64_t offset, ssize_t length)
 {
-	char told[96];
+	char event[96];
 
 	if (length <= 0)
 		return;
-	snprintf(told, sizeof told, "%s %lld %lld", what, (long long)offset, (long long)length);
-	tell(told, fd);
+	snprintf(event, sizeof event, "%s %lld %lld", what, (long long)offset, (long long)length);
+	log_event(event, fd);
 }
 
-/* Lets a write take its time. */
+/* Delays a write. */
 static void delay(int fd, off64_t offset, size_t length)
 {
 	long milliseconds = number("FAULTY_DISK_DELAY", 0);
@@ -124,7 +124,7 @@ static void delay(int fd, off64_t offset, size_t length)
 	char path[4096];
 
 	if (milliseconds > 0 && path_of(fd, path, sizeof path)) {
-		tell_write("start", fd, offset, (ssize_t)length);
+		log_write("start", fd, offset, (ssize_t)length);
 		nanosleep(&time, NULL);
 	}
 }
@@ -137,7 +137,7 @@ ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t offset)
 		return -1;
 	delay(fd, offset, length);
 	written = syscall(SYS_pwrite64, fd, bytes, length, offset);
-	tell_write("write", fd, offset, written);
+	log_write("write", fd, offset, written);
 	return written;
 }
 
@@ -154,7 +154,7 @@ ssize_t write(int fd, const void *bytes, size_t length)
 		return -1;
 	written = syscall(SYS_write, fd, bytes, length);
 	if (written > 0)
-		tell_write("write", fd, syscall(SYS_lseek, fd, 0, SEEK_CUR) - written, written);
+		log_write("write", fd, syscall(SYS_lseek, fd, 0, SEEK_CUR) - written, written);
 	return written;
 }
 
@@ -177,13 +177,13 @@ int rename(const char *from, const char *to)
 {
 	char paths[8300];
 
-	if ((concerns(from) || concerns(to)) && is_failing("rename") && takes_its_turn())
+	if ((is_affected(from) || is_affected(to)) && is_failing("rename") && fails_now())
 		return -1;
 	if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0) != 0)
 		return -1;
-	if (concerns(from) || concerns(to)) {
+	if (is_affected(from) || is_affected(to)) {
 		snprintf(paths, sizeof paths, "%s %s", from, to);
-		tell_of("rename", paths);
+		log_line("rename", paths);
 	}
 	return 0;
 }
@@ -194,10 +194,10 @@ static int synced(int fd, long call)
 
 	if (fails("sync", fd))
 		return -1;
-	tell("begin", fd);
+	log_event("begin", fd);
 	result = (int)syscall(call, fd);
 	if (result == 0)
-		tell("sync", fd);
+		log_event("sync", fd);
 	return result;
 }
 

@@ -1,11 +1,11 @@
-//! A disk that fails on demand, or tells what it was asked: `faulty_disk.c` put between the program and the system.
+//! A simulated disk that fails, or logs its calls: `faulty_disk.c` between the program and the system.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::process::Command;
 
-/// The error of a call.
+/// The error of a failing call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Errno {
     InputOutput = 5,
@@ -14,19 +14,19 @@ pub(crate) enum Errno {
     Quota = 122,
 }
 
-/// What fails, and how.
+/// Which calls fail, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failing {
     /// `write`, `read`, `sync` or `rename`.
     pub(crate) call: &'static str,
     pub(crate) errno: Errno,
-    /// Calls that succeed before.
+    /// Number of calls that succeed first.
     pub(crate) spare: u32,
-    /// Calls that fail then; left out, all.
+    /// Number of calls that fail then; default: all.
     pub(crate) times: Option<u32>,
 }
 
-/// The compiled library, in a folder of its own.
+/// The compiled library, in its own folder.
 pub(crate) struct FaultyDisk {
     library: PathBuf,
     _folder: tempfile::TempDir,
@@ -53,9 +53,9 @@ impl FaultyDisk {
         }
     }
 
-    /// Has calls on a file or folder, and on what is below it, fail.
+    /// Makes calls on a file or folder, and below it, fail.
     pub(crate) fn fail(&self, command: &mut Command, below: &Path, failing: Failing) {
-        self.put_before(command, below);
+        self.preload(command, below);
         command
             .env("FAULTY_DISK_CALL", failing.call)
             .env("FAULTY_DISK_ERRNO", (failing.errno as i32).to_string())
@@ -65,19 +65,19 @@ impl FaultyDisk {
         }
     }
 
-    /// Has writes, syncs and renames of files below a folder told in a file.
+    /// Logs writes, syncs and renames below a folder to a file.
     pub(crate) fn log(&self, command: &mut Command, below: &Path, log: &Path) {
-        self.put_before(command, below);
+        self.preload(command, below);
         command.env("FAULTY_DISK_LOG", log);
     }
 
-    /// Has each write below a folder take so much longer, and told in a file with syncs and renames.
+    /// Delays each write below a folder, and logs writes, syncs and renames to a file.
     pub(crate) fn log_slowly(&self, command: &mut Command, below: &Path, log: &Path, delay: Duration) {
         self.log(command, below, log);
         command.env("FAULTY_DISK_DELAY", delay.as_millis().to_string());
     }
 
-    fn put_before(&self, command: &mut Command, below: &Path) {
+    fn preload(&self, command: &mut Command, below: &Path) {
         command.env("LD_PRELOAD", &self.library).env("FAULTY_DISK_BELOW", below);
     }
 }

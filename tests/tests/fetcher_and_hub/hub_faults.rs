@@ -1,4 +1,4 @@
-//! A hub that misbehaves: what passes by itself is survived, the rest is told and nothing is published.
+//! A faulty hub: the fetcher survives transient faults; it reports permanent ones and publishes nothing.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use modelcache_crds::report::FailureClass;
 use modelcache_tests::hub::{Fault, HubConfig, Rule, Signing, Stage};
 use pretty_assertions::assert_eq;
 
-use crate::trial::{MEBIBYTE, MODEL, SIZE, Trial, WEIGHTS, files};
+use crate::scenario::{MEBIBYTE, MODEL, SIZE, Scenario, WEIGHTS, files};
 
 fn status(status: u16, headers: &[(&str, &str)]) -> Fault {
     Fault::Status {
@@ -22,31 +22,31 @@ fn status(status: u16, headers: &[(&str, &str)]) -> Fault {
 }
 
 async fn survives(rule: Rule) {
-    let trial = Trial::new().await;
+    let scenario = Scenario::new().await;
     let after = format!("{rule:?}");
-    trial.hub.fault(rule.clone());
-    let output = trial.fetch().await;
-    trial.assert_published(&output, &after);
-    let stats = trial.hub.stats();
+    scenario.hub.fault(rule.clone());
+    let output = scenario.fetch().await;
+    scenario.assert_published(&output, &after);
+    let stats = scenario.hub.stats();
     assert_eq!(stats.credentials_at_cdn, 0, "{after}");
-    assert_has_struck(&trial, &rule);
+    assert_injected(&scenario, &rule);
     if let Fault::Flip { .. } = rule.fault {
         let (sent, size) = (stats.files[&rule.path].bytes_sent, files(SIZE)[&rule.path].len() as u64);
         assert!(sent >= 2 * size, "{after}: {sent} bytes were sent of a file of {size}");
     }
 }
 
-/// Checks that the one rule of a trial has struck as often as it was to, or at all.
-fn assert_has_struck(trial: &Trial, rule: &Rule) {
-    let struck = trial.hub.struck();
+/// Checks that the only rule of a scenario took effect as often as its count, or at least once.
+fn assert_injected(scenario: &Scenario, rule: &Rule) {
+    let injected = scenario.hub.injected();
     match rule.count {
-        Some(count) => assert_eq!(struck, [count], "{rule:?}"),
-        None => assert!(struck[0] > 0, "{rule:?} struck nothing"),
+        Some(count) => assert_eq!(injected, [count], "{rule:?}"),
+        None => assert!(injected[0] > 0, "{rule:?} took no effect"),
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_passes_by_itself_is_survived_at_every_part_of_the_hub() {
+async fn transient_faults_are_survived_at_every_part_of_the_hub() {
     for stage in [Stage::Info, Stage::Tree, Stage::Resolve, Stage::Cdn] {
         let rules = [
             Rule::on(stage, "*", status(503, &[])).times(2),
@@ -63,7 +63,7 @@ async fn what_passes_by_itself_is_survived_at_every_part_of_the_hub() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_goes_wrong_is_fetched_again_and_published_right() {
+async fn a_faulty_body_is_fetched_again_and_published_right() {
     let cut = |after: usize| Fault::Cut {
         after_bytes: after as u64,
     };
@@ -100,7 +100,7 @@ async fn a_body_that_goes_wrong_is_fetched_again_and_published_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn small_files_that_go_wrong_are_fetched_again_and_published_right() {
+async fn faulty_small_files_are_fetched_again_and_published_right() {
     let rules = [
         Rule::on(Stage::Resolve, "*.json", Fault::ResolveCache),
         Rule::on(Stage::Resolve, "config.json", Fault::Cut { after_bytes: 3 }).times(2),
@@ -111,31 +111,31 @@ async fn small_files_that_go_wrong_are_fetched_again_and_published_right() {
 }
 
 #[tokio::test]
-async fn urls_that_expire_before_they_say_are_asked_for_anew() {
+async fn urls_that_expire_before_their_stated_time_are_requested_again() {
     let (requests, connections) = (3, 2);
-    let trial = Trial::new().await;
+    let scenario = Scenario::new().await;
     let fault = Fault::ExpiredAfter { requests };
-    trial.hub.fault(Rule::on(Stage::Cdn, WEIGHTS, fault));
-    let output = trial.fetch().await;
-    trial.assert_published(&output, "expiry");
-    let stats = trial.hub.stats();
-    let asked = |stage, status| {
+    scenario.hub.fault(Rule::on(Stage::Cdn, WEIGHTS, fault));
+    let output = scenario.fetch().await;
+    scenario.assert_published(&output, "expiry");
+    let stats = scenario.hub.stats();
+    let count = |stage, status| {
         let log = stats.log.iter();
-        let asked =
+        let matching =
             log.filter(|request| (request.stage, request.status, &*request.subject) == (stage, status, WEIGHTS));
-        asked.count() as u64
+        matching.count() as u64
     };
     let (served, refused, located) = (
-        asked(Stage::Cdn, 206),
-        asked(Stage::Cdn, 403),
-        asked(Stage::Resolve, 302),
+        count(Stage::Cdn, 206),
+        count(Stage::Cdn, 403),
+        count(Stage::Resolve, 302),
     );
-    assert_eq!(trial.hub.struck(), [refused]);
+    assert_eq!(scenario.hub.injected(), [refused]);
     assert!(
         served > 2 * requests,
-        "{served} requests were served: too few to expire in the middle"
+        "only {served} requests were served: too few for an expiry in the middle"
     );
-    // One for the listing perhaps, and for each of them every connection may find it expired, but asks for one anew.
+    // The listing may use one URL. Every connection may find a URL expired, but only one of them requests a new URL.
     let least = served.div_ceil(requests);
     assert!(
         (least..=least + 1).contains(&located),
@@ -148,19 +148,19 @@ async fn urls_that_expire_before_they_say_are_asked_for_anew() {
 }
 
 #[tokio::test]
-async fn urls_that_expire_soon_are_used_once_and_asked_for_anew() {
+async fn urls_that_are_about_to_expire_are_requested_again() {
     for signing in [Signing::CloudFront, Signing::Aws4] {
-        let trial = Trial::with(HubConfig {
+        let scenario = Scenario::with(HubConfig {
             signing,
             url_lifetime_seconds: 2,
-            // Four seconds for all.
+            // Four seconds for all files.
             bytes_per_second: Some((SIZE / 4) as u64),
             ..HubConfig::default()
         })
         .await;
-        let output = trial.fetch().await;
-        trial.assert_published(&output, "expiry");
-        let stats = trial.hub.stats();
+        let output = scenario.fetch().await;
+        scenario.assert_published(&output, "expiry");
+        let stats = scenario.hub.stats();
         let located = stats
             .log
             .iter()
@@ -171,23 +171,23 @@ async fn urls_that_expire_soon_are_used_once_and_asked_for_anew() {
 }
 
 #[tokio::test]
-async fn a_branch_that_moves_in_the_middle_changes_nothing() {
+async fn a_branch_that_moves_during_a_fetch_changes_nothing() {
     for stage in [Stage::Tree, Stage::Resolve, Stage::Cdn] {
-        let trial = Trial::new().await;
+        let scenario = Scenario::new().await;
         let other = [("config.json", "{\"other\": 1}"), (WEIGHTS, "other")];
-        let commit = trial.hub.commit_bytes(MODEL, "next", other).await.unwrap();
+        let commit = scenario.hub.commit_bytes(MODEL, "next", other).await.unwrap();
         let (model, branch) = (MODEL.to_owned(), "main".to_owned());
         let moving = Fault::MoveBranch { model, branch, commit };
         let rule = Rule::on(stage, "*", moving).times(1);
-        trial.hub.fault(rule.clone());
-        let output = trial.fetch().await;
-        trial.assert_published(&output, &format!("{stage:?}"));
-        assert_has_struck(&trial, &rule);
+        scenario.hub.fault(rule.clone());
+        let output = scenario.fetch().await;
+        scenario.assert_published(&output, &format!("{stage:?}"));
+        assert_injected(&scenario, &rule);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_pass_is_told_and_nothing_is_published() {
+async fn permanent_faults_are_reported_and_nothing_is_published() {
     let extra = |path: &str| {
         let path = path.to_owned();
         (Stage::Tree, Fault::ExtraPath { path }, FailureClass::InvalidListing)
@@ -225,70 +225,70 @@ async fn what_does_not_pass_is_told_and_nothing_is_published() {
     ];
     for chunk in cases.chunks(4) {
         join_all(chunk.iter().map(async |(stage, fault, class)| {
-            let trial = Trial::new().await;
+            let scenario = Scenario::new().await;
             let rule = Rule::on(*stage, "*", fault.clone());
-            trial.hub.fault(rule.clone());
-            let output = trial.fetch().await;
-            trial.assert_failed(&output, *class, &format!("{fault:?}"));
-            assert_has_struck(&trial, &rule);
+            scenario.hub.fault(rule.clone());
+            let output = scenario.fetch().await;
+            scenario.assert_failed(&output, *class, &format!("{fault:?}"));
+            assert_injected(&scenario, &rule);
         }))
         .await;
     }
 }
 
 #[tokio::test]
-async fn a_fetcher_killed_again_and_again_fetches_little_twice_and_ends_right() {
-    let trial = Trial::new().await;
+async fn a_repeatedly_killed_fetcher_fetches_few_bytes_twice_and_ends_right() {
+    let scenario = Scenario::new().await;
     let (rate, kills) = (2 << 20, 2);
-    trial.hub.throttle(Some(rate));
+    scenario.hub.throttle(Some(rate));
     for _ in 0..kills {
-        let mut running = trial
+        let mut running = scenario
             .command()
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // What was written is made durable every two seconds.
+        // The fetcher syncs every two seconds.
         let ended = tokio::time::timeout(Duration::from_secs(5), running.wait()).await;
-        assert!(ended.is_err(), "it ended before it was killed");
+        assert!(ended.is_err(), "the fetcher ended before the kill");
         running.kill().await.unwrap();
     }
-    trial.hub.throttle(None);
-    let output = trial.fetch().await;
-    let published = trial.assert_published(&output, "kills");
+    scenario.hub.throttle(None);
+    let output = scenario.fetch().await;
+    let published = scenario.assert_published(&output, "kills");
     assert!(published.bytes_reused > 0, "{published:?}");
-    let sent = trial.hub.stats().bytes_sent;
+    let sent = scenario.hub.stats().bytes_sent;
     let lost = sent - SIZE as u64;
-    // Two seconds' bytes and a block of each connection, with some time for a busy machine.
-    let most = kills * (3 * rate + 2 * MEBIBYTE as u64);
-    eprintln!("{lost} bytes of {SIZE} were fetched again after {kills} kills; {most} would be too many");
+    // The bytes of two seconds and a block of each connection, and another second for a busy machine.
+    let limit = kills * (3 * rate + 2 * MEBIBYTE as u64);
+    eprintln!("{lost} bytes of {SIZE} were fetched again after {kills} kills; the limit is {limit}");
     assert!(
-        lost < most,
+        lost < limit,
         "{lost} bytes of {SIZE} were fetched again after {kills} kills"
     );
 
-    let output = trial.fetch().await;
-    let again = trial.assert_published(&output, "a second run");
+    let output = scenario.fetch().await;
+    let again = scenario.assert_published(&output, "a second run");
     assert_eq!(again.bytes_fetched, 0);
-    assert_eq!(trial.hub.stats().bytes_sent, sent);
+    assert_eq!(scenario.hub.stats().bytes_sent, sent);
 }
 
 #[tokio::test]
-async fn a_second_fetcher_in_the_same_folder_stands_back() {
-    let trial = Trial::new().await;
-    trial.hub.throttle(Some(8 << 20));
-    let first = tokio::spawn(trial.command().output());
-    while trial.hub.stats().bytes_sent == 0 {
+async fn a_second_fetcher_in_the_same_folder_exits() {
+    let scenario = Scenario::new().await;
+    scenario.hub.throttle(Some(8 << 20));
+    let first = tokio::spawn(scenario.command().output());
+    while scenario.hub.stats().bytes_sent == 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let second = trial.fetch().await;
+    let second = scenario.fetch().await;
     assert_eq!(
         second.status.code(),
         Some(i32::from(FailureClass::StorageBusy.exit_code())),
         "{}",
         String::from_utf8_lossy(&second.stderr)
     );
-    trial.hub.throttle(None);
+    scenario.hub.throttle(None);
     let first = first.await.unwrap().unwrap();
-    trial.assert_published(&first, "the second fetcher");
+    scenario.assert_published(&first, "the second fetcher");
 }

@@ -1,10 +1,10 @@
-//! The fetcher's program against a hub that misbehaves, on disks that fail, stopped at any moment.
+//! The fetcher's program with a faulty hub, with failing disks, and with stops at any moment.
 
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "a test that cannot go on fails"
+    reason = "a test that cannot continue fails"
 )]
 
 mod disk_faults;
@@ -14,5 +14,5 @@ mod hub_faults;
 mod memory;
 mod power_cut;
 mod repair;
+mod scenario;
 mod stops;
-mod trial;

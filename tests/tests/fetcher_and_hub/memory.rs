@@ -1,5 +1,5 @@
-//! The memory of a fetcher is bounded whatever the size of the model: a control group with the limit that the
-//! operator gives its pods holds the program, its buffers and the page cache that is charged to it.
+//! Checks that the memory of a fetcher does not depend on the size of the model. The program runs in a control group
+//! with the memory limit of the operator's pods, which covers its buffers and its page cache.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,12 +11,12 @@ use std::time::Duration;
 use modelcache_tests::hub::{Content, HubConfig};
 use tokio::process::Command;
 
-use crate::trial::{MEBIBYTE, MODEL, Trial, WEIGHTS};
+use crate::scenario::{MEBIBYTE, MODEL, Scenario, WEIGHTS};
 
 const LIMIT: u64 = 128 << 20;
 const SIZE: u64 = 1280 << 20;
 
-/// A control group with a bound on memory, of the second version or of the first.
+/// A control group (version 1 or 2) with a memory limit.
 struct MemoryGroup {
     folder: PathBuf,
     is_second: bool,
@@ -32,7 +32,7 @@ impl MemoryGroup {
             root.join("memory")
         };
         if is_second {
-            // Where it is on already, this changes nothing.
+            // Enables the controller; does nothing if it is enabled already.
             let _ = fs::write(parent.join("cgroup.subtree_control"), "+memory");
         }
         let folder = parent.join(format!("modelcache-test-{}", std::process::id()));
@@ -50,29 +50,30 @@ impl MemoryGroup {
             parent.display()
         );
         if is_second {
-            // Memory that is swapped out would not count.
+            // Swapped-out memory would not count.
             let _ = fs::write(group.folder.join("memory.swap.max"), "0");
         }
         group
     }
 
-    /// The command, within the group.
-    fn hold(&self, command: &Command) -> Command {
+    /// Wraps a command so that it runs in the group.
+    fn wrap(&self, command: &Command) -> Command {
         let command = command.as_std();
-        let mut held = Command::new("sh");
-        held.args(["-c", r#"echo $$ > "$0" && exec "$@""#])
+        let mut wrapped = Command::new("sh");
+        wrapped
+            .args(["-c", r#"echo $$ > "$0" && exec "$@""#])
             .arg(self.folder.join("cgroup.procs"))
             .arg(command.get_program())
             .args(command.get_args())
             .kill_on_drop(true);
-        held
+        wrapped
     }
 
     fn read(&self, name: &str) -> String {
         fs::read_to_string(self.folder.join(name)).unwrap_or_default()
     }
 
-    /// The most that was charged to it at once.
+    /// Peak of the charged bytes.
     fn peak(&self) -> u64 {
         let name = if self.is_second {
             "memory.peak"
@@ -82,7 +83,7 @@ impl MemoryGroup {
         self.read(name).trim().parse().unwrap_or_default()
     }
 
-    /// Programs that were ended because there was no more memory for them.
+    /// Number of processes that the kernel killed for lack of memory.
     fn killed(&self) -> String {
         let name = if self.is_second {
             "memory.events"
@@ -97,7 +98,7 @@ impl MemoryGroup {
 
 impl Drop for MemoryGroup {
     fn drop(&mut self) {
-        // What has just ended is still there for a moment.
+        // The kernel removes ended processes with a delay.
         for _ in 0..100 {
             if fs::remove_dir(&self.folder).is_ok() {
                 return;
@@ -107,7 +108,7 @@ impl Drop for MemoryGroup {
     }
 }
 
-/// Zeros with a mark in each block, so that one in the place of another is found.
+/// A file of zeros with a mark in each block, so that swapped blocks are found.
 fn large_file(folder: &Path) -> PathBuf {
     let path = folder.join(WEIGHTS);
     let file = File::create(&path).unwrap();
@@ -120,21 +121,25 @@ fn large_file(folder: &Path) -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_ten_times_as_large_as_the_memory_is_fetched_within_it() {
-    let trial = Trial::of(HubConfig::default(), BTreeMap::new()).await;
-    let file = Content::File(large_file(trial.folder.path()));
+async fn a_file_ten_times_as_large_as_the_memory_limit_is_fetched_within_it() {
+    let scenario = Scenario::of(HubConfig::default(), BTreeMap::new()).await;
+    let file = Content::File(large_file(scenario.folder.path()));
     let files = BTreeMap::from([(WEIGHTS.to_owned(), file)]);
-    trial.hub.commit(MODEL, "main", files).await.unwrap();
+    scenario.hub.commit(MODEL, "main", files).await.unwrap();
     let group = MemoryGroup::new();
-    let mut command = group.hold(&trial.command_with(16));
+    let mut command = group.wrap(&scenario.command_with(16));
     let output = command.stdin(Stdio::null()).output().await.unwrap();
     let (peak, killed) = (group.peak(), group.killed());
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{:?}, {killed} killed: {told}", output.status);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{:?}, {killed} killed: {stderr}",
+        output.status
+    );
     assert_eq!(killed, "0");
-    // At the limit, nobody could tell whether the page cache is bounded by the fetcher or by the kernel.
+    // A peak at the limit would not show whether the fetcher or the kernel bounds the page cache.
     assert!(peak < LIMIT, "{peak} bytes were charged");
     eprintln!("at most {peak} bytes were charged for a file of {SIZE}");
-    let published = fs::metadata(trial.model().join("current").join(WEIGHTS)).unwrap();
+    let published = fs::metadata(scenario.model().join("current").join(WEIGHTS)).unwrap();
     assert_eq!(published.len(), SIZE);
 }

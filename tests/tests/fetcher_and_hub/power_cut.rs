@@ -1,5 +1,4 @@
-//! The power goes while bytes are on their way to the disk: of what was written and not yet synced, anything may be
-//! there afterwards, or half of it, or nothing.
+//! A power cut during writes: bytes that are written and not yet synced may be complete, partial or missing afterwards.
 
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
@@ -13,13 +12,13 @@ use rand::{RngExt, SeedableRng};
 
 use crate::disk_log::{Write, unsynced};
 use crate::faulty_disk::FaultyDisk;
-use crate::trial::{MEBIBYTE, Trial, WEIGHTS, after_a_restart, files};
+use crate::scenario::{MEBIBYTE, Scenario, WEIGHTS, after_a_restart, files};
 
-/// Bytes of the model, and how many come a second: a sync begins after a second or two.
+/// Bytes of the model, and bytes per second: the first sync starts after one or two seconds.
 const WEIGHTS_BYTES: usize = 48 * MEBIBYTE;
 const RATE: u64 = 16 << 20;
 
-/// The file that was written to, unless it is gone.
+/// Opens the file of a write, if it still exists.
 fn open(write: &Write) -> Option<fs::File> {
     match OpenOptions::new().write(true).open(&write.path) {
         Ok(file) => Some(file),
@@ -28,7 +27,7 @@ fn open(write: &Write) -> Option<fs::File> {
     }
 }
 
-/// Leaves of a write what a power cut may leave of it.
+/// Damages a write as a power cut might.
 fn cut(random: &mut SmallRng, write: &Write) {
     let Some(file) = open(write) else {
         return;
@@ -50,22 +49,22 @@ fn cut(random: &mut SmallRng, write: &Write) {
 }
 
 #[tokio::test]
-async fn after_a_power_cut_only_what_was_not_synced_is_fetched_again() {
+async fn after_a_power_cut_only_unsynced_bytes_are_fetched_again() {
     let seed: u64 = rand::random();
     eprintln!("seed {seed}");
     let mut random = SmallRng::seed_from_u64(seed);
-    let trial = Trial::of(HubConfig::default(), files(WEIGHTS_BYTES)).await;
+    let scenario = Scenario::of(HubConfig::default(), files(WEIGHTS_BYTES)).await;
     let faulty = FaultyDisk::compile();
-    let log = trial.folder.path().join("log");
-    let boot = trial.folder.path().join("boot");
+    let log = scenario.folder.path().join("log");
+    let boot = scenario.folder.path().join("boot");
     let mut lost = 0;
     let mut cuts = 0;
     let logged = || fs::read_to_string(&log).unwrap_or_default();
-    trial.hub.throttle(Some(RATE));
+    scenario.hub.throttle(Some(RATE));
     while cuts < 6 {
         let _ = fs::remove_file(&log);
-        let mut command = trial.command();
-        faulty.log(&mut command, &trial.model(), &log);
+        let mut command = scenario.command();
+        faulty.log(&mut command, &scenario.model(), &log);
         let mut command = after_a_restart(&command, &boot);
         let mut running = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let moment = Duration::from_millis(random.random_range(600..2600));
@@ -74,20 +73,20 @@ async fn after_a_power_cut_only_what_was_not_synced_is_fetched_again() {
         }
         running.kill().await.unwrap();
         cuts += 1;
-        let taken = unsynced(&logged());
-        for write in &taken {
+        let damaged = unsynced(&logged());
+        for write in &damaged {
             cut(&mut random, write);
         }
-        // And what a connection holds of a block that is not whole.
-        lost += taken.iter().map(|write| write.length).sum::<u64>() + 2 * 2 * MEBIBYTE as u64;
-        trial.assert_nothing_wrong_is_published(&format!("seed {seed}, power cut {cuts}"));
+        // Each connection also loses the block that it has not received completely.
+        lost += damaged.iter().map(|write| write.length).sum::<u64>() + 2 * 2 * MEBIBYTE as u64;
+        scenario.assert_nothing_wrong_is_published(&format!("seed {seed}, power cut {cuts}"));
     }
-    trial.hub.throttle(None);
+    scenario.hub.throttle(None);
     let after = format!("seed {seed}, {cuts} power cuts");
-    let output = after_a_restart(&trial.command(), &boot).output().await.unwrap();
-    trial.assert_published(&output, &after);
-    let again = trial.hub.stats().bytes_sent - WEIGHTS_BYTES as u64;
-    eprintln!("{again} bytes were fetched again after {cuts} power cuts that took at most {lost}");
+    let output = after_a_restart(&scenario.command(), &boot).output().await.unwrap();
+    scenario.assert_published(&output, &after);
+    let again = scenario.hub.stats().bytes_sent - WEIGHTS_BYTES as u64;
+    eprintln!("{again} bytes were fetched again after {cuts} power cuts that lost at most {lost}");
     assert!(
         again <= lost,
         "seed {seed}: {again} bytes were fetched again, though at most {lost} were lost"
@@ -95,17 +94,20 @@ async fn after_a_power_cut_only_what_was_not_synced_is_fetched_again() {
 }
 
 #[tokio::test]
-async fn a_power_cut_right_after_a_fetch_takes_nothing_that_is_published() {
-    // The weights have a journal, the small files have none.
-    let trial = Trial::of(HubConfig::default(), files(WEIGHTS_BYTES)).await;
-    let log = trial.folder.path().join("log");
+async fn a_power_cut_right_after_a_fetch_loses_no_published_file() {
+    // The weights have a journal, the small files do not.
+    let scenario = Scenario::of(HubConfig::default(), files(WEIGHTS_BYTES)).await;
+    let log = scenario.folder.path().join("log");
     let faulty = FaultyDisk::compile();
-    let mut command = trial.command();
-    faulty.log(&mut command, &trial.model(), &log);
-    trial.assert_published(&command.output().await.unwrap(), "a fetch");
+    let mut command = scenario.command();
+    faulty.log(&mut command, &scenario.model(), &log);
+    scenario.assert_published(&command.output().await.unwrap(), "a fetch");
     let log = fs::read_to_string(&log).unwrap();
     for name in ["config.json", WEIGHTS] {
-        assert!(log.contains(&format!("/{name}\n")), "nothing is told of {name}: {log}");
+        assert!(
+            log.contains(&format!("/{name}\n")),
+            "the log does not contain {name}: {log}"
+        );
     }
     for write in unsynced(&log) {
         if let Some(file) = open(&write) {
@@ -113,7 +115,7 @@ async fn a_power_cut_right_after_a_fetch_takes_nothing_that_is_published() {
             file.write_all_at(&nothing, write.offset).unwrap();
         }
     }
-    trial.assert_nothing_wrong_is_published("a power cut");
-    let again = trial.assert_published(&trial.fetch().await, "a power cut");
-    assert_eq!(again.bytes_fetched, 0, "something of what was published was lost");
+    scenario.assert_nothing_wrong_is_published("a power cut");
+    let again = scenario.assert_published(&scenario.fetch().await, "a power cut");
+    assert_eq!(again.bytes_fetched, 0, "published bytes were lost");
 }

@@ -1,4 +1,4 @@
-//! Damage to what is published: only the damaged blocks are fetched again, from where the model came from.
+//! Damage to published files: the fetcher fetches only the damaged blocks again, from the model's source.
 
 use std::fs;
 use std::process::Output;
@@ -6,31 +6,31 @@ use std::process::Output;
 use modelcache_crds::report::{FailureClass, Report};
 use pretty_assertions::assert_eq;
 
-use crate::trial::{MEBIBYTE, MODEL, Trial, WEIGHTS};
+use crate::scenario::{MEBIBYTE, MODEL, Scenario, WEIGHTS};
 
-async fn run(trial: &Trial, words: &[&str]) -> Output {
-    trial.on_the_folder(words).output().await.unwrap()
+async fn run(scenario: &Scenario, arguments: &[&str]) -> Output {
+    scenario.command_on_folder(arguments).output().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn repair_fetches_the_damaged_blocks_and_asks_nobody_for_what_is_sound() {
-    let trial = Trial::new().await;
-    trial.assert_published(&trial.fetch().await, "a fetch");
+async fn repair_fetches_the_damaged_blocks_only() {
+    let scenario = Scenario::new().await;
+    scenario.assert_published(&scenario.fetch().await, "a fetch");
 
-    trial.hub.reset_stats();
-    let output = run(&trial, &["repair"]).await;
-    assert_eq!(trial.assert_published(&output, "nothing to repair").bytes_fetched, 0);
-    assert_eq!(trial.hub.stats().requests, 0);
+    scenario.hub.reset_stats();
+    let output = run(&scenario, &["repair"]).await;
+    assert_eq!(scenario.assert_published(&output, "nothing to repair").bytes_fetched, 0);
+    assert_eq!(scenario.hub.stats().requests, 0);
 
     for offset in [10 * MEBIBYTE + 5, 10 * MEBIBYTE + 900, 17 * MEBIBYTE] {
-        trial.damage(offset);
+        scenario.damage(offset);
     }
-    let output = run(&trial, &["verify"]).await;
+    let output = run(&scenario, &["verify"]).await;
     assert_eq!(output.status.code(), Some(40));
-    let output = run(&trial, &["repair"]).await;
-    let published = trial.assert_published(&output, "damage in two blocks");
+    let output = run(&scenario, &["repair"]).await;
+    let published = scenario.assert_published(&output, "damage in two blocks");
     assert_eq!(published.bytes_fetched, 2 << 20);
-    let from_cdn = trial
+    let from_cdn = scenario
         .hub
         .stats()
         .files
@@ -38,28 +38,28 @@ async fn repair_fetches_the_damaged_blocks_and_asks_nobody_for_what_is_sound() {
         .map(|file| file.bytes_sent)
         .sum::<u64>();
     assert!(from_cdn <= 2 * MEBIBYTE as u64, "{from_cdn} bytes were sent");
-    assert_eq!(run(&trial, &["verify"]).await.status.code(), Some(0));
+    assert_eq!(run(&scenario, &["verify"]).await.status.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_cannot_repair_is_told_and_leaves_what_is_there() {
-    let trial = Trial::new().await;
-    trial.assert_published(&trial.fetch().await, "a fetch");
-    trial
+async fn a_source_that_cannot_repair_is_reported_and_leaves_the_files_unchanged() {
+    let scenario = Scenario::new().await;
+    scenario.assert_published(&scenario.fetch().await, "a fetch");
+    scenario
         .hub
         .commit_bytes("org/other", "main", [("other.txt", b"other".to_vec())])
         .await
         .unwrap();
-    trial.damage(5 * MEBIBYTE);
-    let endpoint = trial.hub.endpoint();
+    scenario.damage(5 * MEBIBYTE);
+    let endpoint = scenario.hub.endpoint();
     for (source, class) in [
         ("org/other", FailureClass::SourceChanged),
         ("org/none", FailureClass::RepositoryNotFound),
     ] {
-        let output = run(&trial, &["repair", "--source", source, "--endpoint", &endpoint]).await;
+        let output = run(&scenario, &["repair", "--source", source, "--endpoint", &endpoint]).await;
         assert_eq!(output.status.code(), Some(i32::from(class.exit_code())), "{source}");
-        let Report::Failed(failed) = trial.report() else {
-            panic!("{:?}", trial.report())
+        let Report::Failed(failed) = scenario.report() else {
+            panic!("{:?}", scenario.report())
         };
         assert_eq!(
             (failed.class, failed.file.as_deref()),
@@ -67,14 +67,14 @@ async fn a_source_that_cannot_repair_is_told_and_leaves_what_is_there() {
             "{source}"
         );
     }
-    fs::remove_dir_all(trial.model().join(".modelcache/sources")).unwrap();
-    let output = run(&trial, &["repair"]).await;
+    fs::remove_dir_all(scenario.model().join(".modelcache/sources")).unwrap();
+    let output = run(&scenario, &["repair"]).await;
     assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("name a source with --source"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("name a source with --source"), "{stderr}");
 
-    // What was kept of the damaged file when the others failed is not fetched either.
-    let output = run(&trial, &["repair", "--source", MODEL, "--endpoint", &endpoint]).await;
-    let published = trial.assert_published(&output, "a source that is named");
+    // The blocks that the failed repairs kept are not fetched again.
+    let output = run(&scenario, &["repair", "--source", MODEL, "--endpoint", &endpoint]).await;
+    let published = scenario.assert_published(&output, "repair from the named source");
     assert_eq!(published.bytes_fetched, 1 << 20);
 }

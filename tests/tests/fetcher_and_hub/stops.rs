@@ -1,4 +1,4 @@
-//! Stopped again and again, at any moment, in order or by force.
+//! Repeated stops at any moment, by SIGTERM or SIGKILL.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,21 +14,21 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::disk_log::{begun, written};
 use crate::faulty_disk::FaultyDisk;
-use crate::trial::{MEBIBYTE, Trial, files};
+use crate::scenario::{MEBIBYTE, Scenario, files};
 
 const STOPS: usize = 100;
 
 const BLOCK: u64 = MEBIBYTE as u64;
 
-/// What a killed fetcher may have received and not made durable.
+/// Limit of the received bytes that a kill may lose.
 const LOST_BY_A_KILL: u64 = 64 * BLOCK;
 
-/// When a fetcher is stopped.
+/// When to stop a fetcher.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
-    /// As long after it was started; it may not have asked for anything yet.
+    /// After this time, perhaps before its first request.
     After(Duration),
-    /// When so many bytes were sent to it.
+    /// After this number of bytes sent to it.
     Sent(u64),
 }
 
@@ -41,7 +41,7 @@ impl Moment {
         }
     }
 
-    /// Waits for it.
+    /// Waits for the moment.
     async fn wait(self, hub: &Hub) {
         match self {
             Self::After(time) => tokio::time::sleep(time).await,
@@ -54,8 +54,8 @@ impl Moment {
     }
 }
 
-/// The blocks of the weights that were asked for, whole or in part.
-fn asked_for(hub: &Hub) -> BTreeSet<u64> {
+/// The blocks of the weights that were requested, at least in part.
+fn requested(hub: &Hub) -> BTreeSet<u64> {
     let stats = hub.stats();
     let weights = stats.log.iter().filter(|request| request.stage == Stage::Cdn);
     let blocks = weights.flat_map(|request| {
@@ -68,32 +68,32 @@ fn asked_for(hub: &Hub) -> BTreeSet<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fetcher_stopped_a_hundred_times_at_random_shows_no_wrong_byte_and_ends_right() {
+async fn a_fetcher_stopped_a_hundred_times_at_random_never_publishes_a_wrong_byte_and_ends_right() {
     let seed: u64 = rand::random();
     eprintln!("seed {seed}");
     let mut random = SmallRng::seed_from_u64(seed);
     let size = 16 * MEBIBYTE;
-    let trial = Trial::of(HubConfig::default(), files(size)).await;
+    let scenario = Scenario::of(HubConfig::default(), files(size)).await;
     let faulty = FaultyDisk::compile();
-    let log = trial.folder.path().join("log");
+    let log = scenario.folder.path().join("log");
     let mut stops = 0;
-    // Blocks that a fetcher wrote which ended in order, since something was last published: all of them are durable.
+    // Blocks that fetchers stopped by SIGTERM wrote since the last publication: all of them are durable.
     let mut durable = BTreeSet::new();
     let mut kept = 0;
     while stops < STOPS {
         let rate = [Some(48 << 20), Some(96 << 20), None][random.random_range(0..3)];
-        trial.hub.throttle(rate);
-        trial.hub.reset_stats();
+        scenario.hub.throttle(rate);
+        scenario.hub.reset_stats();
         let _ = fs::remove_file(&log);
-        let mut command = trial.command();
-        faulty.log(&mut command, &trial.model(), &log);
+        let mut command = scenario.command();
+        faulty.log(&mut command, &scenario.model(), &log);
         let mut running = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let moment = Moment::random(&mut random, size as u64);
         let after = format!("seed {seed}, stop {stops}, {moment:?}");
         let mut signal = None;
         tokio::select! {
             _ = running.wait() => {}
-            () = moment.wait(&trial.hub) => {
+            () = moment.wait(&scenario.hub) => {
                 stops += 1;
                 signal = Some(if random.random() { Signal::TERM } else { Signal::KILL });
             }
@@ -102,51 +102,51 @@ async fn a_fetcher_stopped_a_hundred_times_at_random_shows_no_wrong_byte_and_end
             kill_process(Pid::from_raw(process.try_into().unwrap()).unwrap(), signal).unwrap();
         }
         let status = running.wait().await.unwrap();
-        trial.assert_nothing_wrong_is_published(&after);
-        let again: Vec<_> = asked_for(&trial.hub).intersection(&durable).copied().collect();
+        scenario.assert_nothing_wrong_is_published(&after);
+        let again: Vec<_> = requested(&scenario.hub).intersection(&durable).copied().collect();
         assert_eq!(again, [0_u64; 0], "{after}: durable blocks were fetched again");
         if status.success() {
-            // Perhaps it was done when the signal came.
-            fs::remove_dir_all(trial.model()).unwrap();
+            // The fetcher may complete before the signal arrives.
+            fs::remove_dir_all(scenario.model()).unwrap();
             durable.clear();
         } else if signal == Some(Signal::TERM) && status.code() == Some(FailureClass::Interrupted.exit_code().into()) {
             let log = fs::read_to_string(&log).unwrap_or_default();
-            let written = written(&log, &trial.model().join(".modelcache/partial"), BLOCK);
+            let written = written(&log, &scenario.model().join(".modelcache/partial"), BLOCK);
             kept += written.len();
             durable.extend(written);
         } else {
-            // Before the program has set itself up, either signal ends it alike.
+            // Before the program has installed its handler, SIGTERM ends it like SIGKILL.
             assert!(
                 signal.is_some() && status.code().is_none(),
                 "{after}: {:?}",
-                trial.report()
+                scenario.report()
             );
         }
     }
-    trial.hub.throttle(None);
-    trial.hub.reset_stats();
-    let output = trial.fetch().await;
-    let published = trial.assert_published(&output, &format!("seed {seed}, the end"));
+    scenario.hub.throttle(None);
+    scenario.hub.reset_stats();
+    let output = scenario.fetch().await;
+    let published = scenario.assert_published(&output, &format!("seed {seed}, the end"));
     let reused = published.bytes_reused.unsigned_abs();
-    eprintln!("{kept} blocks were kept by fetchers that were stopped in order, {reused} bytes reused by the last one");
+    eprintln!("{kept} blocks were kept after a SIGTERM; the last fetcher reused {reused} bytes");
     assert!(
         reused >= durable.len() as u64 * BLOCK,
-        "seed {seed}: {reused} bytes were reused, not {durable:?}"
+        "seed {seed}: only {reused} bytes were reused of the durable blocks {durable:?}"
     );
     assert!(
         kept > 0,
-        "seed {seed}: no fetcher was stopped while it had something to keep"
+        "seed {seed}: no SIGTERM came while a fetcher had written blocks"
     );
 }
 
 #[tokio::test]
-async fn what_is_being_written_when_a_fetcher_is_stopped_in_order_is_kept() {
-    let trial = Trial::new().await;
+async fn writes_in_progress_at_a_sigterm_are_kept() {
+    let scenario = Scenario::new().await;
     let faulty = FaultyDisk::compile();
-    let log = trial.folder.path().join("log");
-    let partials = trial.model().join(".modelcache/partial");
-    let mut command = trial.command();
-    // So slow that there is always something being written.
+    let log = scenario.folder.path().join("log");
+    let partials = scenario.model().join(".modelcache/partial");
+    let mut command = scenario.command();
+    // So slow that a write is always in progress.
     faulty.log_slowly(&mut command, &partials, &log, Duration::from_millis(300));
     let mut running = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let blocks = || begun(&fs::read_to_string(&log).unwrap_or_default(), &partials, BLOCK).len() as u64;
@@ -157,7 +157,7 @@ async fn what_is_being_written_when_a_fetcher_is_stopped_in_order_is_kept() {
     kill_process(process, Signal::TERM).unwrap();
     let status = running.wait().await.unwrap();
     assert_eq!(status.code(), Some(FailureClass::Interrupted.exit_code().into()));
-    let published = trial.assert_published(&trial.fetch().await, "a stop");
+    let published = scenario.assert_published(&scenario.fetch().await, "a stop");
     assert_eq!(published.bytes_reused.unsigned_abs() / BLOCK, blocks(), "{published:?}");
 }
 
@@ -165,30 +165,33 @@ async fn what_is_being_written_when_a_fetcher_is_stopped_in_order_is_kept() {
 async fn a_fetcher_killed_at_full_speed_loses_at_most_64_mebibytes() {
     let seed: u64 = rand::random();
     let size = 384 * MEBIBYTE;
-    let trial = Trial::of(HubConfig::default(), files(size)).await;
-    let log = trial.folder.path().join("log");
+    let scenario = Scenario::of(HubConfig::default(), files(size)).await;
+    let log = scenario.folder.path().join("log");
     let faulty = FaultyDisk::compile();
-    let mut command = trial.command();
-    faulty.log(&mut command, &trial.model(), &log);
+    let mut command = scenario.command();
+    faulty.log(&mut command, &scenario.model(), &log);
     let mut running = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let share = SmallRng::seed_from_u64(seed).random_range(0.3..0.7);
-    while (trial.hub.stats().bytes_sent as f64) < size as f64 * share {
+    while (scenario.hub.stats().bytes_sent as f64) < size as f64 * share {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     running.kill().await.unwrap();
-    trial.assert_nothing_wrong_is_published("a kill");
+    scenario.assert_nothing_wrong_is_published("a kill");
     let log = fs::read_to_string(&log).unwrap();
-    let written = written(&log, &trial.model().join(".modelcache/partial"), BLOCK).len() as u64 * BLOCK;
-    let output = trial.fetch().await;
-    let published = trial.assert_published(&output, "a kill");
+    let written = written(&log, &scenario.model().join(".modelcache/partial"), BLOCK).len() as u64 * BLOCK;
+    let output = scenario.fetch().await;
+    let published = scenario.assert_published(&output, "a kill");
     let lost = written.saturating_sub(published.bytes_reused.unsigned_abs());
     eprintln!("{written} bytes were written, {lost} of them were fetched again");
-    // Each connection may hold a block that is not written, and that is part of what may be lost. What is still in the
-    // buffers of the system was not received.
+    // Each connection may also lose a block that it has not written, so the limit is lower for written bytes. Bytes in
+    // the kernel's buffers do not count as received.
     let connections = 2;
     assert!(
         lost <= LOST_BY_A_KILL - connections * BLOCK,
         "seed {seed}: {lost} of {written} bytes that were written were fetched again"
     );
-    assert!(written > LOST_BY_A_KILL, "seed {seed}: it was killed too early to tell");
+    assert!(
+        written > LOST_BY_A_KILL,
+        "seed {seed}: the kill came too early for this test"
+    );
 }

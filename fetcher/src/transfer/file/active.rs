@@ -46,8 +46,6 @@ pub(crate) struct ActiveFile {
     /// Name for error messages.
     pub(crate) label: String,
     pub(crate) block_bytes: u64,
-    /// Its disk takes it from the beginning to the end only.
-    pub(crate) in_sequence: bool,
     /// Who offers it.
     pub(crate) offers: BTreeMap<OriginNumber, Offer>,
     /// Tells the file's lane what was written.

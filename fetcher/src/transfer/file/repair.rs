@@ -2,18 +2,18 @@
 //! for published ones are never written to. Only the rest is fetched. The whole is hashed like any other file.
 
 use super::partial::Partial;
+use super::workers::Workers;
 use crate::disk::files::open_plain;
 use crate::model::error::FetchError;
-use crate::transfer::Run;
 use crate::transfer::reuse::content::Content;
 
 /// Takes over what is sound of a content that is published and damaged.
-pub(crate) fn salvage(run: &Run, content: &Content, partial: &mut Partial) -> Result<(), FetchError> {
-    let places = run.reuse.places(content);
+pub(crate) fn salvage(workers: &Workers, content: &Content, partial: &mut Partial) -> Result<(), FetchError> {
+    let places = workers.reuse.places(content);
     if places.is_empty() || partial.blocks() < 2 {
         return Ok(());
     }
-    let Some(checksums) = run.store.block_checksums(partial.key()) else {
+    let Some(checksums) = workers.store.block_checksums(partial.key()) else {
         tracing::info!(file = %content.remote.path, "no checksums of its blocks are kept; the damaged file is fetched whole");
         return Ok(());
     };
@@ -25,7 +25,7 @@ pub(crate) fn salvage(run: &Run, content: &Content, partial: &mut Partial) -> Re
                 continue;
             }
         };
-        let taken = partial.take_over(&file, &checksums, &run.halt)?;
+        let taken = partial.reuse_blocks(&file, &checksums, workers.stop.token())?;
         tracing::info!(
             path = %place.display(),
             sound = taken,
@@ -37,11 +37,11 @@ pub(crate) fn salvage(run: &Run, content: &Content, partial: &mut Partial) -> Re
 }
 
 /// Keeps the checksums of a proven content, so that it can be mended later. Without them it is fetched whole then.
-pub(crate) fn keep_checksums(run: &Run, partial: &Partial) {
+pub(crate) fn keep_checksums(workers: &Workers, partial: &Partial) {
     if partial.blocks() < 2 {
         return;
     }
-    if let Err(error) = run.store.keep_block_checksums(partial.key(), partial.checksums()) {
+    if let Err(error) = workers.store.keep_block_checksums(partial.key(), &partial.checksums()) {
         tracing::warn!(%error, "cannot keep the checksums of blocks; damage could not be mended block by block");
     }
 }

@@ -7,12 +7,10 @@
 
 use std::time::Duration;
 
-use crate::transfer::schedule::OriginNumber;
+use crate::transfer::schedule::origin_pace::is_negligible_beside;
+use crate::transfer::schedule::{Demand, OriginNumber};
 
 use super::connections::{Connections, Seen};
-
-/// An origin rests when one connection brings less than this share of what the best one brings.
-const SLOW: f64 = 0.1;
 
 /// Connection-seconds behind a rate before it is believed.
 const EVIDENCE: f64 = 1.5;
@@ -46,15 +44,6 @@ pub(crate) struct Sample {
     pub(crate) bytes: u64,
     /// Connections that were asking it.
     pub(crate) busy: usize,
-}
-
-/// What there is to ask an origin for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Demand {
-    /// Something at all.
-    pub(crate) is_any: bool,
-    /// Something that no other origin offers.
-    pub(crate) is_alone: bool,
 }
 
 /// What becomes of an origin after a failure.
@@ -192,7 +181,7 @@ impl Steering {
             if demand.is_alone && matches!(course.state, State::Resting { is_slow: true, .. }) {
                 course.state = State::Open;
             }
-            let is_slow = course.rate.is_some_and(|rate| rate < best * SLOW);
+            let is_slow = course.rate.is_some_and(|rate| is_negligible_beside(rate, best));
             let is_judged = course.asked >= HEAD_START && course.evidence >= EVIDENCE;
             if course.state == State::Open && is_judged && is_slow && !demand.is_alone {
                 let doublings = course.rests.min(10);
@@ -265,7 +254,7 @@ impl Steering {
 
     /// The origin that is to let go of one of the connections it holds. They come back when they have brought their
     /// pieces, but a slow one may keep all of them for long, and others go without.
-    pub(crate) fn hog(&mut self, held: &[usize]) -> Option<OriginNumber> {
+    pub(crate) fn surplus_holder(&mut self, held: &[usize]) -> Option<OriginNumber> {
         let targets = self.targets();
         let is_any_short = targets.iter().zip(held).any(|(target, held)| held * 2 < *target);
         self.short_looks = if is_any_short { self.short_looks + 1 } else { 0 };

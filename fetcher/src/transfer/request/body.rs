@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use reqwest::Response;
 
+use super::error::network;
 use super::local::Reading;
-use super::network;
 use crate::model::error::SourceError;
 
 /// A stream of bytes.

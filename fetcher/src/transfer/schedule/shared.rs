@@ -1,4 +1,4 @@
-//! Where files under way and the connections that fetch them meet.
+//! The schedule behind a lock, where file workers and connections meet. A file is whatever its connections need of it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,61 +9,68 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::piece_length::Distance;
-use super::{Claim, FileNumber, Limits, OriginNumber, Piece, PieceNumber, Schedule};
+use super::{Claim, Demand, FileNumber, Limits, OriginNumber, Piece, PieceNumber, Schedule};
 use crate::model::error::{FetchError, SourceError};
-use crate::transfer::file::active::ActiveFile;
-use crate::transfer::origins::steering::Demand;
+use crate::model::path::FilePath;
 
 /// How often a connection without work looks whether there is a slow piece to take over.
 const GLANCE: Duration = Duration::from_millis(200);
 
 /// The files under way, and what is to be asked for next.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub(crate) struct SharedSchedule<F> {
     begun: Instant,
-    state: Mutex<State>,
+    state: Mutex<State<F>>,
     changed: Notify,
-    closed: CancellationToken,
 }
 
 #[derive(Debug)]
-struct State {
+struct State<F> {
     schedule: Schedule,
-    files: HashMap<FileNumber, Arc<ActiveFile>>,
-    tasks: HashMap<PieceNumber, (OriginNumber, FileNumber, CancellationToken)>,
+    files: HashMap<FileNumber, Arc<F>>,
+    /// Ends the work on a piece that nobody needs any more, or not from its origin.
+    needless: HashMap<PieceNumber, CancellationToken>,
     next_number: FileNumber,
-    /// The failures after which nobody offers a file any more.
-    orphans: HashMap<FileNumber, FetchError>,
+    /// The failures after which no origin offers a file any more.
+    orphans: HashMap<FileNumber, Withdrawal>,
     /// There is one origin, that every connection asks.
     is_single: bool,
 }
 
-/// What a connection is to do next.
-#[derive(Debug)]
-pub(crate) enum Next {
-    /// Fetch a piece.
-    Task(Task),
-    /// Nothing of this origin at the moment.
-    Nothing,
-    /// Nothing will come any more.
-    End,
+/// Why an origin no longer offers a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Withdrawal {
+    /// Where in the file it failed, if it did.
+    pub(crate) offset: Option<u64>,
+    pub(crate) error: SourceError,
+}
+
+impl Withdrawal {
+    /// The error of the file that is concerned.
+    pub(crate) fn of(self, file: &FilePath) -> FetchError {
+        FetchError::Source {
+            file: Some(file.clone()),
+            offset: self.offset,
+            source: self.error,
+        }
+    }
 }
 
 /// A piece to fetch.
 #[derive(Debug)]
-pub(crate) struct Task {
+pub(crate) struct Task<F> {
     pub(crate) piece: Piece,
-    pub(crate) file: Arc<ActiveFile>,
+    pub(crate) file: Arc<F>,
     /// Nobody needs the piece any more, or not from this origin.
     pub(crate) needless: CancellationToken,
 }
 
-impl Board {
+impl<F> SharedSchedule<F> {
     pub(crate) fn new(limits: Limits, origins: usize) -> Self {
         let state = State {
             schedule: Schedule::new(limits),
             files: HashMap::new(),
-            tasks: HashMap::new(),
+            needless: HashMap::new(),
             next_number: 0,
             orphans: HashMap::new(),
             is_single: origins == 1,
@@ -72,28 +79,29 @@ impl Board {
             begun: Instant::now(),
             state: Mutex::new(state),
             changed: Notify::new(),
-            closed: CancellationToken::new(),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<F>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a file up, of which some blocks are there already and the first ones are hashed.
+    /// Takes up a file that some origins offer, of which some blocks are there already and the first ones are hashed. One
+    /// that is in sequence is read from its beginning to its end only.
     pub(crate) fn add(
         &self,
-        file: Arc<ActiveFile>,
+        file: Arc<F>,
+        origins: Vec<OriginNumber>,
         blocks: u64,
         written: impl IntoIterator<Item = u64>,
         hashed: u64,
+        in_sequence: bool,
     ) -> FileNumber {
         let mut state = self.state();
         let number = state.next_number;
         state.next_number += 1;
-        let origins = file.offers.keys().copied().collect();
         state.schedule.add(number, origins, blocks, written, hashed);
-        if file.in_sequence {
+        if in_sequence {
             state.schedule.write_in_sequence(number);
         }
         state.files.insert(number, file);
@@ -105,10 +113,11 @@ impl Board {
     /// Lets go of a file.
     pub(crate) fn remove(&self, file: FileNumber) {
         let mut state = self.state();
+        // A connection that has all of its piece reads the body to its end, so that it can be used again.
+        state.cancel_incomplete(file);
         state.schedule.remove(file);
         state.files.remove(&file);
         state.orphans.remove(&file);
-        state.cancel(|_, number| number == file);
     }
 
     /// Lets go of everything an origin was asked for; others are asked in its place.
@@ -119,14 +128,14 @@ impl Board {
     /// Lets go of the piece that an origin would take longest for, if that is long.
     pub(crate) fn leave_slowest(&self, origin: OriginNumber) {
         let now = self.begun.elapsed();
-        let state = self.state();
+        let mut state = self.state();
         if let Some(piece) = state.schedule.slowest(origin, now) {
             state.cancel_piece(piece);
         }
     }
 
     /// An origin no longer offers a file, after a failure.
-    pub(crate) fn withdraw(&self, file: FileNumber, origin: OriginNumber, failure: FetchError) {
+    pub(crate) fn withdraw(&self, file: FileNumber, origin: OriginNumber, failure: Withdrawal) {
         self.state().withdraw(file, origin, failure);
     }
 
@@ -134,16 +143,11 @@ impl Board {
     pub(crate) fn withdraw_all(&self, origin: OriginNumber, reason: &SourceError) {
         let mut state = self.state();
         state.cancel(|asked, _| asked == origin);
-        let files: Vec<_> = state
-            .files
-            .iter()
-            .map(|(file, active)| (*file, active.remote.path.clone()))
-            .collect();
-        for (file, path) in files {
-            let failure = FetchError::Source {
-                file: Some(path),
+        let files: Vec<_> = state.files.keys().copied().collect();
+        for file in files {
+            let failure = Withdrawal {
                 offset: None,
-                source: reason.clone(),
+                error: reason.clone(),
             };
             state.withdraw(file, origin, failure);
         }
@@ -156,7 +160,7 @@ impl Board {
     }
 
     /// The failure after which nobody offers a file any more.
-    pub(crate) fn take_failure(&self, file: FileNumber) -> Option<FetchError> {
+    pub(crate) fn take_failure(&self, file: FileNumber) -> Option<Withdrawal> {
         self.state().orphans.remove(&file)
     }
 
@@ -176,34 +180,31 @@ impl Board {
         self.state().schedule.arriving_files()
     }
 
-    /// The next piece for an origin, waited for a little.
-    pub(crate) async fn next(&self, origin: OriginNumber) -> Next {
+    /// The next piece for an origin, waited for a little. `None` when there is nothing for it at the moment.
+    pub(crate) async fn next(&self, origin: OriginNumber) -> Option<Task<F>> {
         let changed = self.changed.notified();
         tokio::pin!(changed);
         // Before looking, so that no change between looking and waiting is missed.
         changed.as_mut().enable();
-        if let Some(next) = self.take(origin) {
-            return next;
+        if let Some(task) = self.take(origin) {
+            return Some(task);
         }
         let _ = timeout(GLANCE, changed).await;
-        self.take(origin).unwrap_or(Next::Nothing)
+        self.take(origin)
     }
 
-    fn take(&self, origin: OriginNumber) -> Option<Next> {
+    fn take(&self, origin: OriginNumber) -> Option<Task<F>> {
         let now = self.begun.elapsed();
-        if self.closed.is_cancelled() {
-            return Some(Next::End);
-        }
         let mut state = self.state();
         let piece = state.schedule.next(origin, now)?;
         let file = state.files.get(&piece.file).cloned()?;
         let needless = CancellationToken::new();
-        state.tasks.insert(piece.number, (origin, piece.file, needless.clone()));
+        state.needless.insert(piece.number, needless.clone());
         if state.is_single {
             // Each wakes the next, for as long as there is something to do.
             self.wake(&state);
         }
-        Some(Next::Task(Task { piece, file, needless }))
+        Some(Task { piece, file, needless })
     }
 
     /// From now on so many pieces may be under way.
@@ -247,7 +248,7 @@ impl Board {
     pub(crate) fn ended(&self, piece: &Piece) {
         let now = self.begun.elapsed();
         let mut state = self.state();
-        state.tasks.remove(&piece.number);
+        state.needless.remove(&piece.number);
         state.schedule.ended(piece, now);
         self.wake(&state);
     }
@@ -261,7 +262,7 @@ impl Board {
     }
 
     /// Wakes a connection if there is a piece for it. Where origins differ in what they offer, all look for themselves.
-    fn wake(&self, state: &State) {
+    fn wake(&self, state: &State<F>) {
         if !state.schedule.has_missing() {
             return;
         }
@@ -276,23 +277,11 @@ impl Board {
     pub(crate) fn ignores_ranges(&self, file: FileNumber, origin: OriginNumber) -> bool {
         self.state().schedule.ignores_ranges(file, origin)
     }
-
-    /// Nothing will come any more.
-    pub(crate) fn close(&self) {
-        self.closed.cancel();
-        self.state().cancel(|_, _| true);
-        self.changed.notify_waiters();
-    }
-
-    /// Waits until nothing will come any more.
-    pub(crate) async fn closed(&self) {
-        self.closed.cancelled().await;
-    }
 }
 
-impl State {
+impl<F> State<F> {
     /// The lane of a file that no other origin offers hears of the failure.
-    fn withdraw(&mut self, file: FileNumber, origin: OriginNumber, failure: FetchError) {
+    fn withdraw(&mut self, file: FileNumber, origin: OriginNumber, failure: Withdrawal) {
         if self.schedule.withdraw(file, origin) {
             return;
         }
@@ -300,16 +289,31 @@ impl State {
         self.cancel(|_, number| number == file);
     }
 
+    /// Ends the work on pieces of some origin and file.
     fn cancel(&self, is_meant: impl Fn(OriginNumber, FileNumber) -> bool) {
-        for (origin, file, needless) in self.tasks.values() {
-            if is_meant(*origin, *file) {
+        for (number, needless) in &self.needless {
+            if self
+                .schedule
+                .in_flight(*number)
+                .is_some_and(|(origin, file)| is_meant(origin, file))
+            {
+                needless.cancel();
+            }
+        }
+    }
+
+    /// Ends the work on pieces of a file that have not arrived whole.
+    fn cancel_incomplete(&self, file: FileNumber) {
+        for (number, needless) in &self.needless {
+            let is_of_file = self.schedule.in_flight(*number).is_some_and(|(_, of)| of == file);
+            if is_of_file && self.schedule.is_incomplete(*number) {
                 needless.cancel();
             }
         }
     }
 
     fn cancel_piece(&self, piece: PieceNumber) {
-        if let Some((_, _, needless)) = self.tasks.get(&piece) {
+        if let Some(needless) = self.needless.get(&piece) {
             needless.cancel();
         }
     }

@@ -260,7 +260,7 @@ fn the_last_block_of_a_stuck_connection_is_asked_for_again_and_the_first_to_brin
     schedule.add(1, vec![0], 1, [], 0);
     let stuck = schedule.next(0, NOW).unwrap();
     assert_eq!(schedule.next(0, SECOND / 10), None, "it may yet come");
-    schedule.paces.insert(0, 4.0);
+    schedule.paces.set(0, 4.0);
     let second = schedule.next(0, SECOND * 2).unwrap();
     assert_eq!(second.blocks, 0..1);
     assert_eq!(schedule.next(0, SECOND * 9), None, "two are enough");
@@ -273,7 +273,7 @@ fn the_last_block_of_a_stuck_connection_is_asked_for_again_and_the_first_to_brin
 fn a_block_that_two_had_under_way_is_missing_only_when_both_have_ended() {
     let mut schedule = Schedule::new(LIMITS);
     schedule.add(1, vec![0, 1], 1, [], 0);
-    schedule.paces.insert(1, 4.0);
+    schedule.paces.set(1, 4.0);
     let stuck = schedule.next(0, NOW).unwrap();
     let second = schedule.next(1, SECOND * 2).unwrap();
     schedule.ended(&stuck, SECOND * 2);
@@ -423,7 +423,9 @@ fn waited_for(paces: [(OriginNumber, f64); 2]) -> Schedule {
     const STEPS: u64 = 500;
     let mut schedule = Schedule::new(LIMITS);
     schedule.set_pieces(4, 1, Distance::Near);
-    schedule.paces.extend(paces);
+    for (origin, pace) in paces {
+        schedule.paces.set(origin, pace);
+    }
     schedule.add(1, vec![0, 1], 1000, 0..STEPS, 0);
     let took = Duration::from_millis(1);
     for step in 1..=STEPS {
@@ -491,5 +493,35 @@ fn a_slow_piece_is_left_alone_while_the_hash_is_behind() {
         blocks(schedule.next(0, later)),
         Some((1, 5..8)),
         "it waits for the slow piece"
+    );
+}
+
+#[test]
+fn no_more_is_asked_for_twice_than_the_budget_allows_however_slow_pieces_are() {
+    const CONNECTIONS: u64 = 8;
+    let mut schedule = Schedule::new(Limits {
+        connections: CONNECTIONS,
+        window: 1000,
+        ..LIMITS
+    });
+    schedule.add(1, vec![0], 64, [], 0);
+    let mut pieces: Vec<_> = std::iter::from_fn(|| schedule.next(0, NOW)).collect();
+    // Each has delivered one block of four, and then nothing more for a long time.
+    for piece in &pieces {
+        schedule.claim(piece, piece.blocks.start);
+        schedule.written(1, piece.blocks.start);
+    }
+    schedule.hashed(1, 1, Duration::ZERO, NOW);
+    schedule.paces.set(0, 4.0);
+    let mut lost = 0;
+    let mut later = SECOND * 60;
+    while let Some(piece) = schedule.next(0, later) {
+        lost += piece.blocks.end - piece.blocks.start;
+        pieces.push(piece);
+        later += SECOND;
+    }
+    assert!(
+        (CONNECTIONS - 4..=CONNECTIONS).contains(&lost),
+        "{lost} blocks were cut off or doubled"
     );
 }

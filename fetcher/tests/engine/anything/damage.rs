@@ -1,11 +1,11 @@
-//! What can happen to a disk between two runs.
+//! Random damage to the disk between two runs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-/// One kind of damage to one of the files under way, which are chosen by number.
+/// Damage to one partial file or its journal, chosen by number.
 #[derive(Clone, Debug)]
 pub(super) struct Damage {
     file: usize,
@@ -15,17 +15,17 @@ pub(super) struct Damage {
 
 #[derive(Clone, Debug)]
 enum Kind {
-    /// One bit is another.
+    /// Flips a bit.
     Flip { at: f64, bit: u8 },
-    /// Nothing but zeros from one place to another, as after a power cut.
+    /// Zeroes a range, as a power cut does.
     Zeros { from: f64, to: f64 },
-    /// What comes after is lost.
+    /// Truncates the file.
     Cut { at: f64 },
-    /// All of it is lost.
+    /// Removes the file.
     Remove,
-    /// The records of a journal, or the blocks of the bytes, stand in another order.
+    /// Reorders the records of a journal, or the blocks of a partial file.
     Reorder { by: usize },
-    /// All of it stands there twice.
+    /// Duplicates the content.
     Twice,
 }
 
@@ -42,8 +42,8 @@ pub(super) fn any_damage() -> impl Strategy<Value = Damage> {
 }
 
 impl Damage {
-    pub(super) fn strike(&self, root: &Path) {
-        let Some(path) = self.victim(root) else { return };
+    pub(super) fn apply(&self, root: &Path) {
+        let Some(path) = self.target(root) else { return };
         if matches!(self.kind, Kind::Remove) {
             return fs::remove_file(path).unwrap();
         }
@@ -74,7 +74,7 @@ impl Damage {
         fs::write(path, bytes).unwrap();
     }
 
-    fn victim(&self, root: &Path) -> Option<PathBuf> {
+    fn target(&self, root: &Path) -> Option<PathBuf> {
         let mut paths: Vec<PathBuf> = fs::read_dir(root.join(".modelcache/partial"))
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -85,7 +85,7 @@ impl Damage {
     }
 }
 
-/// The first piece stays, the others move.
+/// Rotates all pieces but the first.
 fn reordered(bytes: &[u8], is_journal: bool, by: usize) -> Vec<u8> {
     let mut pieces = Vec::new();
     let mut rest = bytes;

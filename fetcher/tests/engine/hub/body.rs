@@ -1,4 +1,4 @@
-//! A body on its way out, in chunks.
+//! Response bodies, sent in chunks.
 
 use std::io;
 use std::pin::Pin;
@@ -19,26 +19,26 @@ pub(super) enum End {
     Trickle(u64, Duration),
 }
 
-/// What a hub counts of its bodies.
+/// Counts of the bodies of a hub.
 #[derive(Clone, Default)]
 pub(super) struct Counts {
-    /// Bytes handed to the network.
+    /// Bytes written to the network.
     pub(super) served: Arc<AtomicU64>,
-    /// Bodies that have not ended.
-    pub(super) under_way: Arc<AtomicU64>,
+    /// Bodies in progress.
+    pub(super) active_bodies: Arc<AtomicU64>,
 }
 
-/// A body that has not ended.
-struct UnderWay(Arc<AtomicU64>);
+/// Counts a body as in progress until it is dropped.
+struct ActiveBody(Arc<AtomicU64>);
 
-impl UnderWay {
+impl ActiveBody {
     fn begin(counts: &Counts) -> Self {
-        counts.under_way.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(&counts.under_way))
+        counts.active_bodies.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(&counts.active_bodies))
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for ActiveBody {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -46,7 +46,7 @@ impl Drop for UnderWay {
 
 type Chunks = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
-/// A body in chunks, each counted when it is taken.
+/// A body that counts each chunk when it is sent.
 pub(super) fn body(mut content: Bytes, counts: &Counts, end: End) -> Body {
     let (chunk, pause) = match end {
         End::Trickle(bytes, pause) => (usize::try_from(bytes).unwrap(), pause),
@@ -57,9 +57,9 @@ pub(super) fn body(mut content: Bytes, counts: &Counts, end: End) -> Body {
         split.push(content.split_to(chunk.min(content.len())));
     }
     let served = Arc::clone(&counts.served);
-    let under_way = UnderWay::begin(counts);
+    let active = ActiveBody::begin(counts);
     let chunks = stream::iter(split).then(move |chunk| {
-        let _ = &under_way;
+        let _ = &active;
         let served = Arc::clone(&served);
         async move {
             if !pause.is_zero() {
@@ -72,7 +72,7 @@ pub(super) fn body(mut content: Bytes, counts: &Counts, end: End) -> Body {
     let all: Chunks = match end {
         End::Proper | End::Trickle(..) => Box::pin(chunks),
         End::Cut => Box::pin(chunks.chain(stream::once(async {
-            // Time for what was sent to leave the server: it throws away what it holds back when a body fails.
+            // Lets the sent bytes leave the server, which discards its buffer when a body fails.
             tokio::time::sleep(Duration::from_millis(20)).await;
             Err(io::Error::other("cut"))
         }))),

@@ -1,4 +1,4 @@
-//! The conversations with the API server, each request in its order.
+//! The requests to the API server, in order.
 
 use axum::http::{Request, Response};
 use kube::client::Body;
@@ -13,14 +13,14 @@ use crate::reconcile::validate::validate;
 
 type Api = Handle<Request<Body>, Response<Body>>;
 
-/// What the API server answers.
+/// The API server's response.
 enum Answer {
-    /// The object it was given.
+    /// The request's object.
     Echo,
     Refuse(u16, &'static str, &'static str),
 }
 
-/// What it was asked.
+/// A request to it.
 #[derive(Debug, PartialEq)]
 struct Asked {
     method: String,
@@ -99,8 +99,8 @@ fn delete_job(wait_for_pods: bool) -> Action {
     }
 }
 
-/// Carries out the actions against these answers; gives what was asked, and the targets that were refused.
-async fn converse(actions: &[Action], answers: Vec<Answer>) -> (Vec<Asked>, Vec<Target>, Option<Target>) {
+/// Applies the actions against these responses; returns the requests and the refused targets.
+async fn converse(actions: &[Action], answers: Vec<Answer>) -> (Vec<Asked>, Vec<ActionTarget>, Option<ActionTarget>) {
     let (service, api) = pair::<Request<Body>, Response<Body>>();
     let server = tokio::spawn(answer(api, answers));
     let cache = validate(&object()).unwrap();
@@ -136,7 +136,7 @@ async fn the_claim_is_applied_by_its_field_manager_before_the_job_is_created() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_there_already_is_as_good_as_created() {
+async fn a_job_that_exists_already_counts_as_created() {
     let answers = vec![Answer::Refuse(
         409,
         "AlreadyExists",
@@ -147,14 +147,14 @@ async fn a_job_that_is_there_already_is_as_good_as_created() {
 }
 
 #[tokio::test]
-async fn a_job_is_deleted_with_its_pods_and_only_if_it_is_the_one_that_was_seen() {
+async fn a_job_is_deleted_with_its_pods_and_only_if_it_is_the_one_observed() {
     for (wait_for_pods, policy) in [(false, "Background"), (true, "Foreground")] {
         let (asked, _, failed) = converse(
             &[delete_job(wait_for_pods)],
             vec![Answer::Refuse(404, "NotFound", "jobs.batch not found")],
         )
         .await;
-        assert_eq!(failed, None, "gone already is as good as deleted");
+        assert_eq!(failed, None, "a missing Job counts as deleted");
         assert_eq!(
             lines(&asked),
             ["DELETE /apis/batch/v1/namespaces/demo/jobs/llama-plan-abc-1"]
@@ -168,23 +168,23 @@ async fn a_job_is_deleted_with_its_pods_and_only_if_it_is_the_one_that_was_seen(
         "Precondition failed: UID in precondition",
     )];
     let (_, _, failed) = converse(&[delete_job(false)], conflict).await;
-    assert_eq!(failed, None, "another Job of that name is left alone");
+    assert_eq!(failed, None, "another Job of that name is kept");
 }
 
 #[tokio::test]
 async fn a_refused_claim_keeps_its_job_from_being_created_but_a_refused_growth_does_not() {
     let refusal = || Answer::Refuse(403, "Forbidden", "exceeded quota");
     let (asked, _, failed) = converse(&[apply_claim(true), create_plan()], vec![refusal()]).await;
-    assert_eq!((asked.len(), failed), (1, Some(Target::Claim { required: true })));
+    assert_eq!((asked.len(), failed), (1, Some(ActionTarget::Claim { required: true })));
 
     let (asked, tolerated, failed) =
         converse(&[apply_claim(false), create_plan()], vec![refusal(), Answer::Echo]).await;
     assert_eq!((asked.len(), failed), (2, None));
-    assert_eq!(tolerated, [Target::Claim { required: false }]);
+    assert_eq!(tolerated, [ActionTarget::Claim { required: false }]);
 }
 
 #[tokio::test]
-async fn the_whole_status_is_applied_to_the_object_that_was_seen() {
+async fn the_whole_status_is_applied_to_the_object_that_was_observed() {
     let (service, api) = pair::<Request<Body>, Response<Body>>();
     let server = tokio::spawn(async move {
         let mut api = api;

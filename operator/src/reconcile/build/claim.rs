@@ -1,4 +1,4 @@
-//! The claim of a ModelCache that names none.
+//! Builds the claim of a ModelCache without `storage.existingClaim`.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use super::{annotations, labels, owner};
 use crate::reconcile::facts::ClaimFacts;
 use crate::reconcile::validate::{OwnClaim, ValidatedCache};
 
-/// The claim, as it is to be applied.
+/// The claim to apply.
 ///
-/// What is immutable on a claim that is there already is repeated as it stands, so that one taken over from a
-/// deleted ModelCache is not refused. An owner reference is what deletes it with its ModelCache; there is none
-/// when it is to stay, so that no finalizer is needed.
+/// Immutable fields of an existing claim are repeated, so that the API server accepts one adopted from a deleted
+/// ModelCache. The owner reference deletes the claim with its ModelCache; a retained claim has none, so that no
+/// finalizer is needed.
 pub(crate) fn claim(
     cache: &ValidatedCache,
     own: &OwnClaim,

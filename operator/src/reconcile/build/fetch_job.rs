@@ -1,19 +1,27 @@
-//! The Job that fetches, proves and publishes.
+//! Builds the Job that fetches, verifies and publishes.
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerPort, PersistentVolumeClaimVolumeSource, Volume, VolumeMount};
-use modelcache_crds::model_cache::{Mirror, Resolved};
+use modelcache_crds::fetch_defaults;
+use modelcache_crds::model_cache::Resolved;
 use modelcache_crds::names;
 
-use super::pod::{self, Program};
+use super::pod::{self, DefaultResources, Program};
 use super::{Attempt, job_metadata};
 use crate::context::FetcherImage;
 use crate::reconcile::facts::Step;
-use crate::reconcile::validate::{ClaimLayout, ValidatedCache};
+use crate::reconcile::source::{ClaimLayout, mirror_options};
+use crate::reconcile::validate::ValidatedCache;
 
-const VOLUME: &str = "models";
+const MODELS_VOLUME: &str = "models";
 
-/// The Job of one attempt at fetching.
+const FETCH_RESOURCES: DefaultResources = DefaultResources {
+    cpu_request: fetch_defaults::DEFAULT_CPU_REQUEST,
+    memory_request: fetch_defaults::DEFAULT_MEMORY_REQUEST,
+    memory_limit: fetch_defaults::DEFAULT_MEMORY_LIMIT,
+};
+
+/// The Job of one attempt to fetch.
 pub(crate) fn fetch_job(
     cache: &ValidatedCache,
     resolved: &Resolved,
@@ -32,7 +40,7 @@ pub(crate) fn fetch_job(
                     .transfer
                     .resources
                     .clone()
-                    .unwrap_or_else(|| pod::resources("100m", "128Mi", "256Mi")),
+                    .unwrap_or_else(|| FETCH_RESOURCES.into()),
                 ports: Some(vec![ContainerPort {
                     name: Some("http".to_owned()),
                     container_port: names::FETCHER_PORT,
@@ -48,7 +56,7 @@ pub(crate) fn fetch_job(
 fn args(cache: &ValidatedCache, resolved: &Resolved) -> Vec<String> {
     let mut args = vec![
         "fetch".to_owned(),
-        cache.source.address_at(&resolved.revision),
+        cache.source.kind().address_at(&resolved.revision),
         names::MOUNT_PATH.to_owned(),
         format!("--expect-digest={}", resolved.digest),
         format!("--listen=0.0.0.0:{}", names::FETCHER_PORT),
@@ -66,32 +74,19 @@ fn args(cache: &ValidatedCache, resolved: &Resolved) -> Vec<String> {
             .filter_map(|(option, value)| value.map(|value| format!("--{option}={value}"))),
     );
     if let ClaimLayout::HubCache { reference } = &cache.layout {
-        // The commit is fetched; clients ask for what the spec asks for.
+        // The fetch is of the commit; clients ask for the spec's revision.
         args.push("--layout=hugging-face-cache".to_owned());
         args.push(format!("--ref={reference}"));
     }
-    args.extend(transfer.mirrors.iter().flat_map(mirror));
+    args.extend(transfer.mirrors.iter().flat_map(mirror_options));
     args.extend(pod::selection(cache));
     args.extend(pod::reporting());
     args
 }
 
-/// Options that name a mirror, and where its hub is.
-fn mirror(mirror: &Mirror) -> Vec<String> {
-    let option = match mirror.url.split_once("://") {
-        Some(("modelscope", _)) => "modelscope-endpoint",
-        _ => "endpoint",
-    };
-    let endpoint = mirror.endpoint.as_ref().map(|url| format!("--{option}={url}"));
-    endpoint
-        .into_iter()
-        .chain([format!("--mirror={}", mirror.url)])
-        .collect()
-}
-
 fn volume(cache: &ValidatedCache) -> Volume {
     Volume {
-        name: VOLUME.to_owned(),
+        name: MODELS_VOLUME.to_owned(),
         persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
             claim_name: cache.claim.name().to_owned(),
             read_only: None,
@@ -102,7 +97,7 @@ fn volume(cache: &ValidatedCache) -> Volume {
 
 fn mount(cache: &ValidatedCache) -> VolumeMount {
     VolumeMount {
-        name: VOLUME.to_owned(),
+        name: MODELS_VOLUME.to_owned(),
         mount_path: names::MOUNT_PATH.to_owned(),
         sub_path: cache.claim.sub_path().map(str::to_owned),
         ..VolumeMount::default()

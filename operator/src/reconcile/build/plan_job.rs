@@ -1,16 +1,24 @@
-//! The Job that lists the source. It mounts nothing but a source that is a claim, and answers through its termination message.
+//! Builds the Job that lists the source.
+//!
+//! It mounts only a source that is a claim, and reports through its termination message.
 
 use k8s_openapi::api::batch::v1::Job;
 
-use super::pod::{self, Program};
+use super::pod::{self, DefaultResources, Program};
 use super::{Attempt, job_metadata};
 use crate::context::FetcherImage;
 use crate::reconcile::facts::Step;
 use crate::reconcile::validate::ValidatedCache;
 
-/// The Job of one attempt at listing.
+const PLAN_RESOURCES: DefaultResources = DefaultResources {
+    cpu_request: "50m",
+    memory_request: "64Mi",
+    memory_limit: "128Mi",
+};
+
+/// The Job of one attempt to list.
 pub(crate) fn plan_job(cache: &ValidatedCache, image: &FetcherImage, attempt: Attempt<'_>) -> Job {
-    let mut args = vec!["plan".to_owned(), cache.source.address()];
+    let mut args = vec!["plan".to_owned(), cache.source.kind().address()];
     args.extend(pod::selection(cache));
     args.extend(pod::reporting());
     Job {
@@ -21,7 +29,7 @@ pub(crate) fn plan_job(cache: &ValidatedCache, image: &FetcherImage, attempt: At
             super::job_labels(cache, Step::Plan, attempt),
             Program {
                 args,
-                resources: pod::resources("50m", "64Mi", "128Mi"),
+                resources: PLAN_RESOURCES.into(),
                 ports: None,
                 volume: None,
             },

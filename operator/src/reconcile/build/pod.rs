@@ -1,4 +1,4 @@
-//! What the two Jobs share: a pod within the restricted Pod Security Standard, and the fetcher's command line.
+//! Builds what both Jobs share: a pod within the restricted Pod Security Standard, and common options.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use k8s_openapi::api::batch::v1::{
     JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, LocalObjectReference, PersistentVolumeClaimVolumeSource,
+    Capabilities, Container, ContainerPort, EnvVar, LocalObjectReference, PersistentVolumeClaimVolumeSource,
     PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile, SecurityContext, Volume,
     VolumeMount,
 };
@@ -17,19 +17,18 @@ use modelcache_crds::names;
 use modelcache_crds::report::TERMINATION_MESSAGE_PATH;
 
 use crate::context::FetcherImage;
-use crate::reconcile::source::Credentials;
 use crate::reconcile::validate::ValidatedCache;
 
-/// The user that distroless images call `nonroot`.
-const USER: i64 = 65532;
+/// The user `nonroot` of distroless images.
+const FETCHER_USER_ID: i64 = 65532;
 
-/// Time for the fetcher to make durable what it holds, and to report.
-const GRACE_SECONDS: i64 = 30;
+/// Time for the fetcher to flush its bytes and to report.
+const TERMINATION_GRACE_SECS: i64 = 30;
 
-/// The volume of a source that is a claim.
+/// Volume of a source that is a claim.
 const SOURCE_VOLUME: &str = "source";
 
-/// What differs between the two Jobs.
+/// The differences between the two Jobs.
 pub(super) struct Program {
     pub(super) args: Vec<String>,
     pub(super) resources: ResourceRequirements,
@@ -37,7 +36,7 @@ pub(super) struct Program {
     pub(super) volume: Option<(Volume, VolumeMount)>,
 }
 
-/// One pod, one try: attempts are counted, spaced and shown by the operator.
+/// The spec of a Job with one pod and no retries: the operator counts, spaces and shows attempts.
 pub(super) fn job_spec(
     cache: &ValidatedCache,
     image: &FetcherImage,
@@ -46,7 +45,7 @@ pub(super) fn job_spec(
 ) -> JobSpec {
     JobSpec {
         backoff_limit: Some(0),
-        // A drained or evicted pod is replaced, and is not a failed attempt.
+        // The Job replaces a drained or evicted pod; that is not a failed attempt.
         pod_failure_policy: Some(PodFailurePolicy {
             rules: vec![PodFailurePolicyRule {
                 action: "Ignore".to_owned(),
@@ -57,7 +56,7 @@ pub(super) fn job_spec(
                 }]),
             }],
         }),
-        // Not while the pod before still writes to the claim.
+        // One writer: the replacement waits until the former pod has ended.
         pod_replacement_policy: Some("Failed".to_owned()),
         template: PodTemplateSpec {
             metadata: Some(ObjectMeta {
@@ -72,23 +71,23 @@ pub(super) fn job_spec(
 }
 
 fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> PodSpec {
-    let (volumes, mounts) = volumes(cache, program.volume);
+    let access = cache.source.kind().access();
+    let (volumes, mounts) = volumes(access.claim.as_deref(), program.volume);
     let placement = &cache.placement;
-    let credentials = cache.source.credentials().into_iter();
-    let environment: Vec<_> = credentials.map(Credentials::variable).collect();
+    let environment: Vec<EnvVar> = access.variables.iter().map(EnvVar::from).collect();
     PodSpec {
         restart_policy: Some("Never".to_owned()),
-        termination_grace_period_seconds: Some(GRACE_SECONDS),
-        // What a role in the cloud needs is mounted for it by the cluster.
+        termination_grace_period_seconds: Some(TERMINATION_GRACE_SECS),
+        // A cloud role's token is mounted by the cluster.
         automount_service_account_token: Some(false),
-        service_account_name: cache.source.service_account().map(str::to_owned),
+        service_account_name: access.service_account,
         enable_service_links: Some(false),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            fs_group: Some(USER),
-            // Changing the owner of every file of a large model takes minutes.
+            run_as_user: Some(FETCHER_USER_ID),
+            run_as_group: Some(FETCHER_USER_ID),
+            fs_group: Some(FETCHER_USER_ID),
+            // Changing the group of every file of a large model takes minutes.
             fs_group_change_policy: Some("OnRootMismatch".to_owned()),
             seccomp_profile: Some(SeccompProfile {
                 type_: "RuntimeDefault".to_owned(),
@@ -114,7 +113,7 @@ fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> P
             ports: program.ports,
             volume_mounts: (!mounts.is_empty()).then_some(mounts),
             termination_message_path: Some(TERMINATION_MESSAGE_PATH.to_owned()),
-            // A fetcher that dies without a report leaves its last words.
+            // A fetcher that dies without a report leaves the end of its log.
             termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
             security_context: Some(SecurityContext {
                 allow_privilege_escalation: Some(false),
@@ -133,11 +132,12 @@ fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> P
     }
 }
 
-/// What is written to, if anything is, and the claim that is the source, read-only. Where they are the same claim it is
-/// one volume: the kubelet does not get two of one claim mounted in a pod.
-fn volumes(cache: &ValidatedCache, written: Option<(Volume, VolumeMount)>) -> (Vec<Volume>, Vec<VolumeMount>) {
+/// The volume to write to, if any, and a source claim, read-only.
+///
+/// The same claim becomes one volume: the kubelet cannot mount two volumes of one claim in a pod.
+fn volumes(source: Option<&str>, written: Option<(Volume, VolumeMount)>) -> (Vec<Volume>, Vec<VolumeMount>) {
     let (mut volumes, mut mounts): (Vec<_>, Vec<_>) = written.into_iter().unzip();
-    let Some(claim) = cache.source.claim() else {
+    let Some(claim) = source else {
         return (volumes, mounts);
     };
     let is_claim = |volume: &&Volume| {
@@ -166,26 +166,39 @@ fn volumes(cache: &ValidatedCache, written: Option<(Volume, VolumeMount)>) -> (V
     (volumes, mounts)
 }
 
-/// Memory is bounded, processor time is not: hashing is what limits a fast fetch.
-pub(super) fn resources(cpu: &str, memory: &str, memory_limit: &str) -> ResourceRequirements {
-    let amounts = |amounts: &[(&str, &str)]| {
-        amounts
-            .iter()
-            .map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned())))
-            .collect()
-    };
-    ResourceRequirements {
-        requests: Some(amounts(&[("cpu", cpu), ("memory", memory)])),
-        limits: Some(amounts(&[("memory", memory_limit)])),
-        claims: None,
+/// Default resources of a container. CPU has no limit, because hashing bounds a fast fetch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DefaultResources {
+    pub(super) cpu_request: &'static str,
+    pub(super) memory_request: &'static str,
+    pub(super) memory_limit: &'static str,
+}
+
+impl From<DefaultResources> for ResourceRequirements {
+    fn from(resources: DefaultResources) -> Self {
+        let amounts = |amounts: &[(&str, &str)]| {
+            amounts
+                .iter()
+                .map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned())))
+                .collect()
+        };
+        Self {
+            requests: Some(amounts(&[
+                ("cpu", resources.cpu_request),
+                ("memory", resources.memory_request),
+            ])),
+            limits: Some(amounts(&[("memory", resources.memory_limit)])),
+            claims: None,
+        }
     }
 }
 
-/// Options that say where to ask and which files to take. `--option=value`, so that no value is taken for an
-/// option.
+/// Options of the source and the selected files.
+///
+/// As `--option=value`, so that no value reads as an option.
 pub(super) fn selection(cache: &ValidatedCache) -> Vec<String> {
     let mut options = Vec::new();
-    options.extend(cache.source.options());
+    options.extend(cache.source.kind().options());
     options.extend(cache.files.include.iter().map(|pattern| format!("--include={pattern}")));
     if let Some(exclude) = &cache.files.exclude {
         options.push("--no-default-exclude".to_owned());
@@ -197,7 +210,7 @@ pub(super) fn selection(cache: &ValidatedCache) -> Vec<String> {
     options
 }
 
-/// Options that make the fetcher tell the operator how it ended.
+/// Options for the report and the log.
 pub(super) fn reporting() -> [String; 2] {
     [
         format!("--termination-log={TERMINATION_MESSAGE_PATH}"),

@@ -1,7 +1,7 @@
-//! How far a step is that runs as a Job: which attempt runs, which failed, when the next one starts.
+//! The state of a step that runs as Jobs: the running attempt, failures, the next start.
 //!
-//! A Job is one attempt: its name holds the step, a hash of its inputs and its number, so that creating it twice
-//! is harmless, and the number of failures can be read back from the last Job although status was never written.
+//! A Job is one attempt. Its name holds the step, a hash of its inputs and its number, so that creating it twice is
+//! harmless and the last Job shows the number of failures even when status was never written.
 
 use std::time::Duration;
 
@@ -10,64 +10,65 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use modelcache_crds::model_cache::{Attempts, LastFailure};
 use modelcache_crds::report::{Failed, FailureClass, Report};
 
-use super::{Input, reason_of};
+use super::Input;
 use crate::backoff;
 use crate::reconcile::facts::{FetcherPod, JobFacts, JobState, PodEnd, PodPhase, Step};
+use crate::reconcile::failure_reason::failure_reason;
 
-/// The Job's watch may be ahead of its pod's: the report is looked for this long before it counts as lost.
-const REPORT_GRACE: SignedDuration = SignedDuration::from_secs(5);
+/// Time until a missing report counts as lost: the Job's watch can be ahead of its pod's.
+const LOST_REPORT_GRACE: SignedDuration = SignedDuration::from_secs(5);
 
-/// A source that asks for a longer pause than this is asked again anyway.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
+/// Longest pause that a source's `Retry-After` can set.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 
-/// How far a step is.
+/// State of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum StepState<'a> {
-    /// The Job of this attempt is to be created now.
+    /// The attempt's Job is due.
     Start {
-        /// Its number.
+        /// Number of the attempt.
         attempt: i32,
-        /// What failed before.
+        /// Failed attempts before it.
         failed: Option<Attempts>,
     },
-    /// A Job runs.
+    /// A Job is running.
     Running {
         /// The Job.
         job: &'a JobFacts,
-        /// Its pod, once it has one.
+        /// Its pod, once created.
         pod: Option<&'a FetcherPod>,
-        /// What failed before.
+        /// Failed attempts before it.
         failed: Option<Attempts>,
     },
-    /// A Job is over, and its pod's report is not to be seen yet.
+    /// A Job has ended, and its pod's report has not arrived yet.
     AwaitingReport {
-        /// What failed before.
+        /// Failed attempts before it.
         failed: Option<Attempts>,
     },
     /// The last attempt failed; the next one starts later.
     Pausing {
-        /// What failed.
+        /// Failed attempts.
         failed: Attempts,
         /// When the next attempt starts.
         next: Timestamp,
     },
-    /// The last attempt failed, and trying again cannot help.
+    /// The last attempt failed, and a retry cannot help.
     GivenUp {
-        /// What failed.
+        /// Failed attempts.
         failed: Attempts,
     },
-    /// A Job ended well.
+    /// A Job succeeded.
     Done {
         /// The Job.
         job: &'a JobFacts,
         /// Its report.
         report: &'a Report,
-        /// When.
+        /// When its pod ended.
         at: Timestamp,
     },
 }
 
-/// How far the step with these inputs is.
+/// The state of the step with these inputs.
 pub(crate) fn state<'a>(input: &Input<'a>, step: Step, inputs: &str) -> StepState<'a> {
     let latest = jobs(input, step, inputs).max_by_key(|job| job.attempt);
     let recorded = recorded(input, inputs);
@@ -77,7 +78,7 @@ pub(crate) fn state<'a>(input: &Input<'a>, step: Step, inputs: &str) -> StepStat
     }
 }
 
-/// Older attempts than the latest: their logs have been superseded.
+/// Attempts older than the latest, whose logs nobody needs any more.
 pub(crate) fn superseded<'a>(input: &Input<'a>, step: Step, inputs: &str) -> Vec<&'a JobFacts> {
     let latest = jobs(input, step, inputs).map(|job| job.attempt).max();
     jobs(input, step, inputs)
@@ -85,7 +86,7 @@ pub(crate) fn superseded<'a>(input: &Input<'a>, step: Step, inputs: &str) -> Vec
         .collect()
 }
 
-/// What the latest attempt told when it ended.
+/// The report of the latest attempt.
 pub(crate) fn last_report<'a>(input: &Input<'a>, step: Step, inputs: &str) -> Option<&'a Report> {
     let latest = jobs(input, step, inputs).max_by_key(|job| job.attempt)?;
     latest_pod(input, latest)?.report()
@@ -96,10 +97,10 @@ fn jobs<'a>(input: &Input<'a>, step: Step, inputs: &str) -> impl Iterator<Item =
     observed
         .jobs
         .iter()
-        .filter(move |job| job.step == step && job.inputs == inputs && !job.deleting)
+        .filter(move |job| job.step == step && job.inputs == inputs && !job.is_deleting)
 }
 
-/// What status says of failures with these inputs.
+/// The failures with these inputs in status.
 fn recorded(input: &Input<'_>, inputs: &str) -> Option<Attempts> {
     input
         .status
@@ -108,7 +109,7 @@ fn recorded(input: &Input<'_>, inputs: &str) -> Option<Attempts> {
         .filter(|attempts| attempts.count > 0 && attempts.inputs.as_deref() == Some(inputs))
 }
 
-/// Without a Job, status remembers: somebody may have deleted the failed Job by hand.
+/// The state by status alone, after a person deleted the failed Job.
 fn from_record<'a>(recorded: Option<Attempts>, step: Step, now: Timestamp) -> StepState<'a> {
     match recorded {
         None => StepState::Start {
@@ -121,9 +122,9 @@ fn from_record<'a>(recorded: Option<Attempts>, step: Step, now: Timestamp) -> St
 
 fn from_job<'a>(input: &Input<'a>, job: &'a JobFacts, recorded: Option<Attempts>) -> StepState<'a> {
     let pod = latest_pod(input, job);
-    // The pod's own word is enough: the Job controller takes a second or two to repeat it.
+    // The pod's report is enough: the Job controller is a second or two behind.
     if let Some(report) = pod.and_then(FetcherPod::report)
-        && answers(job.step, report)
+        && is_result_of(job.step, report)
     {
         let at = pod.and_then(|pod| pod.ended).or(job.finished).unwrap_or(job.created);
         return StepState::Done { job, report, at };
@@ -138,10 +139,11 @@ fn from_job<'a>(input: &Input<'a>, job: &'a JobFacts, recorded: Option<Attempts>
     }
 }
 
-fn answers(step: Step, report: &Report) -> bool {
+fn is_result_of(step: Step, report: &Report) -> bool {
     match (step, report) {
         (Step::Plan, Report::Planned(_)) | (Step::Fetch, Report::Published(_)) => true,
-        (Step::Plan | Step::Fetch, _) => false,
+        (Step::Plan, Report::Published(_) | Report::Failed(_))
+        | (Step::Fetch, Report::Planned(_) | Report::Failed(_)) => false,
     }
 }
 
@@ -151,7 +153,7 @@ fn over_without_success<'a>(
     pod: Option<&FetcherPod>,
     recorded: Option<Attempts>,
 ) -> StepState<'a> {
-    // Counted already: what was written then holds, also when its pod has gone since.
+    // This failure is in status already, which holds even after its pod is gone.
     if let Some(failed) = recorded
         .clone()
         .filter(|failed| failed.last_job.as_deref() == Some(job.name.as_str()))
@@ -164,12 +166,14 @@ fn over_without_success<'a>(
             Report::Failed(failed) => failed.clone(),
             Report::Planned(_) | Report::Published(_) => unreported(
                 FailureClass::Internal,
-                "the fetcher's report answers another step: its image does not fit this operator".to_owned(),
+                "the fetcher's report is for another step: fetcher and operator versions differ, install both from one \
+                 release"
+                    .to_owned(),
             ),
         },
-        Some(PodPhase::Ended(PodEnd::Silent { class, message })) => unreported(*class, message.clone()),
+        Some(PodPhase::Ended(PodEnd::Unreported { class, message })) => unreported(*class, message.clone()),
         Some(PodPhase::Starting(_) | PodPhase::Running) | None => {
-            if input.now.duration_since(at) < REPORT_GRACE {
+            if input.now.duration_since(at) < LOST_REPORT_GRACE {
                 return StepState::AwaitingReport { failed: recorded };
             }
             lost(job)
@@ -185,7 +189,7 @@ fn lost(job: &JobFacts) -> Failed {
     };
     unreported(
         FailureClass::Killed,
-        format!("the fetcher's pod went away without a report{why}"),
+        format!("the fetcher's pod disappeared without a report{why}"),
     )
 }
 
@@ -202,13 +206,13 @@ fn unreported(class: FailureClass, message: String) -> Failed {
 
 fn record(input: &Input<'_>, job: &JobFacts, failure: &Failed, at: Timestamp) -> Attempts {
     let asked = u64::try_from(failure.retry_after_seconds.unwrap_or(0)).unwrap_or(0);
-    let asked = Duration::from_secs(asked).min(LONGEST_RETRY_AFTER);
-    let pause = backoff::delay(job.attempt, &input.cache.uid).max(asked);
+    let asked = Duration::from_secs(asked).min(RETRY_AFTER_MAX);
+    let pause = backoff::attempt_backoff(job.attempt, &input.cache.uid).max(asked);
     let next = SignedDuration::try_from(pause)
         .ok()
         .and_then(|pause| at.checked_add(pause).ok())
         .unwrap_or(at);
-    let is_permanent = reason_of(job.step, failure.class).is_permanent();
+    let is_permanent = failure_reason(job.step, failure.class).is_permanent();
     Attempts {
         count: job.attempt,
         last_failure: Some(LastFailure {
@@ -228,7 +232,7 @@ fn after_failure<'a>(failed: Attempts, step: Step, now: Timestamp) -> StepState<
     let is_permanent = failed
         .last_failure
         .as_ref()
-        .is_some_and(|failure| reason_of(step, failure.class).is_permanent());
+        .is_some_and(|failure| failure_reason(step, failure.class).is_permanent());
     if is_permanent {
         return StepState::GivenUp { failed };
     }
@@ -241,7 +245,7 @@ fn after_failure<'a>(failed: Attempts, step: Step, now: Timestamp) -> StepState<
     }
 }
 
-/// An evicted pod is followed by another one of the same Job: the newest counts.
+/// The newest pod of a Job: the Job replaces an evicted one.
 fn latest_pod<'a>(input: &Input<'a>, job: &JobFacts) -> Option<&'a FetcherPod> {
     let observed = input.observed;
     observed

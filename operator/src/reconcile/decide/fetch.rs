@@ -1,4 +1,4 @@
-//! Step four: every byte on the claim, proven and published, by a fetch Job.
+//! Step four: a fetch Job fetches, verifies and publishes every file.
 
 use std::time::Duration;
 
@@ -8,13 +8,16 @@ use modelcache_crds::quantity;
 use modelcache_crds::report::{OriginReport, Published, Report};
 
 use super::attempts::{self, StepState};
-use super::step::{self, Waiting};
+use super::unfinished_step::{self, Unfinished};
 use super::{Action, Decision, Input, delete_jobs, progress};
 use crate::reconcile::facts::{JobFacts, Step};
 
+/// Pause between clearing the published digest in status and creating the fetch Job.
+const STATUS_WRITE_REQUEUE: Duration = Duration::from_secs(1);
+
 pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decision: &mut Decision) {
-    if decision.published_digest.is_some() && input.is_published(resolved) {
-        // Status holds the result: the Jobs that brought it have done their duty.
+    if decision.status.published_digest.is_some() && input.is_published(resolved) {
+        // Status holds the result, so the Jobs behind it can go.
         decision
             .actions
             .extend(delete_jobs(input, |job| job.step == Step::Fetch));
@@ -27,12 +30,12 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
 
     let state = match attempts::state(input, Step::Fetch, inputs) {
         StepState::Running { job, .. } | StepState::Done { job, .. } if !is_current(job) => {
-            return wait_for_former(decision);
+            return wait_for_previous_fetcher(decision);
         }
         state => state,
     };
     if let Some(sources) = sources(input, &state, inputs) {
-        decision.sources = sources;
+        decision.status.sources = sources;
     }
     if let StepState::Done {
         report: Report::Published(report),
@@ -40,9 +43,9 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
     } = state
         && report.digest == resolved.digest
     {
-        decision.published_digest = Some(report.digest.clone());
-        decision.path = Some(path(input, report));
-        decision.hub_cache = input.cache.hub_cache(resolved);
+        decision.status.published_digest = Some(report.digest.clone());
+        decision.status.path = Some(path(input, report));
+        decision.status.hub_cache = input.cache.hub_cache(resolved);
         decision.tally.published_bytes = Some(report.bytes_fetched);
         return published(input, resolved, decision);
     }
@@ -50,22 +53,22 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
     let starts = matches!(state, StepState::Start { .. });
     decision
         .actions
-        .extend(step::delete_superseded(input, Step::Fetch, inputs));
-    decision.tally = step::tally(input, &state);
-    decision.progress = show_progress(input, &state, resolved);
-    let waiting = step::waiting(input, Step::Fetch, &state);
+        .extend(unfinished_step::delete_superseded(input, Step::Fetch, inputs));
+    decision.tally = unfinished_step::tally(input, &state);
+    decision.status.progress = show_progress(input, &state, resolved);
+    let unfinished = unfinished_step::describe(input, Step::Fetch, &state);
     if starts && is_written_to(input) {
-        decision.attempts = waiting.attempts;
-        return wait_for_former(decision);
+        decision.status.attempts = unfinished.attempts;
+        return wait_for_previous_fetcher(decision);
     }
-    // From the moment a fetcher may replace what is published, status must not claim to know it: the fetcher may
-    // succeed and be deleted unread, when the spec changes once more. So that is written before the Job is made.
+    // Once a fetcher can replace the published files, status must not name them: the fetcher may succeed and be deleted
+    // unread when the spec changes again. So the digest is cleared in status before the Job is created.
     let is_known = input.status.published_digest.is_some();
-    decision.published_digest = None;
-    decision.hub_cache = None;
-    if let Some(attempt) = waiting.start {
+    decision.status.published_digest = None;
+    decision.status.hub_cache = None;
+    if let Some(attempt) = unfinished.start {
         if is_known {
-            decision.requeue = Duration::from_secs(1);
+            decision.requeue = STATUS_WRITE_REQUEUE;
         } else {
             decision.actions.push(Action::CreateFetchJob {
                 inputs: inputs.to_owned(),
@@ -74,15 +77,21 @@ pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decis
             });
         }
     }
-    say(waiting, decision);
+    report_unfinished(unfinished, decision);
 }
 
-/// What the origins of the latest fetch were good for, once it has ended; nothing is known of a fetch that starts anew.
-/// Otherwise what was written last holds.
+/// Origin statistics of the latest ended fetch; empty for the first attempt, `None` keeps those in status.
 fn sources(input: &Input<'_>, state: &StepState<'_>, inputs: &str) -> Option<Vec<OriginReport>> {
     match state {
         StepState::Start { failed: None, .. } => Some(Vec::new()),
-        _ => attempts::last_report(input, Step::Fetch, inputs).map(|report| report.origins().to_vec()),
+        StepState::Start { failed: Some(_), .. }
+        | StepState::Running { .. }
+        | StepState::AwaitingReport { .. }
+        | StepState::Pausing { .. }
+        | StepState::GivenUp { .. }
+        | StepState::Done { .. } => {
+            attempts::last_report(input, Step::Fetch, inputs).map(|report| report.origins().to_vec())
+        }
     }
 }
 
@@ -90,48 +99,55 @@ fn show_progress(input: &Input<'_>, state: &StepState<'_>, resolved: &Resolved) 
     let last = input.status.progress.as_ref();
     match (state, &input.observed.progress) {
         (StepState::Running { .. }, Some(report)) => Some(progress::reported(report, resolved, input.now)),
-        // It runs, and did not answer just now.
+        // It runs, and did not respond this time.
         (StepState::Running { .. }, None) => last.filter(|last| last.bytes_total == resolved.bytes).cloned(),
-        _ => progress::resting(last, resolved),
+        (
+            StepState::Start { .. }
+            | StepState::AwaitingReport { .. }
+            | StepState::Pausing { .. }
+            | StepState::GivenUp { .. }
+            | StepState::Done { .. },
+            _,
+        ) => progress::resting(last, resolved),
     }
 }
 
-fn say(waiting: Waiting, decision: &mut Decision) {
-    decision.requeue = decision.requeue.min(waiting.requeue);
-    decision.attempts = waiting.attempts;
-    // The bytes are all there, and are the wrong ones.
-    if matches!(waiting.reason, Reason::DigestMismatch | Reason::InvalidFormat) {
+fn report_unfinished(unfinished: Unfinished, decision: &mut Decision) {
+    decision.requeue = decision.requeue.min(unfinished.requeue);
+    decision.status.attempts = unfinished.attempts;
+    // Every byte arrived, and they are wrong.
+    if matches!(unfinished.reason, Reason::DigestMismatch | Reason::InvalidFormat) {
         decision.conditions.push(Decided {
             kind: ConditionType::Fetched,
             status: Status::True,
             reason: Reason::Fetched,
-            message: "every byte arrived".to_owned(),
+            message: "all bytes are on the claim".to_owned(),
         });
         decision.conditions.push(Decided {
             kind: ConditionType::Verified,
-            status: waiting.status,
-            reason: waiting.reason,
-            message: waiting.message,
+            status: unfinished.status,
+            reason: unfinished.reason,
+            message: unfinished.message,
         });
         return;
     }
     decision.conditions.push(Decided {
         kind: ConditionType::Fetched,
-        status: waiting.status,
-        reason: waiting.reason,
-        message: waiting.message,
+        status: unfinished.status,
+        reason: unfinished.reason,
+        message: unfinished.message,
     });
     not_yet_verified(decision);
 }
 
-/// One writer at a time: whoever writes to the claim for another spec has to be gone first.
-fn wait_for_former(decision: &mut Decision) {
-    decision.requeue = decision.requeue.min(super::POLL);
+/// Waits for the previous fetcher: one writer at a time.
+fn wait_for_previous_fetcher(decision: &mut Decision) {
+    decision.requeue = decision.requeue.min(super::UNWATCHED_POLL_INTERVAL);
     decision.conditions.push(Decided {
         kind: ConditionType::Fetched,
         status: Status::Unknown,
         reason: Reason::FetcherStarting,
-        message: "waits until the fetcher before this one has stopped".to_owned(),
+        message: "waiting until the previous fetcher has stopped".to_owned(),
     });
     not_yet_verified(decision);
 }
@@ -141,7 +157,7 @@ fn not_yet_verified(decision: &mut Decision) {
         kind: ConditionType::Verified,
         status: Status::Unknown,
         reason: Reason::NotYetVerified,
-        message: "files are hashed as they arrive".to_owned(),
+        message: "verifying files as they arrive".to_owned(),
     });
 }
 
@@ -153,7 +169,7 @@ fn is_written_to(input: &Input<'_>) -> bool {
         || pods.filter(|pod| pod.step == Step::Fetch).any(|pod| !pod.is_over())
 }
 
-/// A Job older than the claim wrote to another claim of that name; the claim is always made before the Job.
+/// Whether the Job wrote to a former claim of that name: a claim is always created before its Job.
 fn is_of_former_claim(input: &Input<'_>, job: &JobFacts) -> bool {
     input
         .observed
@@ -170,10 +186,10 @@ fn path(input: &Input<'_>, report: &Published) -> String {
 }
 
 fn published(input: &Input<'_>, resolved: &Resolved, decision: &mut Decision) {
-    decision.progress = Some(progress::complete(resolved));
-    decision.attempts = None;
+    decision.status.progress = Some(progress::complete(resolved));
+    decision.status.attempts = None;
     let size = quantity::human_bytes(resolved.bytes);
-    let path = decision.path.as_deref().unwrap_or_default();
+    let path = decision.status.path.as_deref().unwrap_or_default();
     decision.conditions.push(Decided {
         kind: ConditionType::Fetched,
         status: Status::True,

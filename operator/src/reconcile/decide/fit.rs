@@ -1,56 +1,42 @@
-//! Step two: does any node that placement allows have what a consumer needs?
+//! Step two: checks that a node allowed by placement has the resources that a consumer needs.
 //!
-//! Asked until a fetch has begun, then frozen as found: the consumer that comes later uses the very memory that
-//! was free, and the answer must not take Ready away from the model it serves. Requirements that are changed
-//! later count for the next revision that is fetched.
+//! The result is frozen once a fetch has begun: a consumer then uses the memory that was free, and the check must not
+//! take Ready away from the model that it serves. Later requirements count for the next fetched revision.
+
+use std::ops::ControlFlow;
 
 use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
-use modelcache_crds::model_cache::{CapacityStatus, Resolved};
+use modelcache_crds::model_cache::Resolved;
 
-use super::Input;
-use crate::cluster_view::Own;
+use super::{Decision, Input};
 use crate::reconcile::facts::Step;
-use crate::reconcile::validate::ClaimPlan;
 
-pub(super) struct Fit {
-    pub(super) condition: Decided,
-    pub(super) capacity: Option<CapacityStatus>,
-    pub(super) go: bool,
-}
-
-pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str) -> Fit {
+/// Breaks when no node fits.
+pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, inputs: &str, decision: &mut Decision) -> ControlFlow<()> {
     let Some(needs) = &input.cache.needs else {
-        return found(Reason::NotRequired, "spec.requirements is not given".to_owned(), None);
+        return found(decision, Reason::NotRequired, "spec.requirements is not set".to_owned());
     };
     if has_begun(input, resolved, inputs)
         && let Some(message) = found_before(input)
     {
-        return found(Reason::CapacityFound, message, input.status.capacity.clone());
+        decision.status.capacity.clone_from(&input.status.capacity);
+        return found(decision, Reason::CapacityFound, message);
     }
-    // A claim that is given can serve other models too: their consumers stand in the way as any pod does.
-    let claim = match &input.cache.claim {
-        ClaimPlan::Own(own) => Some(format!("{}/{}", input.cache.namespace, own.name)),
-        ClaimPlan::Existing { .. } => None,
-    };
-    let own = Own {
-        cache_uid: &input.cache.uid,
-        claim: claim.as_deref(),
-    };
-    let assessment = input.observed.nodes.assess(needs, &input.cache.placement, own);
-    let capacity = Some(assessment.status());
+    let assessment = input.observed.capacity.assess(needs, &input.cache.placement);
+    decision.status.capacity = Some(assessment.status());
     if assessment.fits() {
-        return found(Reason::CapacityFound, assessment.message, capacity);
+        return found(decision, Reason::CapacityFound, assessment.message);
     }
-    // Nothing was found before: requirements were added later, or the status of then was lost in a crash.
+    // No earlier result: requirements were added later, or a crash lost the status.
     if has_begun(input, resolved, inputs) {
-        let message = "not asked again for a revision whose fetch has begun".to_owned();
-        return found(Reason::CapacityFound, message, capacity);
+        let message = "not checked again after the revision's fetch has begun".to_owned();
+        return found(decision, Reason::CapacityFound, message);
     }
-    Fit {
-        condition: condition(Status::False, assessment.verdict.reason(), assessment.message),
-        capacity,
-        go: false,
-    }
+    let reason = assessment.verdict.reason();
+    decision
+        .conditions
+        .push(condition(Status::False, reason, assessment.message));
+    ControlFlow::Break(())
 }
 
 fn has_begun(input: &Input<'_>, resolved: &Resolved, inputs: &str) -> bool {
@@ -79,12 +65,9 @@ fn found_before(input: &Input<'_>) -> Option<String> {
         .map(|condition| condition.message.clone())
 }
 
-fn found(reason: Reason, message: String, capacity: Option<CapacityStatus>) -> Fit {
-    Fit {
-        condition: condition(Status::True, reason, message),
-        capacity,
-        go: true,
-    }
+fn found(decision: &mut Decision, reason: Reason, message: String) -> ControlFlow<()> {
+    decision.conditions.push(condition(Status::True, reason, message));
+    ControlFlow::Continue(())
 }
 
 fn condition(status: Status, reason: Reason, message: String) -> Decided {

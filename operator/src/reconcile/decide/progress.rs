@@ -1,4 +1,6 @@
-//! How far a fetch is, rounded for status: what changes every second does not belong into etcd.
+//! Progress of a fetch, rounded for status: etcd is no place for values that change every second.
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -6,7 +8,10 @@ use modelcache_crds::model_cache::{Progress, Resolved};
 use modelcache_crds::quantity;
 use modelcache_crds::report::ProgressReport;
 
-/// What the fetcher said, for status.
+/// Interval of progress requests, and of status writes for progress alone.
+pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The fetcher's progress report, for status.
 pub(super) fn reported(report: &ProgressReport, resolved: &Resolved, now: Timestamp) -> Progress {
     let total = resolved.bytes;
     let fetched = report.bytes_fetched.clamp(0, total.max(0));
@@ -25,7 +30,7 @@ pub(super) fn reported(report: &ProgressReport, resolved: &Resolved, now: Timest
     }
 }
 
-/// What was read last, while nothing moves.
+/// The last known progress, while no fetcher runs.
 pub(super) fn resting(last: Option<&Progress>, resolved: &Resolved) -> Option<Progress> {
     let last = last.filter(|last| last.bytes_total == resolved.bytes)?;
     Some(Progress {
@@ -36,7 +41,7 @@ pub(super) fn resting(last: Option<&Progress>, resolved: &Resolved) -> Option<Pr
     })
 }
 
-/// Everything is there.
+/// The progress of a published model.
 pub(super) fn complete(resolved: &Resolved) -> Progress {
     Progress {
         bytes_fetched: resolved.bytes,
@@ -51,7 +56,7 @@ pub(super) fn complete(resolved: &Resolved) -> Progress {
     }
 }
 
-/// Whole percent, cut: 100 only when the last byte is there.
+/// Whole percent, rounded down: 100 only with the last byte.
 fn percent(part: i64, whole: i64) -> i32 {
     if whole <= 0 {
         return 0;

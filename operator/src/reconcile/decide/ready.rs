@@ -1,13 +1,12 @@
-//! The two conditions that sum the others up.
+//! The two summary conditions, `Ready` and `Stalled`.
 
 use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
 
-/// Sets `Ready` and `Stalled` from the conditions of the flow, replacing what stood there.
+/// Sets `Ready` and `Stalled` from the conditions of the flow, replacing their former values.
 ///
-/// `Ready` is False, never Unknown, as long as anything is missing: a waiting person asks whether a pod may
-/// mount the claim, and the answer is no. It repeats the reason and message of the first condition of the flow
-/// that is not True; only a claim that waits for its first consumer gives way to a fetcher that cannot become it.
-/// `Stalled` is True when that reason is permanent.
+/// `Ready` is False, never Unknown, while anything is missing: a pod may not mount the claim yet. It repeats the reason
+/// and message of the first condition of the flow that is not True; only a claim that waits for its first consumer
+/// gives way to a fetcher that cannot start. `Stalled` is True when that reason is permanent.
 pub fn summarize(conditions: &mut Vec<Decided>) {
     conditions.retain(|condition| !matches!(condition.kind, ConditionType::Ready | ConditionType::Stalled));
     let blocking = blocking(conditions).cloned();

@@ -1,73 +1,67 @@
-//! Step one: the source becomes an immutable revision and a listing, by a plan Job.
-
-use std::time::Duration;
+//! Step one: a plan Job resolves the source to an immutable revision and lists it.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
-use modelcache_crds::model_cache::{Attempts, Resolved};
+use modelcache_crds::model_cache::Resolved;
 use modelcache_crds::quantity;
 use modelcache_crds::report::{FailureClass, Planned, Report};
 
 use super::attempts::{self, StepState};
-use super::step::{self, Waiting};
-use super::{Action, Input, RESYNC, Tally, delete_jobs};
+use super::unfinished_step::{self, Unfinished};
+use super::{Action, Decision, Input, delete_jobs};
 use crate::reconcile::facts::Step;
 
-pub(super) struct Resolve {
-    pub(super) condition: Decided,
-    pub(super) resolved: Option<Resolved>,
-    pub(super) attempts: Option<Attempts>,
-    pub(super) actions: Vec<Action>,
-    pub(super) requeue: Duration,
-    pub(super) tally: Tally,
-}
-
-pub(super) fn decide(input: &Input<'_>) -> Resolve {
+/// Returns the resolved revision, once there is one.
+pub(super) fn decide(input: &Input<'_>, decision: &mut Decision) -> Option<Resolved> {
     if let Some(resolved) = standing(input) {
-        return done(resolved, delete_jobs(input, |job| job.step == Step::Plan));
+        decision
+            .actions
+            .extend(delete_jobs(input, |job| job.step == Step::Plan));
+        return Some(done(resolved, decision));
     }
     let inputs = input.cache.plan_inputs(input.image);
     let others = delete_jobs(input, |job| job.step == Step::Plan && job.inputs != inputs);
+    decision.actions.extend(others);
     let state = attempts::state(input, Step::Plan, &inputs);
     if let StepState::Done { report, at, .. } = state
         && let Report::Planned(planned) = report
     {
-        // The Job stays until status holds what it found.
-        return done(resolved(input, planned, at), others);
+        // The Job stays until status holds its result.
+        return Some(done(resolved(input, planned, at), decision));
     }
 
-    let mut actions = others;
-    actions.extend(step::delete_superseded(input, Step::Plan, &inputs));
-    let tally = step::tally(input, &state);
-    let Waiting {
+    decision
+        .actions
+        .extend(unfinished_step::delete_superseded(input, Step::Plan, &inputs));
+    decision.tally = unfinished_step::tally(input, &state);
+    let Unfinished {
         status,
         reason,
         message,
         attempts,
         start,
         requeue,
-    } = step::waiting(input, Step::Plan, &state);
-    actions.extend(start.map(|attempt| Action::CreatePlanJob { inputs, attempt }));
-    Resolve {
-        condition: Decided {
-            kind: ConditionType::SourceResolved,
-            status,
-            reason,
-            message,
-        },
-        resolved: None,
-        attempts,
-        actions,
-        requeue,
-        tally,
-    }
+    } = unfinished_step::describe(input, Step::Plan, &state);
+    decision
+        .actions
+        .extend(start.map(|attempt| Action::CreatePlanJob { inputs, attempt }));
+    decision.conditions.push(Decided {
+        kind: ConditionType::SourceResolved,
+        status,
+        reason,
+        message,
+    });
+    decision.requeue = requeue;
+    decision.status.resolved = None;
+    decision.status.attempts = attempts;
+    None
 }
 
-/// What status holds, as long as it was resolved from this source.
+/// The resolved revision in status, while it belongs to this source.
 ///
-/// A source that listed other bytes than were planned is planned anew, once somebody asked to try again: the
-/// failure then stands under other inputs than the fetch would have now.
+/// After `SourceChanged` a retry lists the source again: the retry annotation gives the fetch other inputs than the
+/// recorded failure has.
 fn standing(input: &Input<'_>) -> Option<Resolved> {
     let resolved = input.status.resolved.clone()?;
     if resolved.source_hash != input.cache.source_hash() {
@@ -90,28 +84,23 @@ fn resolved(input: &Input<'_>, planned: &Planned, at: Timestamp) -> Resolved {
         bytes: planned.bytes,
         size: quantity::human_bytes(planned.bytes),
         unpacking_bytes: planned.unpacking_bytes,
-        // The Job's time, not now: deciding twice gives the same.
+        // The Job's time, not now, so that deciding twice gives the same result.
         resolved_time: Time(at),
         source_hash: input.cache.source_hash(),
     }
 }
 
-fn done(resolved: Resolved, actions: Vec<Action>) -> Resolve {
+fn done(resolved: Resolved, decision: &mut Decision) -> Resolved {
     let files = if resolved.files == 1 { "file" } else { "files" };
-    Resolve {
-        condition: Decided {
-            kind: ConditionType::SourceResolved,
-            status: Status::True,
-            reason: Reason::Resolved,
-            message: format!(
-                "revision {}: {} {files}, {}",
-                resolved.revision, resolved.files, resolved.size
-            ),
-        },
-        resolved: Some(resolved),
-        attempts: None,
-        actions,
-        requeue: RESYNC,
-        tally: Tally::default(),
-    }
+    decision.conditions.push(Decided {
+        kind: ConditionType::SourceResolved,
+        status: Status::True,
+        reason: Reason::Resolved,
+        message: format!(
+            "revision {}: {} {files}, {}",
+            resolved.revision, resolved.files, resolved.size
+        ),
+    });
+    decision.status.resolved = Some(resolved.clone());
+    resolved
 }

@@ -1,83 +1,86 @@
-//! Step three: a claim, large enough, of ours or as given.
+//! Step three: a claim that is large enough, created or existing.
 
-use std::time::Duration;
+use std::ops::ControlFlow;
 
 use modelcache_crds::conditions::{ConditionType, Decided, Reason, Status};
 use modelcache_crds::model_cache::{ReclaimPolicy, Resolved};
 use modelcache_crds::{names, quantity};
 
-use super::{Action, Input, POLL, RESYNC};
+use super::{Action, Decision, Input, UNWATCHED_POLL_INTERVAL};
 use crate::reconcile::facts::{BindingMode, ClaimFacts, ClaimPhase, ClassFacts};
 use crate::reconcile::validate::{ClaimPlan, OwnClaim};
 
-/// File systems keep some of a volume for themselves, and manifests need a little too.
-const LEAST_HEADROOM: i64 = 64 << 20;
+/// Least headroom of a claim, for the file system's own blocks and the manifests.
+const CLAIM_HEADROOM_MIN_BYTES: i64 = 64 << 20;
 
-const MEBIBYTE: i64 = 1 << 20;
+/// Headroom of a large claim: a tenth of the files' size.
+const CLAIM_HEADROOM_DIVISOR: i64 = 10;
 
-pub(super) struct Storage {
-    pub(super) condition: Decided,
-    pub(super) actions: Vec<Action>,
-    pub(super) requeue: Duration,
-    pub(super) claim_name: Option<String>,
-    pub(super) claim_uid: Option<String>,
-    /// Whether what was published is still there.
-    pub(super) keeps_published: bool,
-    /// Whether a fetcher may mount the claim.
-    pub(super) go: bool,
-}
+const MEBIBYTE_BYTES: i64 = 1 << 20;
 
-pub(super) fn decide(input: &Input<'_>, resolved: &Resolved) -> Storage {
+/// Breaks while a fetcher must not mount the claim.
+pub(super) fn decide(input: &Input<'_>, resolved: &Resolved, decision: &mut Decision) -> ControlFlow<()> {
     let claim = input.observed.claim.as_ref();
-    let verdict = match &input.cache.claim {
-        _ if input.observed.occupant.is_some() => occupied(input),
-        ClaimPlan::Own(own) => decide_own(input, own, claim, resolved),
-        ClaimPlan::Existing { name, .. } => match claim {
-            None => Verdict::stop(
-                Status::False,
-                Reason::ClaimNotFound,
-                format!(
-                    "claim {name} of storage.existingClaim does not exist in namespace {}: create it",
-                    input.cache.namespace
-                ),
-            ),
-            Some(claim) => decide_present(input, name, claim, resolved),
-        },
-    };
-    let is_settled = verdict.status == Status::True && !is_existing(input);
-    Storage {
-        condition: Decided {
-            kind: ConditionType::StorageReady,
-            status: verdict.status,
-            reason: verdict.reason,
-            message: verdict.message,
-        },
-        actions: verdict.actions,
-        // Claims that are not ours are not watched.
-        requeue: if is_settled || (verdict.status == Status::True && is_published(input)) {
-            RESYNC
-        } else {
-            POLL
-        },
-        claim_name: verdict.is_usable.then(|| input.cache.claim.name().to_owned()),
-        claim_uid: claim.filter(|_| verdict.is_usable).map(|claim| claim.uid.clone()),
-        keeps_published: claim.is_some_and(|claim| {
-            input.status.claim_uid.as_deref() == Some(claim.uid.as_str())
-                && input.status.claim_name.as_deref() == Some(input.cache.claim.name())
-        }),
-        go: verdict.go,
+    let verdict = verdict(input, claim, resolved);
+    // An existing claim is not watched.
+    let is_settled = verdict.status == Status::True && (!is_existing(input) || is_published(input));
+    if !is_settled {
+        decision.requeue = decision.requeue.min(UNWATCHED_POLL_INTERVAL);
+    }
+    if !holds_what_was_published(input, claim) {
+        decision.status.published_digest = None;
+        decision.status.hub_cache = None;
+    }
+    decision.status.claim_name = verdict.is_usable.then(|| input.cache.claim.name().to_owned());
+    decision.status.claim_uid = claim.filter(|_| verdict.is_usable).map(|claim| claim.uid.clone());
+    decision.actions.extend(verdict.actions);
+    decision.conditions.push(Decided {
+        kind: ConditionType::StorageReady,
+        status: verdict.status,
+        reason: verdict.reason,
+        message: verdict.message,
+    });
+    if verdict.go {
+        ControlFlow::Continue(())
+    } else {
+        ControlFlow::Break(())
     }
 }
 
-/// Both would be told Ready, and the pods of the first would find the model of the second.
-fn occupied(input: &Input<'_>) -> Verdict {
-    let occupant = input.observed.occupant.as_deref().unwrap_or_default();
-    Verdict::stop(
+fn verdict(input: &Input<'_>, claim: Option<&ClaimFacts>, resolved: &Resolved) -> ClaimVerdict {
+    if let Some(other) = &input.observed.conflicting_cache {
+        return claim_conflict(input, other);
+    }
+    match (&input.cache.claim, claim) {
+        (ClaimPlan::Own(own), claim) => decide_own(input, own, claim, resolved),
+        (ClaimPlan::Existing { name, .. }, Some(claim)) => decide_present(input, name, claim, resolved),
+        (ClaimPlan::Existing { name, .. }, None) => ClaimVerdict::stop(
+            Status::False,
+            Reason::ClaimNotFound,
+            format!(
+                "claim {name} of storage.existingClaim does not exist in namespace {}: create it",
+                input.cache.namespace
+            ),
+        ),
+    }
+}
+
+/// Whether the claim is the one in status; another claim of that name has other content.
+fn holds_what_was_published(input: &Input<'_>, claim: Option<&ClaimFacts>) -> bool {
+    claim.is_some_and(|claim| {
+        input.status.claim_uid.as_deref() == Some(claim.uid.as_str())
+            && input.status.claim_name.as_deref() == Some(input.cache.claim.name())
+    })
+}
+
+/// Stops at another ModelCache in the same folder: both would be Ready, with the model of the last one.
+fn claim_conflict(input: &Input<'_>, other: &str) -> ClaimVerdict {
+    ClaimVerdict::stop(
         Status::False,
         Reason::StorageBusy,
         format!(
-            "ModelCache {occupant} works in the same folder of claim {}: make this one anew with a claim of its own, or \
-             with another storage.existingClaim.subPath",
+            "ModelCache {other} uses the same folder of claim {}: recreate this one with its own claim, or with another \
+             storage.existingClaim.subPath",
             input.cache.claim.name()
         ),
     )
@@ -91,17 +94,17 @@ fn is_published(input: &Input<'_>) -> bool {
     input.status.published_digest.is_some()
 }
 
-struct Verdict {
+struct ClaimVerdict {
     status: Status,
     reason: Reason,
     message: String,
     actions: Vec<Action>,
-    /// Whether the claim is the one that a pod will mount.
+    /// Whether status names the claim for pods to mount.
     is_usable: bool,
     go: bool,
 }
 
-impl Verdict {
+impl ClaimVerdict {
     fn go(status: Status, reason: Reason, message: String) -> Self {
         Self {
             status,
@@ -127,7 +130,7 @@ impl Verdict {
     }
 }
 
-fn decide_own(input: &Input<'_>, own: &OwnClaim, claim: Option<&ClaimFacts>, resolved: &Resolved) -> Verdict {
+fn decide_own(input: &Input<'_>, own: &OwnClaim, claim: Option<&ClaimFacts>, resolved: &Resolved) -> ClaimVerdict {
     let desired = own.size.unwrap_or_else(|| derived_size(resolved));
     let Some(claim) = claim else {
         if desired < resolved.bytes {
@@ -141,12 +144,12 @@ fn decide_own(input: &Input<'_>, own: &OwnClaim, claim: Option<&ClaimFacts>, res
         return pending(input, &own.name, own.storage_class.as_deref()).with(Some(create));
     };
     if !is_ours(input, claim) {
-        return Verdict::stop(
+        return ClaimVerdict::stop(
             Status::False,
             Reason::ClaimNotOwned,
             format!(
-                "claim {} is there and was not made for this ModelCache: rename the ModelCache, or name the claim \
-                 in storage.existingClaim of another one",
+                "claim {} exists and does not belong to this ModelCache: recreate the ModelCache under another name, or with \
+                 the claim in storage.existingClaim",
                 own.name
             ),
         );
@@ -155,21 +158,21 @@ fn decide_own(input: &Input<'_>, own: &OwnClaim, claim: Option<&ClaimFacts>, res
         return too_small("storage.size", desired, resolved);
     }
     if claim.phase == ClaimPhase::Pending && claim.requested < resolved.bytes {
-        return Verdict::stop(
+        return ClaimVerdict::stop(
             Status::False,
             Reason::ClaimTooSmall,
             format!(
-                "claim {} of {} has no volume yet and cannot grow before it has one, the files need {}: delete the \
-                 claim, it is made anew",
+                "claim {} requests {} and cannot grow without a volume, the files need {}: delete the claim, then the \
+                 operator creates a larger one",
                 own.name,
                 quantity::human_bytes(claim.requested),
                 resolved.size
             ),
         );
     }
-    // The API server lets only a bound claim grow.
+    // The API server expands only a bound claim.
     let grows = claim.requested < desired && claim.phase == ClaimPhase::Bound;
-    if !grows || claim.deleting {
+    if !grows || claim.is_deleting {
         return decide_present(input, &own.name, claim, resolved);
     }
     let required = room(claim) < resolved.bytes;
@@ -188,15 +191,16 @@ fn apply(claim: &ClaimFacts, bytes: i64, required: bool) -> Action {
     }
 }
 
-/// Brings the labels and the owner of our claim up to date, whatever else holds the model back: a reclaimPolicy that
-/// was changed to Retain must be in force before somebody deletes the ModelCache. Apart from growth, which a class can
-/// refuse.
+/// Updates the labels and the owner of the operator's claim.
+///
+/// It runs even while another step holds the model back: a reclaimPolicy changed to Retain must apply before somebody
+/// deletes the ModelCache. Separate from growth, which a class can refuse.
 pub(super) fn keep_metadata(input: &Input<'_>) -> Option<Action> {
     let ClaimPlan::Own(own) = &input.cache.claim else {
         return None;
     };
     let claim = input.observed.claim.as_ref()?;
-    (is_ours(input, claim) && !claim.deleting && needs_metadata(input, own, claim))
+    (is_ours(input, claim) && !claim.is_deleting && needs_metadata(input, own, claim))
         .then(|| apply(claim, claim.requested, false))
 }
 
@@ -204,34 +208,34 @@ fn is_ours(input: &Input<'_>, claim: &ClaimFacts) -> bool {
     claim.made_for.as_deref() == Some(names::label_value(&input.cache.name).as_str())
 }
 
-/// A claim that outlived its ModelCache is taken over by the next one of that name, with all that is on it.
+/// Whether labels or owner differ from the spec; a retained claim is adopted by the next ModelCache of that name.
 fn needs_metadata(input: &Input<'_>, own: &OwnClaim, claim: &ClaimFacts) -> bool {
     let is_owned = claim.owners.contains(&input.cache.uid);
     let should_be_owned = own.reclaim == ReclaimPolicy::Delete;
     claim.cache_uid.as_deref() != Some(input.cache.uid.as_str()) || is_owned != should_be_owned
 }
 
-/// A claim that is there, whoever made it.
-fn decide_present(input: &Input<'_>, name: &str, claim: &ClaimFacts, resolved: &Resolved) -> Verdict {
-    if claim.deleting {
-        return Verdict::stop(
+/// Decides on a claim that exists, whoever created it.
+fn decide_present(input: &Input<'_>, name: &str, claim: &ClaimFacts, resolved: &Resolved) -> ClaimVerdict {
+    if claim.is_deleting {
+        return ClaimVerdict::stop(
             Status::False,
             Reason::ClaimPending,
-            format!("claim {name} is being deleted, as soon as no pod uses it"),
+            format!("claim {name} is being deleted: it goes once no pod uses it, stop the pods that do"),
         );
     }
     match claim.phase {
-        ClaimPhase::Lost => Verdict::stop(
+        ClaimPhase::Lost => ClaimVerdict::stop(
             Status::False,
             Reason::ClaimLost,
-            format!("claim {name} lost its volume: delete the claim so that it is made anew"),
+            format!("claim {name} lost its volume: delete the claim, then it is created again"),
         ),
         ClaimPhase::Pending | ClaimPhase::Bound if room(claim).max(claim.requested) < resolved.bytes => {
             too_small(&format!("claim {name}"), room(claim), resolved)
         }
         ClaimPhase::Pending => pending(input, name, claim.storage_class.as_deref()),
         ClaimPhase::Bound if room(claim) < resolved.bytes => expanding(name, claim.requested),
-        ClaimPhase::Bound => Verdict::go(
+        ClaimPhase::Bound => ClaimVerdict::go(
             Status::True,
             Reason::ClaimBound,
             format!("claim {name} is bound, with {}", quantity::short_bytes(room(claim))),
@@ -239,34 +243,37 @@ fn decide_present(input: &Input<'_>, name: &str, claim: &ClaimFacts, resolved: &
     }
 }
 
-fn pending(input: &Input<'_>, name: &str, class: Option<&str>) -> Verdict {
+fn pending(input: &Input<'_>, name: &str, class: Option<&str>) -> ClaimVerdict {
     match find_class(&input.observed.classes, class) {
-        Class::NotNeeded => Verdict::go(
+        Class::NotNeeded => ClaimVerdict::go(
             Status::Unknown,
             Reason::ClaimPending,
-            format!("claim {name} waits for a volume that somebody provides"),
+            format!("claim {name} has an empty class: create a volume for it"),
         ),
-        Class::Missing(message) => Verdict::stop(Status::False, Reason::StorageClassNotFound, message),
+        Class::Missing(message) => ClaimVerdict::stop(Status::False, Reason::StorageClassNotFound, message),
         Class::Found(class) => match class.binding {
-            BindingMode::WaitForFirstConsumer => Verdict::go(
+            BindingMode::WaitForFirstConsumer => ClaimVerdict::go(
                 Status::Unknown,
                 Reason::WaitingForFirstConsumer,
                 format!(
-                    "class {} makes the volume of claim {name} with the fetcher's pod",
+                    "class {} provisions the volume of claim {name} when the fetcher's pod is scheduled",
                     class.name
                 ),
             ),
-            BindingMode::Immediate => Verdict::go(
+            BindingMode::Immediate => ClaimVerdict::go(
                 Status::Unknown,
                 Reason::ClaimPending,
-                format!("claim {name} waits for class {} to make its volume", class.name),
+                format!(
+                    "waiting for class {} to provision the volume of claim {name}",
+                    class.name
+                ),
             ),
         },
     }
 }
 
 enum Class<'a> {
-    /// The claim names the empty class: its volume is made by hand.
+    /// The claim has the empty class: somebody creates its volume.
     NotNeeded,
     Missing(String),
     Found(&'a ClassFacts),
@@ -281,32 +288,32 @@ fn find_class<'a>(classes: &'a [ClassFacts], name: Option<&str>) -> Class<'a> {
     match (found, name) {
         (Some(class), _) => Class::Found(class),
         (None, Some(name)) => Class::Missing(format!(
-            "StorageClass {name} does not exist: create it, or make another ModelCache that names an existing class"
+            "StorageClass {name} does not exist: create it, or recreate the ModelCache with an existing class"
         )),
         (None, None) => Class::Missing(
-            "the cluster has no default StorageClass: mark a class as default, or make another ModelCache with \
+            "the cluster has no default StorageClass: mark a class as default, or recreate the ModelCache with \
              storage.storageClassName"
                 .to_owned(),
         ),
     }
 }
 
-/// Bytes that can be written to a claim, or will be.
+/// Bytes that the claim has room for, now or once bound.
 fn room(claim: &ClaimFacts) -> i64 {
     claim.capacity.unwrap_or(claim.requested)
 }
 
-/// The mount may be what completes it, so that the fetcher is started meanwhile.
-fn expanding(name: &str, bytes: i64) -> Verdict {
-    Verdict::go(
+/// Continues while the claim expands, because the fetcher's mount may complete the expansion.
+fn expanding(name: &str, bytes: i64) -> ClaimVerdict {
+    ClaimVerdict::go(
         Status::Unknown,
         Reason::ClaimPending,
-        format!("claim {name} is being expanded to {}", quantity::short_bytes(bytes)),
+        format!("expanding claim {name} to {}", quantity::short_bytes(bytes)),
     )
 }
 
-fn too_small(what: &str, has: i64, resolved: &Resolved) -> Verdict {
-    Verdict::stop(
+fn too_small(what: &str, has: i64, resolved: &Resolved) -> ClaimVerdict {
+    ClaimVerdict::stop(
         Status::False,
         Reason::ClaimTooSmall,
         format!(
@@ -317,11 +324,11 @@ fn too_small(what: &str, has: i64, resolved: &Resolved) -> Verdict {
     )
 }
 
-/// The files, what unpacking them takes and some headroom, in whole mebibytes.
+/// Size of a claim without `storage.size`: files, unpacking and headroom, in whole mebibytes.
 fn derived_size(resolved: &Resolved) -> i64 {
     let bytes = resolved.bytes.saturating_add(resolved.unpacking_bytes.unwrap_or(0));
-    let with_headroom = bytes.saturating_add((bytes / 10).max(LEAST_HEADROOM));
-    with_headroom.saturating_add(MEBIBYTE - 1) / MEBIBYTE * MEBIBYTE
+    let with_headroom = bytes.saturating_add((bytes / CLAIM_HEADROOM_DIVISOR).max(CLAIM_HEADROOM_MIN_BYTES));
+    with_headroom.saturating_add(MEBIBYTE_BYTES - 1) / MEBIBYTE_BYTES * MEBIBYTE_BYTES
 }
 
 #[cfg(test)]
@@ -331,7 +338,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claim_has_room_for_what_is_packed_and_for_what_is_in_it() {
+    fn a_derived_size_has_room_for_archives_and_their_content() {
         let resolved = |unpacking_bytes| Resolved {
             revision: String::new(),
             digest: String::new(),

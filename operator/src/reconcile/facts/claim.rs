@@ -1,4 +1,4 @@
-//! A claim and a StorageClass, as far as decisions look at them.
+//! The facts about a claim and a StorageClass.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -6,42 +6,42 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 use modelcache_crds::{names, quantity};
 
-/// Whether a claim has its volume.
+/// Phase of a claim.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClaimPhase {
-    /// Not yet.
+    /// It has no volume yet.
     #[default]
     Pending,
-    /// Yes.
+    /// It has its volume.
     Bound,
-    /// No longer.
+    /// It lost its volume.
     Lost,
 }
 
-/// A PersistentVolumeClaim.
+/// The facts about a PersistentVolumeClaim.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClaimFacts {
     /// Its uid.
     pub uid: String,
     /// When it was created.
     pub created: Timestamp,
-    /// Whether it has its volume.
+    /// Its phase.
     pub phase: ClaimPhase,
-    /// Bytes it asks for.
+    /// Bytes that it requests.
     pub requested: i64,
-    /// Bytes it has, once bound.
+    /// Bytes of its volume, once bound.
     pub capacity: Option<i64>,
     /// Its class.
     pub storage_class: Option<String>,
-    /// How it may be mounted.
+    /// Its access modes.
     pub access_modes: Vec<String>,
     /// Whether it is being deleted.
-    pub deleting: bool,
-    /// Value of our label with the ModelCache's name, on a claim that the operator made.
+    pub is_deleting: bool,
+    /// Value of the operator's label for the ModelCache's name; `None` on a claim of others.
     pub made_for: Option<String>,
-    /// Value of our label with the ModelCache's uid.
+    /// Value of the operator's label for the ModelCache's uid.
     pub cache_uid: Option<String>,
-    /// Uids of its owners.
+    /// Uids of its owner references.
     pub owners: Vec<String>,
 }
 
@@ -66,7 +66,7 @@ impl From<&PersistentVolumeClaim> for ClaimFacts {
             capacity: storage(status.capacity),
             storage_class: spec.storage_class_name,
             access_modes: spec.access_modes.unwrap_or_default(),
-            deleting: claim.metadata.deletion_timestamp.is_some(),
+            is_deleting: claim.metadata.deletion_timestamp.is_some(),
             made_for: labels.get(names::LABEL_CACHE).filter(|_| is_ours).cloned(),
             cache_uid: labels.get(names::LABEL_CACHE_UID).cloned(),
             owners: claim.owner_references().iter().map(|owner| owner.uid.clone()).collect(),
@@ -74,23 +74,23 @@ impl From<&PersistentVolumeClaim> for ClaimFacts {
     }
 }
 
-/// When a class makes its volumes.
+/// When a class provisions its volumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BindingMode {
-    /// At once.
+    /// When the claim is created.
     Immediate,
     /// When a pod that mounts the claim is scheduled.
     WaitForFirstConsumer,
 }
 
-/// A StorageClass.
+/// The facts about a StorageClass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassFacts {
     /// Its name.
     pub name: String,
     /// Whether it is the cluster's default.
     pub is_default: bool,
-    /// When it makes its volumes.
+    /// When it provisions its volumes.
     pub binding: BindingMode,
 }
 

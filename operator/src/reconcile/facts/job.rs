@@ -1,21 +1,21 @@
-//! A Job of ours, as far as decisions look at it.
+//! The facts about a Job of the operator.
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use kube::ResourceExt;
 use modelcache_crds::names;
 
-/// Which part of the work a Job does.
+/// The step of the flow that a Job runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Step {
     /// List the source.
     Plan,
-    /// Fetch, prove and publish.
+    /// Fetch, verify and publish.
     Fetch,
 }
 
 impl Step {
-    /// The step as labels and names carry it.
+    /// The step in labels and names.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -24,7 +24,7 @@ impl Step {
         }
     }
 
-    /// The step that a Job's or pod's label names.
+    /// The step on a Job's or pod's label.
     #[must_use]
     pub fn of(object: &impl ResourceExt) -> Option<Self> {
         let label = object.labels().get(names::LABEL_STEP)?;
@@ -34,47 +34,47 @@ impl Step {
     }
 }
 
-/// How far a Job is, by its conditions: `status.failed` counts pods that are still tried again.
+/// State of a Job by its conditions; `status.failed` also counts pods that the Job replaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobState {
-    /// It runs, or will.
+    /// It runs, or will run.
     Active,
-    /// Its pod ended well.
+    /// Its pod succeeded.
     Complete,
-    /// It is over, without success.
+    /// It ended without success.
     Failed {
-        /// What the Job controller says.
+        /// Message of the Job controller.
         message: String,
-        /// When.
+        /// When it failed.
         at: Timestamp,
     },
 }
 
-/// A Job of ours.
+/// The facts about a Job of the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobFacts {
     /// Its name.
     pub name: String,
     /// Its uid.
     pub uid: String,
-    /// What it does.
+    /// Its step.
     pub step: Step,
-    /// Hash of what its result depends on.
+    /// Hash of its inputs.
     pub inputs: String,
-    /// Which attempt it is, from 1.
+    /// Number of the attempt, from 1.
     pub attempt: i32,
-    /// How far it is.
+    /// Its state.
     pub state: JobState,
     /// When it was created.
     pub created: Timestamp,
-    /// When its last pod ended, where it is over.
+    /// When it ended.
     pub finished: Option<Timestamp>,
     /// Whether it is being deleted.
-    pub deleting: bool,
+    pub is_deleting: bool,
 }
 
 impl JobFacts {
-    /// The facts of a Job; `None` when it lacks the labels that ours carry.
+    /// The facts about a Job; `None` when it lacks the operator's labels.
     #[must_use]
     pub fn of(job: &Job) -> Option<Self> {
         let failed = condition(job, "Failed");
@@ -100,11 +100,11 @@ impl JobFacts {
             state,
             created,
             finished: ended,
-            deleting: job.metadata.deletion_timestamp.is_some(),
+            is_deleting: job.metadata.deletion_timestamp.is_some(),
         })
     }
 
-    /// Whether it is over.
+    /// Whether it has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
         match self.state {

@@ -1,4 +1,4 @@
-//! A fetcher's pod, as far as decisions look at it.
+//! The facts about a fetcher's pod.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
@@ -6,19 +6,19 @@ use kube::ResourceExt;
 use modelcache_crds::report::{FailureClass, Report};
 
 use crate::reconcile::facts::Step;
-use crate::reconcile::pod_trouble::{self, Trouble};
+use crate::reconcile::facts::waiting_reason::{self, WaitingReason};
 
-/// Longest part of a log that goes into a message.
-const MAX_LOG_TAIL: usize = 300;
+/// Longest end of a log in a message.
+const LOG_TAIL_MAX_BYTES: usize = 300;
 
-/// How far a pod is.
+/// Phase of a fetcher's pod.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PodPhase {
-    /// Not running yet; with what is in the way, where something is.
-    Starting(Option<Trouble>),
-    /// Its container runs.
+    /// It does not run yet; with the cause, when the cluster reports one.
+    Starting(Option<WaitingReason>),
+    /// Its container is running.
     Running,
-    /// Its container ended.
+    /// Its container has ended.
     Ended(PodEnd),
 }
 
@@ -27,27 +27,27 @@ pub enum PodPhase {
 pub enum PodEnd {
     /// With a report.
     Reported(Box<Report>),
-    /// Without one, or with one that its exit code contradicts.
-    Silent {
-        /// What kind of failure that is.
+    /// Without a report, or with one that contradicts its exit code.
+    Unreported {
+        /// Class of the failure.
         class: FailureClass,
-        /// The same for people.
+        /// Message for people.
         message: String,
     },
 }
 
-/// A pod of one of our Jobs.
+/// The facts about a pod of one of the operator's Jobs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetcherPod {
     /// Its name.
     pub name: String,
-    /// Uid of its Job: the pods of one deleted may outlive it, while another stands under the name.
+    /// Uid of its Job: a deleted Job's pods can outlive it while another Job has its name.
     pub job_uid: String,
-    /// What that does.
+    /// Step of its Job.
     pub step: Step,
-    /// How far it is.
+    /// Its phase.
     pub phase: PodPhase,
-    /// Its address, once it has one.
+    /// Its IP address, once assigned.
     pub ip: Option<String>,
     /// When it was created.
     pub created: Timestamp,
@@ -56,7 +56,7 @@ pub struct FetcherPod {
 }
 
 impl FetcherPod {
-    /// The facts of a pod; `None` when it belongs to no Job.
+    /// The facts about a pod; `None` when it belongs to no Job.
     #[must_use]
     pub fn of(pod: &Pod) -> Option<Self> {
         let status = pod.status.clone().unwrap_or_default();
@@ -72,7 +72,7 @@ impl FetcherPod {
         })
     }
 
-    /// Whether its container may still write.
+    /// Whether its container has ended, so that it can no longer write.
     #[must_use]
     pub fn is_over(&self) -> bool {
         match self.phase {
@@ -81,12 +81,12 @@ impl FetcherPod {
         }
     }
 
-    /// Its report, once it ended with one.
+    /// Its report, when it ended with one.
     #[must_use]
     pub fn report(&self) -> Option<&Report> {
         match &self.phase {
             PodPhase::Ended(PodEnd::Reported(report)) => Some(report),
-            PodPhase::Ended(PodEnd::Silent { .. }) | PodPhase::Starting(_) | PodPhase::Running => None,
+            PodPhase::Ended(PodEnd::Unreported { .. }) | PodPhase::Starting(_) | PodPhase::Running => None,
         }
     }
 }
@@ -102,14 +102,14 @@ fn phase(pod: &Pod, container: Option<&ContainerStatus>) -> PodPhase {
         return PodPhase::Ended(end(terminated));
     }
     let status = pod.status.as_ref();
-    // A pod that was evicted or whose node is gone is over although its container never said so.
+    // A pod that was evicted or lost its node has ended, although its container status never shows it.
     if let Some("Failed" | "Succeeded") = status.and_then(|status| status.phase.as_deref()) {
         let what = [
             status.and_then(|status| status.reason.as_deref()),
             status.and_then(|status| status.message.as_deref()),
         ];
         let what: Vec<&str> = what.into_iter().flatten().collect();
-        return PodPhase::Ended(PodEnd::Silent {
+        return PodPhase::Ended(PodEnd::Unreported {
             class: FailureClass::Killed,
             message: format!("the fetcher's pod ended without a report: {}", what.join(": ")),
         });
@@ -117,7 +117,7 @@ fn phase(pod: &Pod, container: Option<&ContainerStatus>) -> PodPhase {
     if state.is_some_and(|state| state.running.is_some()) {
         return PodPhase::Running;
     }
-    PodPhase::Starting(pod_trouble::classify(pod))
+    PodPhase::Starting(waiting_reason::classify(pod))
 }
 
 fn end(terminated: &ContainerStateTerminated) -> PodEnd {
@@ -125,14 +125,14 @@ fn end(terminated: &ContainerStateTerminated) -> PodEnd {
     let ended_well = terminated.exit_code == 0;
     match Report::from_termination_message(message) {
         Some(report) if ended_well != matches!(report, Report::Failed(_)) => PodEnd::Reported(Box::new(report)),
-        Some(_) | None => silent(terminated, message),
+        Some(_) | None => unreported(terminated, message),
     }
 }
 
-fn silent(terminated: &ContainerStateTerminated, message: &str) -> PodEnd {
+fn unreported(terminated: &ContainerStateTerminated, message: &str) -> PodEnd {
     let code = terminated.exit_code;
     if terminated.reason.as_deref() == Some("OOMKilled") {
-        return PodEnd::Silent {
+        return PodEnd::Unreported {
             class: FailureClass::OutOfMemory,
             message: "the fetcher was killed at its memory limit: raise fetch.resources.limits.memory".to_owned(),
         };
@@ -150,20 +150,22 @@ fn silent(terminated: &ContainerStateTerminated, message: &str) -> PodEnd {
     } else {
         format!(": {tail}")
     };
-    PodEnd::Silent {
+    PodEnd::Unreported {
         class,
-        message: format!("the fetcher ended with exit code {code} and no report{tail}"),
+        message: format!("the fetcher exited with code {code} without a report{tail}"),
     }
 }
 
-/// Without a report the kubelet hands over the end of the log: its last line says most.
+/// The last line of a message.
+///
+/// In place of a missing report the kubelet puts the end of the log.
 fn last_line(message: &str) -> &str {
     let line = message
         .lines()
         .rev()
         .find(|line| !line.trim().is_empty())
         .unwrap_or_default();
-    let mut end = line.len().min(MAX_LOG_TAIL);
+    let mut end = line.len().min(LOG_TAIL_MAX_BYTES);
     while !line.is_char_boundary(end) {
         end -= 1;
     }

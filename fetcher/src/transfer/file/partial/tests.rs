@@ -1,10 +1,12 @@
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 
 use futures::executor::block_on;
 use sha2::{Digest, Sha256};
 
 use super::*;
+use crate::disk::boot::Boot;
+use crate::model::digest::ContentDigest;
 use crate::model::path::FilePath;
 use crate::store::{Abilities, Writes};
 use crate::transfer::file::buffers::Buffers;
@@ -305,13 +307,13 @@ fn of_a_file_that_is_written_in_order_nothing_is_taken_over_or_kept_behind_what_
     fs::write(&other, bytes).unwrap();
     let checksums: Vec<_> = fixture.content.chunks(4096).map(crc32c::crc32c).collect();
     let mut partial = fixture.open();
-    let taken = partial.take_over(&File::open(other).unwrap(), &checksums, &CancellationToken::new());
+    let taken = partial.reuse_blocks(&File::open(other).unwrap(), &checksums, &CancellationToken::new());
     assert_eq!((taken.unwrap(), written(&partial)), (2, vec![0, 1]));
 
     fixture.write(&mut partial, &[2, 3, 4, 5, 6, 7, 8, 9]);
     let replaced = partial.distrust(0).unwrap();
     assert_eq!((written(&partial), fixture.length()), (vec![], 0));
-    assert_eq!((replaced.bytes, replaced.brought.len()), (fixture.remote.size, 8));
+    assert_eq!((replaced.bytes, replaced.delivered.len()), (fixture.remote.size, 8));
 }
 
 #[test]

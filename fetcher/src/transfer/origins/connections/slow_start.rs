@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use modelcache_crds::fetch_defaults::INITIAL_CONNECTIONS;
+
 use super::numbers::Numbers;
 use crate::transfer::schedule::experiment::Rule;
 
 /// Connections at first, if there may be as many.
-pub(crate) const FIRST_CONNECTIONS: usize = 16;
+pub(crate) const FIRST_CONNECTIONS: usize = INITIAL_CONNECTIONS as usize;
 
 /// From this rate on no more are tried: few disks take more, and each connection needs memory.
 const ENOUGH_BYTES_PER_SECOND: f64 = 400e6;

@@ -298,7 +298,7 @@ fn a_slow_origin_is_asked_where_the_faster_ones_are_given_up() {
 #[test]
 fn an_origin_lets_go_of_connections_that_another_one_lacks_for_long() {
     let mut steering = Steering::new(2, 8, 8);
-    let mut hogs = |held: [usize; 2]| (0..6).map(|_| steering.hog(&held)).collect::<Vec<_>>();
+    let mut hogs = |held: [usize; 2]| (0..6).map(|_| steering.surplus_holder(&held)).collect::<Vec<_>>();
     assert_eq!(hogs([6, 2]), [None; 6], "half of its share is enough");
     assert_eq!(hogs([8, 0]), [None, None, None, Some(0), Some(0), Some(0)]);
     assert_eq!(hogs([4, 4]), [None; 6]);

@@ -9,7 +9,7 @@ use crate::reconcile::facts::FetcherPod;
 #[derive(Clone, Debug)]
 enum Happening {
     Reconcile,
-    /// The operator is killed after so many actions, before the status is written.
+    /// The operator is killed after this many actions, before the status is written.
     Killed(usize),
     PodsStart,
     PodsSucceed,
@@ -73,7 +73,7 @@ fn happen(cluster: &mut Simulation, happening: &Happening) {
     }
 }
 
-/// Status never tells a digest as published that is not what a pod would read.
+/// Status never shows a published digest other than the one a pod would read.
 fn assert_published_is_there(cluster: &Simulation) {
     if let (Some(published), Some(uid)) = (&cluster.status.published_digest, &cluster.status.claim_uid) {
         assert_eq!(cluster.content.get(uid), Some(published));
@@ -94,7 +94,7 @@ proptest! {
         // A permanent failure on the way is lifted as a person would.
         cluster.cache.retry = Some("at last".to_owned());
         cluster.settle();
-        let wanted = format!("sha256:{}", cluster.cache.source.revision().unwrap());
+        let wanted = format!("sha256:{}", cluster.cache.source.kind().revision().unwrap());
         assert_eq!(cluster.ready(), is("True", "Ready"));
         assert_eq!(cluster.status.published_digest.as_ref(), Some(&wanted));
         assert_published_is_there(&cluster);

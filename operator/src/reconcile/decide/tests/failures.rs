@@ -4,9 +4,9 @@ use pretty_assertions::assert_eq;
 use rstest::rstest;
 
 use super::simulation::{Simulation, failure, is, simple_spec};
-use crate::reconcile::decide::reason_of;
+use crate::reconcile::facts::waiting_reason::WaitingReason;
 use crate::reconcile::facts::{PodPhase, Step};
-use crate::reconcile::pod_trouble::Trouble;
+use crate::reconcile::failure_reason::failure_reason;
 
 fn planning() -> Simulation {
     let mut cluster = Simulation::new(&simple_spec("main"));
@@ -25,12 +25,12 @@ fn fetching() -> Simulation {
 }
 
 #[test]
-fn every_failure_of_a_plan_is_told_by_its_reason_and_stops_or_is_tried_again() {
+fn every_failure_of_a_plan_shows_its_reason_and_stops_or_is_retried() {
     for class in FailureClass::ALL {
         let mut cluster = planning();
         cluster.fail(&failure(class));
         let decision = cluster.reconcile();
-        let reason = reason_of(Step::Plan, class);
+        let reason = failure_reason(Step::Plan, class);
         assert_eq!(cluster.ready(), is("False", reason.as_str()), "{class}");
         let attempts = cluster.status.attempts.clone().unwrap();
         assert_eq!(attempts.count, 1);
@@ -68,12 +68,12 @@ fn every_failure_of_a_plan_is_told_by_its_reason_and_stops_or_is_tried_again() {
 }
 
 #[test]
-fn every_failure_of_a_fetch_is_told_by_its_reason_and_stops_or_is_tried_again() {
+fn every_failure_of_a_fetch_shows_its_reason_and_stops_or_is_retried() {
     for class in FailureClass::ALL {
         let mut cluster = fetching();
         cluster.fail(&failure(class));
         let decision = cluster.reconcile();
-        let reason = reason_of(Step::Fetch, class);
+        let reason = failure_reason(Step::Fetch, class);
         assert_eq!(cluster.ready(), is("False", reason.as_str()), "{class}");
         assert_eq!(decision.tally.failed, Some(class), "counted once");
         assert_eq!(cluster.reconcile().tally.failed, None, "counted once");
@@ -87,13 +87,13 @@ fn every_failure_of_a_fetch_is_told_by_its_reason_and_stops_or_is_tried_again() 
             assert!(message.contains("; attempt 2 starts at "), "{message}");
             cluster.settle();
             assert_eq!(cluster.ready(), is("True", "Ready"));
-            assert_eq!(cluster.status.attempts, None, "a success starts anew");
+            assert_eq!(cluster.status.attempts, None, "a success starts over");
         }
     }
 }
 
 #[test]
-fn wrong_bytes_are_told_on_verified_not_on_fetched() {
+fn wrong_bytes_show_on_verified_not_on_fetched() {
     for class in [FailureClass::DigestMismatch, FailureClass::InvalidFormat] {
         let mut cluster = fetching();
         cluster.fail(&failure(class));
@@ -132,7 +132,7 @@ fn pauses_double_and_a_source_that_asks_for_longer_gets_it() {
 }
 
 #[test]
-fn a_pod_that_vanished_is_looked_for_and_then_counts_as_killed() {
+fn a_pod_that_vanished_counts_as_killed_after_a_grace_period() {
     let mut cluster = fetching();
     cluster.kill_pods();
     cluster.reconcile();
@@ -187,7 +187,7 @@ fn a_retry_asked_for_starts_over_at_once() {
 }
 
 #[test]
-fn a_source_that_changed_is_planned_anew_once_a_retry_is_asked_for() {
+fn a_source_that_changed_is_planned_again_once_a_retry_is_asked_for() {
     let mut cluster = fetching();
     cluster.fail(&failure(FailureClass::SourceChanged));
     cluster.reconcile();
@@ -206,7 +206,7 @@ fn a_source_that_changed_is_planned_anew_once_a_retry_is_asked_for() {
 #[case(Reason::SecretNotFound)]
 #[case(Reason::SecretKeyNotFound)]
 #[case(Reason::FetcherFailed)]
-fn a_pod_in_trouble_is_told_and_waited_for_not_counted(#[case] reason: Reason) {
+fn a_pod_that_waits_shows_its_reason_and_is_not_a_failed_attempt(#[case] reason: Reason) {
     for (step, kind) in [
         (Step::Plan, ConditionType::SourceResolved),
         (Step::Fetch, ConditionType::Fetched),
@@ -219,7 +219,7 @@ fn a_pod_in_trouble_is_told_and_waited_for_not_counted(#[case] reason: Reason) {
             cluster.reconcile();
         }
         for pod in cluster.observed.pods.iter_mut().filter(|pod| pod.step == step) {
-            pod.phase = PodPhase::Starting(Some(Trouble {
+            pod.phase = PodPhase::Starting(Some(WaitingReason {
                 reason,
                 message: "this is in the way".to_owned(),
             }));
@@ -238,7 +238,7 @@ fn a_pod_in_trouble_is_told_and_waited_for_not_counted(#[case] reason: Reason) {
 }
 
 #[test]
-fn a_job_that_gets_no_pod_is_told_after_half_a_minute() {
+fn a_job_without_a_pod_is_reported_after_half_a_minute() {
     let mut cluster = Simulation::new(&simple_spec("main"));
     cluster.reconcile();
     cluster.observed.pods.clear();
@@ -264,7 +264,7 @@ fn the_report_of_a_deleted_jobs_pod_is_not_taken_for_that_of_the_next_job_of_its
     cluster.observed.claim = None;
     for _ in 0..3 {
         cluster.reconcile();
-        // The Job controller has made no pod for it yet, and the former one has not been collected.
+        // The Job controller has not created its pod yet, and the former one has not been collected.
         cluster.observed.pods.retain(|pod| pod.job_uid == former.uid);
         cluster.pass(1);
     }
@@ -279,7 +279,7 @@ fn the_report_of_a_deleted_jobs_pod_is_not_taken_for_that_of_the_next_job_of_its
 }
 
 #[test]
-fn a_pod_that_does_not_start_for_minutes_is_told_with_where_to_look() {
+fn a_pod_that_does_not_start_within_minutes_is_reported_with_a_command_to_run() {
     let mut cluster = Simulation::new(&simple_spec("main"));
     cluster.reconcile();
     let decision = cluster.reconcile();
@@ -287,7 +287,7 @@ fn a_pod_that_does_not_start_for_minutes_is_told_with_where_to_look() {
         cluster.condition(ConditionType::SourceResolved),
         is("Unknown", "Resolving")
     );
-    assert!(decision.requeue.as_secs() <= 121, "it is looked at again");
+    assert!(decision.requeue.as_secs() <= 121, "it is checked again");
     cluster.pass(180);
     cluster.reconcile();
     assert_eq!(cluster.ready(), is("False", "FetcherStarting"));

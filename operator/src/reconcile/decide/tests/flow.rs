@@ -172,7 +172,7 @@ fn nothing_is_fetched_until_a_node_fits_and_then_it_stays_found() {
 }
 
 #[test]
-fn the_claim_of_a_deleted_modelcache_is_taken_over_with_what_is_on_it() {
+fn the_claim_of_a_deleted_modelcache_is_adopted_with_its_content() {
     let mut cluster = Simulation::new(&simple_spec("main"));
     cluster.settle();
     let claim = cluster.observed.claim.clone().unwrap();
@@ -186,7 +186,7 @@ fn the_claim_of_a_deleted_modelcache_is_taken_over_with_what_is_on_it() {
 }
 
 #[test]
-fn what_each_origin_was_good_for_stays_in_status_until_something_else_is_fetched() {
+fn origin_statistics_stay_in_status_until_another_fetch() {
     let mut cluster = Simulation::new(&simple_spec("main"));
     cluster.settle();
     let names = |cluster: &Simulation| -> Vec<String> {
@@ -209,7 +209,7 @@ fn what_each_origin_was_good_for_stays_in_status_until_something_else_is_fetched
 }
 
 #[test]
-fn what_each_origin_was_good_for_is_told_of_a_fetch_that_failed_too() {
+fn origin_statistics_of_a_failed_fetch_are_in_status_too() {
     let mut cluster = Simulation::new(&simple_spec("main"));
     cluster.reconcile();
     cluster.start_pods();

@@ -1,7 +1,6 @@
 //! The cluster, as far as decisions see it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use modelcache_crds::conditions::ConditionType;
@@ -10,7 +9,7 @@ use modelcache_crds::{ModelCache, ModelCacheStatus, names};
 use serde_json::{Value, json};
 
 use crate::capacity::NodeFacts;
-use crate::cluster_view::Snapshot;
+use crate::cluster_view::ClusterCapacity;
 use crate::context::FetcherImage;
 use crate::reconcile::decide::{Action, Decision, Input, decide};
 use crate::reconcile::facts::{
@@ -96,7 +95,7 @@ impl Simulation {
     }
 
     pub(super) fn with_nodes(mut self, nodes: Vec<NodeFacts>) -> Self {
-        self.observed.nodes = Arc::new(Snapshot::new(nodes, &[]));
+        self.observed.capacity = ClusterCapacity::of_idle_nodes(nodes);
         self
     }
 
@@ -120,11 +119,11 @@ impl Simulation {
         for action in &decision.actions {
             self.apply(action);
         }
-        self.status = status::assemble(&self.status, &decision, None, Some(1), self.now);
+        self.status = status::assemble(&decision, None, Some(1), self.now);
         decision
     }
 
-    /// A reconcile of an operator that is killed after so many actions.
+    /// A reconcile of an operator that is killed after this many actions.
     pub(super) fn reconcile_until_killed(&mut self, actions: usize) {
         let decision = self.decide();
         for action in decision.actions.iter().take(actions) {
@@ -149,6 +148,7 @@ impl Simulation {
                 let revision = self
                     .cache
                     .source
+                    .kind()
                     .revision()
                     .unwrap()
                     .trim_start_matches("tag-of-")
@@ -204,7 +204,7 @@ impl Simulation {
             state: JobState::Active,
             created: self.now,
             finished: None,
-            deleting: false,
+            is_deleting: false,
         });
         self.observed.pods.push(FetcherPod {
             name: format!("{name}-pod"),
@@ -233,7 +233,7 @@ impl Simulation {
         else {
             return;
         };
-        job.deleting = true;
+        job.is_deleting = true;
         if !wait_for_pods {
             assert!(job.is_over(), "a running Job is deleted without waiting for its pods");
             // In the background: its pods are still there when another Job takes the name.
@@ -243,7 +243,7 @@ impl Simulation {
 
     /// The garbage collector: deleted Jobs go, and pods whose Job has gone.
     pub(super) fn collect(&mut self) {
-        self.observed.jobs.retain(|job| !job.deleting);
+        self.observed.jobs.retain(|job| !job.is_deleting);
         let jobs: Vec<String> = self.observed.jobs.iter().map(|job| job.uid.clone()).collect();
         self.observed.pods.retain(|pod| jobs.contains(&pod.job_uid));
     }

@@ -17,8 +17,8 @@ fn another_revision_waits_for_the_fetcher_of_the_former_to_stop() {
     cluster.change_spec(&simple_spec("two"));
     cluster.reconcile();
     assert_eq!(cluster.ready(), is("False", "Resolving"));
-    assert_eq!(cluster.jobs(Step::Fetch).len(), 1, "told to go, still there");
-    assert!(cluster.jobs(Step::Fetch)[0].deleting);
+    assert_eq!(cluster.jobs(Step::Fetch).len(), 1, "being deleted, still there");
+    assert!(cluster.jobs(Step::Fetch)[0].is_deleting);
     // The listing is done before the former fetcher has stopped.
     for pod in cluster.observed.pods.iter_mut().filter(|pod| pod.step == Step::Fetch) {
         pod.created = cluster.now;
@@ -62,7 +62,7 @@ fn a_ready_model_is_replaced_by_another_revision_on_the_same_claim() {
 }
 
 #[test]
-fn going_back_while_the_other_revision_was_published_unread_does_not_tell_the_former_as_published() {
+fn going_back_after_the_other_revision_was_published_unread_does_not_show_the_former_as_published() {
     let mut cluster = Simulation::new(&simple_spec("one"));
     cluster.settle();
     cluster.change_spec(&simple_spec("two"));
@@ -94,7 +94,7 @@ fn another_endpoint_with_the_same_bytes_fetches_nothing() {
 }
 
 #[test]
-fn another_layout_is_published_anew_from_the_same_listing() {
+fn another_layout_is_published_again_from_the_same_listing() {
     let mut cluster = Simulation::new(&simple_spec("main"));
     cluster.settle();
     assert_eq!(cluster.status.hub_cache, None);
@@ -122,7 +122,7 @@ fn another_layout_is_published_anew_from_the_same_listing() {
 }
 
 #[test]
-fn a_tag_of_the_commit_that_is_published_is_published_anew_only_where_clients_look_for_it() {
+fn a_tag_of_the_published_commit_is_published_again_only_where_clients_look_for_it() {
     for (layout, publications) in [("Directory", 1), ("HuggingFaceCache", 2)] {
         let spec = |revision: &str| {
             let mut spec = simple_spec(revision);

@@ -55,7 +55,7 @@ fn without_its_class_the_claim_waits_and_no_fetcher_starts(#[case] wanted: Value
     assert!(cluster.jobs(Step::Fetch).is_empty());
     assert!(
         cluster.observed.claim.is_some(),
-        "made, as a volume for it may be made by hand"
+        "created, because a person may create a volume for it"
     );
     cluster.observed.classes = classes;
     cluster.observed.claim.as_mut().unwrap().storage_class = Some("standard".to_owned());
@@ -125,13 +125,13 @@ fn an_existing_claim_is_waited_for_used_in_its_folder_and_never_changed() {
 }
 
 #[test]
-fn a_lost_claim_stops_everything_until_it_is_deleted_and_then_is_made_anew() {
+fn a_lost_claim_stops_everything_until_it_is_deleted_and_created_again() {
     let mut cluster = resolved(&simple_spec("main"));
     cluster.settle();
     cluster.observed.claim.as_mut().unwrap().phase = ClaimPhase::Lost;
     cluster.reconcile();
     assert_eq!(cluster.ready(), is("False", "ClaimLost"));
-    cluster.observed.claim.as_mut().unwrap().deleting = true;
+    cluster.observed.claim.as_mut().unwrap().is_deleting = true;
     cluster.reconcile();
     assert_eq!(cluster.ready(), is("False", "ClaimPending"));
     cluster.observed.claim = None;
@@ -186,7 +186,7 @@ fn a_reclaim_policy_is_applied_although_the_source_cannot_be_resolved() {
 }
 
 #[test]
-fn a_claim_without_a_volume_is_not_asked_to_grow_and_says_so_when_it_is_too_small() {
+fn a_claim_without_a_volume_is_not_expanded_and_is_reported_when_too_small() {
     let mut cluster = resolved(&simple_spec("main"));
     cluster.reconcile();
     let claim = cluster.observed.claim.as_mut().unwrap();
@@ -197,7 +197,10 @@ fn a_claim_without_a_volume_is_not_asked_to_grow_and_says_so_when_it_is_too_smal
     cluster.reconcile();
     assert_eq!(cluster.ready(), is("False", "ClaimTooSmall"));
     let message = cluster.message(ConditionType::Ready);
-    assert!(message.contains("delete the claim, it is made anew"), "{message}");
+    assert!(
+        message.contains("delete the claim, then the operator creates a larger one"),
+        "{message}"
+    );
     cluster.observed.claim = None;
     cluster.settle();
     assert_eq!(cluster.ready(), is("True", "Ready"));
@@ -214,17 +217,14 @@ fn a_folder_in_which_another_works_is_left_alone_until_that_one_is_gone() {
         capacity: Some(BYTES),
         ..ClaimFacts::default()
     });
-    cluster.observed.occupant = Some("first".to_owned());
+    cluster.observed.conflicting_cache = Some("first".to_owned());
     let decision = cluster.reconcile();
     assert_eq!(cluster.ready(), is("False", "StorageBusy"));
     let message = cluster.message(ConditionType::Ready);
-    assert!(
-        message.contains("ModelCache first works in the same folder"),
-        "{message}"
-    );
+    assert!(message.contains("ModelCache first uses the same folder"), "{message}");
     assert!(cluster.jobs(Step::Fetch).is_empty());
     assert!(decision.requeue.as_secs() <= 30);
-    cluster.observed.occupant = None;
+    cluster.observed.conflicting_cache = None;
     cluster.settle();
     assert_eq!(cluster.ready(), is("True", "Ready"));
 }

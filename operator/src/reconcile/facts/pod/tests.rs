@@ -32,7 +32,7 @@ fn terminated(exit_code: i32, reason: &str, message: &str) -> PodEnd {
 
 fn class_of(end: &PodEnd) -> FailureClass {
     match end {
-        PodEnd::Silent { class, .. } => *class,
+        PodEnd::Unreported { class, .. } => *class,
         PodEnd::Reported(report) => panic!("{report:?}"),
     }
 }
@@ -49,7 +49,7 @@ fn a_report_in_the_termination_message_is_read() {
     });
     let end = terminated(30, "Error", &report.to_termination_message());
     assert_eq!(end, PodEnd::Reported(Box::new(report.clone())));
-    // A fetcher that says it failed and ends well is not believed, nor the other way round.
+    // A report of failure with exit code 0 contradicts itself, and so does the reverse.
     assert_eq!(
         class_of(&terminated(0, "Completed", &report.to_termination_message())),
         FailureClass::Killed
@@ -57,7 +57,7 @@ fn a_report_in_the_termination_message_is_read() {
 }
 
 #[test]
-fn without_a_report_the_exit_code_and_the_kubelet_say_what_they_can() {
+fn without_a_report_the_exit_code_and_the_kubelets_reason_give_the_class() {
     for (code, reason, message, class) in [
         (137, "OOMKilled", "", FailureClass::OutOfMemory),
         (137, "Error", "", FailureClass::Killed),
@@ -69,18 +69,18 @@ fn without_a_report_the_exit_code_and_the_kubelet_say_what_they_can() {
     ] {
         let end = terminated(code, reason, message);
         assert_eq!(class_of(&end), class, "{code} {reason}");
-        let PodEnd::Silent { message: told, .. } = end else {
+        let PodEnd::Unreported { message: shown, .. } = end else {
             unreachable!()
         };
-        assert!(told.contains(message), "{told}");
+        assert!(shown.contains(message), "{shown}");
     }
 }
 
 #[test]
-fn an_evicted_pod_is_over_although_its_container_never_said_so() {
+fn an_evicted_pod_has_ended_although_its_container_status_never_shows_it() {
     let evicted = pod(&json!({ "phase": "Failed", "reason": "Evicted", "message": "The node was low on resource" }));
     assert!(evicted.is_over());
-    let PodPhase::Ended(PodEnd::Silent { class, message }) = evicted.phase else {
+    let PodPhase::Ended(PodEnd::Unreported { class, message }) = evicted.phase else {
         panic!("{:?}", evicted.phase)
     };
     assert_eq!(class, FailureClass::Killed);

@@ -11,25 +11,25 @@ use crate::disk::memory::Memory;
 use crate::disk::page_cache::forget;
 use crate::model::error::{FetchError, StorageError};
 
-/// Blocks taken over from a damaged file that are made durable at once.
-const TAKEN_OVER_AT_ONCE: usize = 64;
+/// Blocks reused from a damaged file that are made durable together.
+const REUSED_PER_SYNC_BLOCKS: usize = 64;
 
 impl Partial {
-    /// Takes over those missing blocks of a file that have the given checksums, and says how many. What cannot be read
-    /// is as damaged as it gets.
-    pub(in crate::transfer) fn take_over(
+    /// Reuses those missing blocks of a file that have the given checksums, and returns how many. What cannot be read is
+    /// damaged.
+    pub(crate) fn reuse_blocks(
         &mut self,
         file: &File,
         checksums: &[u32],
         stop: &CancellationToken,
     ) -> Result<u64, FetchError> {
-        let mut taken = 0;
+        let mut reused = 0;
         let mut memory = Memory::new(usize::try_from(self.key.size.min(self.key.block_bytes)).unwrap_or(usize::MAX));
         for (block, checksum) in (0..self.blocks()).zip(checksums) {
             if stop.is_cancelled() {
                 return Err(FetchError::Interrupted);
             }
-            if self.is_written(block) {
+            if self.is_on_disk(block) {
                 continue;
             }
             let offset = block * self.key.block_bytes;
@@ -46,16 +46,16 @@ impl Partial {
                 .write(bytes, offset)
                 .map_err(|error| StorageError::at("write", Path::new(&self.label))(error).at_byte(offset))?;
             forget(file, offset, length as u64);
-            self.mark(block, *checksum);
-            taken += 1;
+            self.record(block, *checksum);
+            reused += 1;
             if self.durable.is_some() {
                 self.unsynced.blocks.push((block, *checksum));
             }
-            if self.unsynced.blocks.len() >= TAKEN_OVER_AT_ONCE {
+            if self.unsynced.blocks.len() >= REUSED_PER_SYNC_BLOCKS {
                 self.sync()?;
             }
         }
         self.sync()?;
-        Ok(taken)
+        Ok(reused)
     }
 }

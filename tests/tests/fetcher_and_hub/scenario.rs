@@ -1,4 +1,4 @@
-//! One model, one hub, one folder, and the program between them.
+//! A scenario: one hub with one model, one folder, and the program that fetches between them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions, Permissions};
@@ -16,10 +16,10 @@ use tokio::process::Command;
 pub(crate) const MODEL: &str = "org/model";
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 pub(crate) const MEBIBYTE: usize = 1 << 20;
-/// Two pieces and a bit.
+/// A little more than two pieces.
 pub(crate) const SIZE: usize = 20 * MEBIBYTE;
 
-/// A model whose weights have this size.
+/// The files of a model whose weights have this size.
 pub(crate) fn files(size: usize) -> BTreeMap<String, Bytes> {
     let weights = (0..size).map(|at| u8::try_from((at * at / 7 + at / 1021) % 251).unwrap());
     let files = [
@@ -35,13 +35,13 @@ pub(crate) fn files(size: usize) -> BTreeMap<String, Bytes> {
 }
 
 /// A hub with one model, and a folder to fetch it into.
-pub(crate) struct Trial {
+pub(crate) struct Scenario {
     pub(crate) hub: Hub,
     pub(crate) folder: tempfile::TempDir,
     files: BTreeMap<String, Bytes>,
 }
 
-impl Trial {
+impl Scenario {
     pub(crate) async fn new() -> Self {
         Self::with(HubConfig {
             page_size: 2,
@@ -55,7 +55,7 @@ impl Trial {
         Self::of(config, files(SIZE)).await
     }
 
-    /// A model of these files.
+    /// A hub whose model has these files.
     pub(crate) async fn of(config: HubConfig, files: BTreeMap<String, Bytes>) -> Self {
         let hub = Hub::start(config).await.unwrap();
         hub.commit_bytes(MODEL, "main", files.clone()).await.unwrap();
@@ -70,7 +70,7 @@ impl Trial {
         self.command_with(2)
     }
 
-    /// The program with so many connections.
+    /// The `fetch` command with the given number of connections.
     pub(crate) fn command_with(&self, connections: u16) -> Command {
         let mut command = Command::new(fetcher().unwrap());
         command
@@ -81,29 +81,29 @@ impl Trial {
             .arg(self.folder.path().join("report"))
             .arg(self.model())
             .env_remove("HF_TOKEN")
-            // The weights here have no header.
+            // These weights have no safetensors header.
             .args(["--format-check", "warn"])
             .kill_on_drop(true);
         command
     }
 
-    /// The program on what is in the folder: `verify` or `repair`, and what else it is told.
-    pub(crate) fn on_the_folder(&self, words: &[&str]) -> Command {
+    /// The command `verify` or `repair` on the folder, with further arguments.
+    pub(crate) fn command_on_folder(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(fetcher().unwrap());
         command
-            .args([words[0], self.model().to_str().unwrap()])
-            .args(&words[1..])
+            .args([arguments[0], self.model().to_str().unwrap()])
+            .args(&arguments[1..])
             .args(["--quiet", "--json", "--termination-log"])
             .arg(self.folder.path().join("report"))
             .env_remove("HF_TOKEN")
-            // The weights here have no header.
+            // These weights have no safetensors header.
             .env("MODELCACHE_FORMAT_CHECK", "warn")
             .env("HF_ENDPOINT", "https://elsewhere.invalid")
             .kill_on_drop(true);
         command
     }
 
-    /// Turns one byte of the published weights over, in place.
+    /// Inverts one byte of the published weights, in place.
     pub(crate) fn damage(&self, offset: usize) {
         let path = self.model().join("current").join(WEIGHTS);
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
@@ -125,10 +125,10 @@ impl Trial {
         Report::from_termination_message(&text).unwrap()
     }
 
-    /// Checks that all files are published as the hub has them, and no other.
+    /// Checks that exactly the files of the hub are published, with the right bytes.
     pub(crate) fn assert_published(&self, output: &Output, after: &str) -> Published {
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{after}: {:?}\n{said}", output.status);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{after}: {:?}\n{stderr}", output.status);
         let found = contents_below(&self.model().join("current").canonicalize().unwrap());
         assert!(found == self.files, "{after}: published {:?}", found.keys());
         match self.report() {
@@ -137,14 +137,14 @@ impl Trial {
         }
     }
 
-    /// Checks that whatever stands under a final name is whole and right, at whatever moment.
+    /// Checks that every file under a final name is complete and right.
     pub(crate) fn assert_nothing_wrong_is_published(&self, after: &str) {
         let revisions = self.model().join("revisions");
         for revision in std::fs::read_dir(revisions).into_iter().flatten() {
             let found = contents_below(&revision.unwrap().path());
             assert!(
                 found == self.files,
-                "{after}: {:?} stand under a final name",
+                "{after}: wrong files under a final name: {:?}",
                 found.keys()
             );
         }
@@ -153,20 +153,23 @@ impl Trial {
         }
     }
 
-    /// Checks that the failure is told, and that nothing stands under a final name.
+    /// Checks that the failure is reported, and that nothing is published.
     pub(crate) fn assert_failed(&self, output: &Output, class: FailureClass, after: &str) {
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(
             output.status.code(),
             Some(i32::from(class.exit_code())),
-            "{after}: {said}"
+            "{after}: {stderr}"
         );
         match self.report() {
             Report::Failed(failed) => assert_eq!(failed.class, class, "{after}"),
             report => panic!("{after}: {report:?}"),
         }
-        assert!(said.contains("error: "), "{after}: {said}");
-        assert!(!said.contains("Signature="), "{after}: a signed URL is shown: {said}");
+        assert!(stderr.contains("error: "), "{after}: {stderr}");
+        assert!(
+            !stderr.contains("Signature="),
+            "{after}: stderr contains a signed URL: {stderr}"
+        );
         assert!(
             !self.model().join("current").exists(),
             "{after}: something is published"
@@ -179,7 +182,7 @@ impl Trial {
     }
 }
 
-/// The command, with something mounted that nobody else sees; the script has these arguments as `$1` and on.
+/// Wraps a command in its own mount namespace. The script mounts what it needs and gets the arguments as `$1` and on.
 pub(crate) fn with_mount(command: &Command, script: &str, arguments: &[&Path]) -> Command {
     let command = command.as_std();
     let script = format!(r#"{script} && shift {} && exec "$@""#, arguments.len());
@@ -199,13 +202,13 @@ pub(crate) fn with_mount(command: &Command, script: &str, arguments: &[&Path]) -
     mounted
 }
 
-/// The command on a machine that has been started anew, by the word of a file.
+/// Wraps a command so that it sees another boot id, as after a restart of the machine.
 pub(crate) fn after_a_restart(command: &Command, boot: &Path) -> Command {
     std::fs::write(boot, format!("{:032x}\n", rand::random::<u128>())).unwrap();
     with_mount(command, r#"mount --bind "$1" /proc/sys/kernel/random/boot_id"#, &[boot])
 }
 
-/// The files below a folder.
+/// The contents of all files below a folder, by relative path.
 pub(crate) fn contents_below(folder: &Path) -> BTreeMap<String, Bytes> {
     let mut contents = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -215,7 +218,7 @@ pub(crate) fn contents_below(folder: &Path) -> BTreeMap<String, Bytes> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.exists() {
-                // A link that leads nowhere yet has no contents.
+                // Skips links whose target does not exist yet.
                 let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
                 contents.insert(name, std::fs::read(path).unwrap().into());
             }

@@ -63,19 +63,19 @@ fn waiting_pod(reason: &str, message: &str) -> Pod {
     "something else"
 )]
 #[case("CreateContainerError", "no such program", Reason::FetcherFailed, "no such program")]
-fn what_the_kubelet_says_is_understood(
+fn the_kubelets_messages_become_reasons(
     #[case] waiting: &str,
     #[case] said: &str,
     #[case] reason: Reason,
     #[case] message: &str,
 ) {
-    let trouble = classify(&waiting_pod(waiting, said)).unwrap();
-    assert_eq!(trouble.reason, reason);
-    assert!(trouble.message.contains(message), "{}", trouble.message);
+    let waiting_reason = classify(&waiting_pod(waiting, said)).unwrap();
+    assert_eq!(waiting_reason.reason, reason);
+    assert!(waiting_reason.message.contains(message), "{}", waiting_reason.message);
 }
 
 #[test]
-fn a_container_that_is_being_created_is_no_trouble() {
+fn a_container_that_is_being_created_has_no_waiting_reason() {
     assert_eq!(classify(&waiting_pod("ContainerCreating", "")), None);
     assert_eq!(classify(&waiting_pod("PodInitializing", "")), None);
     assert_eq!(classify(&Pod::default()), None);
@@ -92,25 +92,28 @@ fn unschedulable_pod(message: &str) -> Pod {
 }
 
 #[test]
-fn a_claim_that_is_not_there_is_told_as_such() {
+fn a_missing_claim_has_a_reason_of_its_own() {
     let said =
         "0/2 nodes are available: persistentvolumeclaim \"weights\" not found. preemption: 0/2 nodes are available.";
-    let trouble = classify(&unschedulable_pod(said)).unwrap();
-    assert_eq!(trouble.reason, Reason::ClaimNotFound);
+    let waiting_reason = classify(&unschedulable_pod(said)).unwrap();
+    assert_eq!(waiting_reason.reason, Reason::ClaimNotFound);
     assert!(
-        trouble
+        waiting_reason
             .message
             .starts_with("claim weights does not exist in namespace demo: create it")
     );
 }
 
 #[test]
-fn the_schedulers_words_are_passed_on() {
+fn the_schedulers_message_is_passed_on() {
     let message = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.";
-    let trouble = classify(&unschedulable_pod(&format!(
+    let waiting_reason = classify(&unschedulable_pod(&format!(
         "{message} preemption: 0/2 nodes are available: 2 Preemption is not helpful."
     )))
     .unwrap();
-    assert_eq!(trouble.reason, Reason::Unschedulable);
-    assert_eq!(trouble.message, format!("no node takes the fetcher's pod: {message}"));
+    assert_eq!(waiting_reason.reason, Reason::Unschedulable);
+    assert_eq!(
+        waiting_reason.message,
+        format!("no node takes the fetcher's pod: {message}")
+    );
 }

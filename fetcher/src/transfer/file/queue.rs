@@ -7,7 +7,7 @@ use crate::transfer::reuse::content::Content;
 
 /// What a lane takes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Takes {
+pub(crate) enum WorkerKind {
     /// Anything, large ones first.
     Any,
     /// Small ones only.
@@ -30,21 +30,21 @@ impl Queue {
         Self { large, small }
     }
 
-    pub(crate) fn next(&mut self, takes: Takes) -> Option<Content> {
+    pub(crate) fn next(&mut self, takes: WorkerKind) -> Option<Content> {
         let large = match takes {
-            Takes::Any => self.large.pop_front(),
-            Takes::Small => None,
+            WorkerKind::Any => self.large.pop_front(),
+            WorkerKind::Small => None,
         };
         large.or_else(|| self.small.pop_front())
     }
 
     /// What the lanes take up, if there may be so many, and so many more for small contents: no more than there is work for.
-    pub(crate) fn lanes(&self, any: usize, small: usize) -> Vec<Takes> {
+    pub(crate) fn workers(&self, any: usize, small: usize) -> Vec<WorkerKind> {
         let any = any.min(self.large.len() + self.small.len());
         // Those that find nothing large are for small ones, too.
         let beside = any.saturating_sub(self.large.len());
         let small = small.min(self.small.len() - beside);
-        [vec![Takes::Any; any], vec![Takes::Small; small]].concat()
+        [vec![WorkerKind::Any; any], vec![WorkerKind::Small; small]].concat()
     }
 
     /// Whether no large one waits.
@@ -79,7 +79,7 @@ mod tests {
         Queue::new(sizes.iter().map(content).collect(), 10)
     }
 
-    fn taken(queue: &mut Queue, takes: Takes) -> Vec<u64> {
+    fn taken(queue: &mut Queue, takes: WorkerKind) -> Vec<u64> {
         std::iter::from_fn(|| queue.next(takes))
             .map(|content| content.remote.size)
             .collect()
@@ -88,17 +88,20 @@ mod tests {
     #[test]
     fn large_ones_are_taken_first_and_small_ones_beside_them() {
         let mut queue = queue(&[90, 20, 11, 10, 3, 1]);
-        assert_eq!(queue.next(Takes::Small).map(|content| content.remote.size), Some(10));
+        assert_eq!(
+            queue.next(WorkerKind::Small).map(|content| content.remote.size),
+            Some(10)
+        );
         assert!(!queue.has_no_large());
-        assert_eq!(taken(&mut queue, Takes::Any), [90, 20, 11, 3, 1]);
+        assert_eq!(taken(&mut queue, WorkerKind::Any), [90, 20, 11, 3, 1]);
         assert!(queue.has_no_large());
     }
 
     #[test]
     fn who_takes_small_ones_leaves_large_ones() {
         let mut queue = queue(&[90, 1]);
-        assert_eq!(taken(&mut queue, Takes::Small), [1]);
-        assert_eq!(taken(&mut queue, Takes::Any), [90]);
+        assert_eq!(taken(&mut queue, WorkerKind::Small), [1]);
+        assert_eq!(taken(&mut queue, WorkerKind::Any), [90]);
     }
 
     #[rstest]
@@ -110,8 +113,8 @@ mod tests {
     #[case::only_small(&[9, 8, 7, 6, 5, 4, 3, 2, 1], 4, 5)]
     #[case::many_large(&[99, 98, 97, 96, 95, 94, 1], 4, 1)]
     fn there_are_no_more_lanes_than_work(#[case] sizes: &[u64], #[case] any: usize, #[case] small: usize) {
-        let lanes = queue(sizes).lanes(4, 5);
+        let lanes = queue(sizes).workers(4, 5);
         let count = |takes| lanes.iter().filter(|lane| **lane == takes).count();
-        assert_eq!((count(Takes::Any), count(Takes::Small)), (any, small));
+        assert_eq!((count(WorkerKind::Any), count(WorkerKind::Small)), (any, small));
     }
 }

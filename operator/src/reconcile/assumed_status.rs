@@ -1,7 +1,7 @@
-//! The status last written, as long as the watch has not brought it back.
+//! The status last written, assumed until the watch delivers it; as the scheduler's assume cache does for pods.
 //!
-//! A decision made from the status before last would tell an event twice, count a failure twice and move a
-//! transition time. The resource versions are only compared for being the same.
+//! A decision from a stale status would publish an event twice, count a failure twice and move a transition time.
+//! Resource versions are only compared for equality.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,9 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kube::ResourceExt;
 use modelcache_crds::{ModelCache, ModelCacheStatus};
 
-/// Statuses on their way back, by uid.
+/// Statuses that the watch has not delivered yet, by uid.
 #[derive(Debug, Default)]
-pub struct Written {
+pub struct AssumedStatuses {
     by_uid: Mutex<HashMap<String, Pending>>,
 }
 
@@ -21,8 +21,8 @@ struct Pending {
     status: ModelCacheStatus,
 }
 
-impl Written {
-    /// The newest status known: what was written last, if the given object still is the one it was decided from.
+impl AssumedStatuses {
+    /// The newest known status: the one written last, while the object is still the one it was decided from.
     #[must_use]
     pub fn latest(&self, cache: &ModelCache) -> ModelCacheStatus {
         let uid = cache.uid().unwrap_or_default();
@@ -37,7 +37,7 @@ impl Written {
         }
     }
 
-    /// Notes that `status` was written over `before`, which made it `after`.
+    /// Records that writing `status` turned `before` into `after`.
     pub fn remember(&self, before: &ModelCache, after: &ModelCache, status: ModelCacheStatus) {
         if before.resource_version() == after.resource_version() {
             return;
@@ -49,7 +49,7 @@ impl Written {
         self.lock().insert(before.uid().unwrap_or_default(), pending);
     }
 
-    /// Forgets a deleted ModelCache.
+    /// Drops the status of a deleted ModelCache.
     pub fn forget(&self, uid: &str) {
         self.lock().remove(uid);
     }
@@ -82,14 +82,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_counts_until_the_watch_brings_anything_newer() {
-        let written = Written::default();
+    fn a_written_status_counts_until_the_watch_delivers_anything_newer() {
+        let assumed = AssumedStatuses::default();
         let before = cache("1", "old");
-        written.remember(&before, &cache("2", "new"), status("new"));
-        assert_eq!(written.latest(&before), status("new"));
-        assert_eq!(written.latest(&cache("2", "new")), status("new"));
+        assumed.remember(&before, &cache("2", "new"), status("new"));
+        assert_eq!(assumed.latest(&before), status("new"));
+        assert_eq!(assumed.latest(&cache("2", "new")), status("new"));
         assert_eq!(
-            written.latest(&cache("3", "of somebody else")),
+            assumed.latest(&cache("3", "of somebody else")),
             status("of somebody else")
         );
     }

@@ -1,0 +1,146 @@
+//! Has what is missing of a file fetched, and hashes and syncs what connections write.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use super::active::{ActiveFile, Offer, Written};
+use super::partial::Partial;
+use super::workers::Workers;
+use crate::model::error::FetchError;
+use crate::transfer::origins::locations::Locations;
+use crate::transfer::reuse::content::Content;
+use crate::transfer::schedule::{FileNumber, OriginNumber};
+
+/// How soon a worker notices that the fetch ends.
+const END_POLL: Duration = Duration::from_millis(100);
+
+/// How soon a worker notices that a sync has ended.
+const SYNC_POLL: Duration = Duration::from_millis(2);
+
+/// Has what is missing of a content fetched from some origins, and all of it hashed. Fails with the failure after which
+/// none of them offers it any more.
+pub(crate) fn complete(
+    workers: &Workers,
+    content: &Content,
+    partial: &mut Partial,
+    origins: Vec<OriginNumber>,
+) -> Result<(), FetchError> {
+    if partial.is_hashed() {
+        return Ok(());
+    }
+    let remote = &content.remote;
+    let offers: BTreeMap<_, _> = origins
+        .iter()
+        .filter_map(|origin| {
+            let remote = workers.origins.offer(*origin, remote)?.clone();
+            let locations = Locations::default();
+            Some((*origin, Offer { remote, locations }))
+        })
+        .collect();
+    if offers.is_empty() {
+        return Err(workers.origins.none_is_left().of(&remote.path));
+    }
+    let under_way = workers
+        .progress
+        .begin(remote.path.as_str(), remote.size, partial.written_bytes());
+    let (written, arriving) = channel();
+    let offering: Vec<_> = offers.keys().copied().collect();
+    let active = ActiveFile {
+        remote: content.remote.clone(),
+        disk: partial.disk(),
+        label: partial.label().to_owned(),
+        block_bytes: workers.settings.block_bytes,
+        offers,
+        written,
+        progress: under_way.file(),
+    };
+    let number = workers.schedule.add(
+        Arc::new(active),
+        offering,
+        partial.blocks(),
+        partial.written(),
+        partial.hashed(),
+        !workers.store.abilities().writes_anywhere(),
+    );
+    for origin in origins.into_iter().filter(|origin| workers.origins.is_out(*origin)) {
+        // Dropped before the schedule knew of the file.
+        workers
+            .schedule
+            .withdraw(number, origin, workers.origins.none_is_left());
+    }
+    let followed = follow(workers, content, number, partial, &arriving);
+    workers.schedule.remove(number);
+    followed
+}
+
+/// Hashes and syncs what connections write, until every byte is hashed. What is written when everything ends is
+/// made durable before that.
+fn follow(
+    workers: &Workers,
+    content: &Content,
+    number: FileNumber,
+    partial: &mut Partial,
+    arriving: &Receiver<Written>,
+) -> Result<(), FetchError> {
+    loop {
+        // Lanes share the bound, so that a kill loses no more of many files than of one; and each begins when half of
+        // its share is used up, for the other half comes in while it syncs.
+        let unsynced_bytes = workers.unsynced_bytes() / 2 / workers.schedule.arriving_files().max(1);
+        let drained = workers.stop.is_drained();
+        let orphaned = !partial.can_hash() && workers.schedule.is_orphaned(number);
+        wait(workers, partial, arriving, unsynced_bytes);
+        while let Ok(written) = arriving.try_recv() {
+            partial.received(written);
+        }
+        if drained {
+            partial.sync()?;
+            partial.finish()?;
+            return Err(FetchError::Interrupted);
+        }
+        if orphaned
+            && !partial.can_hash()
+            && let Some(failure) = workers.schedule.take_failure(number)
+        {
+            partial.sync()?;
+            partial.finish()?;
+            return Err(failure.of(&content.remote.path));
+        }
+        let begun = Instant::now();
+        if let Some(bytes) = partial.hash_next()? {
+            let took = begun.elapsed();
+            workers.progress.verified(bytes);
+            workers.schedule.hashed(number, partial.hashed(), took);
+        }
+        if partial.is_hashed() {
+            return Ok(());
+        }
+        if sync_is_due(workers, partial, unsynced_bytes) {
+            partial.sync()?;
+        }
+    }
+}
+
+/// Waits for the next block, but not while there is something else to do.
+fn wait(workers: &Workers, partial: &mut Partial, arriving: &Receiver<Written>, unsynced_bytes: u64) {
+    if partial.can_hash() || workers.stop.is_drained() {
+        return;
+    }
+    let due = partial
+        .sync_due_in(unsynced_bytes, workers.settings.sync_interval)
+        .unwrap_or(END_POLL);
+    // One that is due while another is under way begins when that ends.
+    let due = if partial.can_sync() { due } else { due.max(SYNC_POLL) };
+    match arriving.recv_timeout(due.min(END_POLL)) {
+        Ok(written) => partial.received(written),
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+    }
+}
+
+fn sync_is_due(workers: &Workers, partial: &Partial, unsynced_bytes: u64) -> bool {
+    partial.can_sync()
+        && partial
+            .sync_due_in(unsynced_bytes, workers.settings.sync_interval)
+            .is_some_and(|due| due.is_zero())
+}
