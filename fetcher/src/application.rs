@@ -1,5 +1,5 @@
-//! What the subcommands share: selecting files, opening sources and mirrors, choosing a layout, recording where a
-//! revision came from, judging weights, probing origins.
+//! Steps that the commands share: selecting files, opening sources and mirrors, choosing a layout, reopening recorded
+//! sources, checking weights, probing origins.
 
 pub(crate) mod estimate;
 pub(crate) mod formats;

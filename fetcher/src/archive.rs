@@ -1,6 +1,8 @@
-//! Files that their source keeps packed: layers of an OCI artifact that are tars. The engine fetches and proves an
-//! archive like any file; here it is unpacked into the staged revision, each of its files hashed while it is written,
-//! and removed. What is published remembers which archive a file came from, so that it need not be fetched again.
+//! Unpacks archives: layers of an OCI artifact that are tars.
+//!
+//! The engine fetches and verifies an archive like any file. Then this module unpacks it into the staged revision, hashes
+//! each of its files while it writes them, and removes the archive. The manifest of a published revision records the
+//! archive of each file, so that the archive is not fetched again.
 
 mod decode;
 mod error;
@@ -29,25 +31,25 @@ use crate::store::{Arrangement, Contents, Store, StoredManifest, Unpacked, publi
 
 /// Where the files of an archive are.
 enum Place {
-    /// Published in this very revision, and proven again.
+    /// Published in this revision, and verified again.
     Published(Unpacked),
-    /// Staged, by this run or an earlier one.
+    /// Staged by this run or an earlier one.
     Staged(Unpacked),
-    /// Still in the archive, which may have to be fetched.
+    /// In the archive, which may not be fetched yet.
     Packed(RemoteFile),
 }
 
-/// The archives of a revision on their way to be unpacked.
+/// The archives of a revision, and the state of each.
 pub(crate) struct Archives {
     store: Store,
-    /// What the source lists.
+    /// The arrangement of the listed files, archives included.
     arrangement: Arrangement,
     plain: Vec<(RemoteFile, FilePath)>,
     places: Vec<Place>,
 }
 
 impl Archives {
-    /// Looks which archives need not be fetched, for their files are on disk; these are proven by hashing them again.
+    /// Finds archives whose files are on disk and hashes these again; such archives are not fetched.
     pub(crate) async fn survey(
         store: &Store,
         revision: &str,
@@ -73,14 +75,14 @@ impl Archives {
         })
     }
 
-    /// The files the engine is to obtain.
+    /// Files for the engine to fetch: plain files and packed archives.
     #[must_use]
     pub(crate) fn to_fetch(&self) -> Vec<RemoteFile> {
         let plain = self.plain.iter().map(|(file, _)| file);
         plain.chain(self.packed()).cloned().collect()
     }
 
-    /// Where these go.
+    /// The arrangement of the files to fetch.
     #[must_use]
     pub(crate) fn arrangement(&self) -> Arrangement {
         let plain = self.plain.iter().map(|(_, place)| place);
@@ -91,7 +93,7 @@ impl Archives {
         }
     }
 
-    /// What the engine must know of this: whether it fills the staging alone, and the room that unpacking needs.
+    /// What the engine must know about unpacking: its space, and whether it stages files.
     #[must_use]
     pub(crate) fn extra_staging(&self) -> ExtraStaging {
         ExtraStaging {
@@ -100,7 +102,7 @@ impl Archives {
         }
     }
 
-    /// Bytes of archives that need not be fetched.
+    /// Bytes of archives that are not fetched.
     #[must_use]
     pub(crate) fn reused_bytes(&self) -> u64 {
         let unpacked = self.places.iter().filter_map(|place| match place {
@@ -117,7 +119,7 @@ impl Archives {
         })
     }
 
-    /// Unpacks every archive that the engine has staged, and says what there is to publish.
+    /// Unpacks every archive that the engine has staged, and returns the files to publish.
     pub(crate) async fn unpack(self, stop: &CancellationToken) -> Result<Contents, FetchError> {
         if self.places.is_empty() {
             return Ok(Contents {
@@ -138,7 +140,7 @@ impl Archives {
         });
         let taken = done.flat_map(|unpacked| unpacked.files.iter().map(|file| &file.path));
         for path in self.listed_paths().chain(taken) {
-            // They stood beside each other before.
+            // Cannot fail: these files were next to each other before.
             let _ = names.take(path);
         }
         let mut archives = Vec::new();
@@ -155,7 +157,7 @@ impl Archives {
             remove(&self.store.staged(id, &archive.path));
         }
         if self.store.is_staged(id) {
-            // One file that is staged anew, and the revision is published anew, as a whole.
+            // One staged file makes the whole revision be published again.
             for place in &self.places {
                 if let Place::Published(unpacked) = place {
                     stage(&self.store, id, &self.store.revision(id), unpacked)?;
@@ -173,27 +175,32 @@ impl Archives {
         let plain = self.plain.iter().map(|(file, _)| file.clone());
         let files: Vec<_> = plain.chain(unpacked).collect();
         if files.is_empty() {
-            let error = SourceError::new(FailureClass::InvalidListing, "its archives hold no file");
+            let error = SourceError::new(
+                FailureClass::InvalidListing,
+                "the archives of the model contain no file",
+            );
             return Err(error.into());
         }
         check_listing(&files)?;
         Ok(Contents { files, archives })
     }
 
-    /// Places that no unpacked file may take: those of plain files, and those of archives that wait.
+    /// Paths that no unpacked file may have: those of plain files and of packed archives.
     fn listed_paths(&self) -> impl Iterator<Item = &FilePath> {
         let plain = self.plain.iter().map(|(file, _)| file);
         plain.chain(self.packed()).map(|file| &file.path)
     }
 }
 
-/// Bytes that unpacking needs at least beside the archives. One after the other is unpacked and removed, so it is what
-/// the longest of them takes; how much that is of a compressed one is not known before, but no less than its length.
+/// Minimum number of bytes that unpacking needs in addition to the archives.
+///
+/// Archives are unpacked and removed one after the other, so it is the size of the largest. The unpacked size of a
+/// compressed archive is not known before, but it is at least the size of the archive.
 pub(crate) fn unpacking_bytes<'a>(archives: impl Iterator<Item = &'a RemoteFile>) -> u64 {
     archives.map(|archive| archive.size).max().unwrap_or(0)
 }
 
-/// Looks for what was unpacked before.
+/// Finds archives that were unpacked before.
 struct Survey {
     store: Store,
     id: String,
@@ -221,36 +228,37 @@ impl Survey {
                 continue;
             };
             let folder = self.store.root().join(manifest.folder());
-            if !self.proves(&folder, &unpacked)? {
+            if !self.is_sound(&folder, &unpacked)? {
                 continue;
             }
             if manifest.id == self.id {
                 return Ok(Place::Published(unpacked));
             }
             stage(&self.store, &self.id, &folder, &unpacked)?;
-            self.store.remember_unpacked(&self.id, &unpacked)?;
+            self.store.record_unpacked(&self.id, &unpacked)?;
             return Ok(Place::Staged(unpacked));
         }
         Ok(Place::Packed(archive))
     }
 
-    fn proves(&self, folder: &Path, unpacked: &Unpacked) -> Result<bool, FetchError> {
+    /// Whether the files of an archive in a published folder match their digests.
+    fn is_sound(&self, folder: &Path, unpacked: &Unpacked) -> Result<bool, FetchError> {
         for file in &unpacked.files {
             let path = folder.join(file.path.as_str());
             if size_of_plain_file(&path) != Some(file.size) {
                 return Ok(false);
             }
-            // Not counted: what is counted is what the source lists.
+            // Not counted as progress, which is about the listed files.
             let counters = Progress::default();
             let digest = match hash_file(&path, &file.digest, file.size, &counters, &self.stop) {
                 Err(FetchError::Storage(error)) => {
-                    tracing::warn!(%error, "a published file cannot be read; its archive is unpacked again");
+                    tracing::warn!(%error, "unpacking an archive again: a published file cannot be read");
                     return Ok(false);
                 }
                 digest => digest?,
             };
             if digest != file.digest {
-                tracing::warn!(path = %path.display(), "a published file is damaged; its archive is unpacked again");
+                tracing::warn!(path = %path.display(), "unpacking an archive again: a published file is damaged");
                 return Ok(false);
             }
         }
@@ -258,7 +266,7 @@ impl Survey {
     }
 }
 
-/// Removes an archive, if it is still there, and its folder, if nothing else is in it. What stays is not published.
+/// Removes an archive and its empty folder, if they exist. Errors do not matter: leftovers are not published.
 fn remove(packed: &Path) {
     let _ = fs::remove_file(packed);
     if let Some(folder) = packed.parent() {
@@ -266,7 +274,7 @@ fn remove(packed: &Path) {
     }
 }
 
-/// Stages the files of an archive from a folder where they are proven.
+/// Stages the files of an archive from a folder in which they were verified.
 fn stage(store: &Store, id: &str, folder: &Path, unpacked: &Unpacked) -> Result<(), FetchError> {
     for file in &unpacked.files {
         store.stage_clone(id, &file.path, &unpacked.digest, &folder.join(file.path.as_str()))?;
@@ -274,13 +282,13 @@ fn stage(store: &Store, id: &str, folder: &Path, unpacked: &Unpacked) -> Result<
     Ok(())
 }
 
-/// Reads bytes as an archive, whatever they are; what it finds goes nowhere but below one folder.
+/// Reads any bytes as a tar and checks the paths of its entries; for the fuzz targets.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_anything(bytes: &[u8]) {
     read_entries(bytes, bytes.len() as u64);
 }
 
-/// Reads bytes as a packed archive: what it unpacks to is bounded, and what was packed here comes out as it went in.
+/// Reads any bytes as a compressed tar within a limit, and checks a round trip; for the fuzz targets.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn unpack_anything(bytes: &[u8]) {
     use std::io::{Read, Write};
@@ -294,7 +302,7 @@ pub(crate) fn unpack_anything(bytes: &[u8]) {
     const LIMIT: u64 = 1 << 20;
     if let Ok(tar) = tar_in(bytes) {
         let read = read_entries(tar, LIMIT);
-        // One read more than is allowed, by which it is known.
+        // The read that exceeds the limit is counted.
         assert!(read <= LIMIT + 4096);
     }
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
@@ -307,7 +315,7 @@ pub(crate) fn unpack_anything(bytes: &[u8]) {
     }
 }
 
-/// Reads all entries of a tar; how many bytes that took.
+/// Reads all entries of a tar and returns the number of bytes read.
 #[cfg(any(test, feature = "fuzzing"))]
 fn read_entries(reader: impl std::io::Read, limit: u64) -> u64 {
     use self::error::Fault;
@@ -330,7 +338,7 @@ fn read_entries(reader: impl std::io::Read, limit: u64) -> u64 {
             Kind::Folder | Kind::HardLink(_) => {}
         }
     }
-    tar.fault(Fault::Cut, None).offset
+    tar.fault(Fault::Truncated, None).offset
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! One run of the program: its surroundings are set up here, each command does its own part, and its end is told.
+//! One run of the program: sets up logs, signals and progress, runs a command, and reports the result.
 
 pub mod args;
 mod fetch;
@@ -28,7 +28,7 @@ use crate::observe::progress::{OriginSnapshot, Progress, Snapshot};
 use crate::observe::rate::{Counter, Meter};
 use crate::observe::serve;
 
-/// What every command works with.
+/// Everything that the commands share.
 struct Run {
     progress: Progress,
     stop: CancellationToken,
@@ -37,7 +37,7 @@ struct Run {
 }
 
 impl Run {
-    /// Writes to standard output; a reader that went away is no failure of ours.
+    /// Writes to standard output. A closed pipe is not an error.
     fn print(&self, text: &str) {
         self.display.suspended(|| {
             let _ = io::stdout().lock().write_all(text.as_bytes());
@@ -55,11 +55,11 @@ impl Run {
 pub async fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => return refuse(&error),
+        Err(error) => return report_parse_error(&error),
     };
     let Args { command, output } = args;
-    if let Some(ended) = about_itself(&command) {
-        return ended;
+    if let Some(code) = print_own_files(&command) {
+        return code;
     }
     report_panics(output.termination_log.clone());
     let display = Display::new(output.quiet, output.log_format == LogFormat::Text);
@@ -70,16 +70,16 @@ pub async fn main() -> ExitCode {
         display,
         json: output.json,
     };
-    let result = watched(&run, &command, &output).await;
+    let result = run_command(&run, &command, &output).await;
     run.display.clear();
     let report = result.unwrap_or_else(|error| Report::Failed(failure(&run, &error)));
-    tell(&report, &output);
+    report_result(&report, &output);
     ExitCode::from(exit_code(&report))
 }
 
-/// Answers what needs no run: neither source nor folder is touched, and nobody waits for a report.
-fn about_itself(command: &Command) -> Option<ExitCode> {
-    let answered = match command {
+/// Runs the commands that generate completions and manual pages; they need neither source nor report.
+fn print_own_files(command: &Command) -> Option<ExitCode> {
+    let result = match command {
         Command::Completions { shell } => {
             shell::completions(*shell);
             Ok(())
@@ -87,7 +87,7 @@ fn about_itself(command: &Command) -> Option<ExitCode> {
         Command::Man { folder } => shell::manual(folder),
         Command::Plan(_) | Command::Fetch(_) | Command::Verify { .. } | Command::Repair(_) => return None,
     };
-    Some(answered.map_or_else(
+    Some(result.map_or_else(
         |error| {
             let _ = writeln!(io::stderr().lock(), "error: {error}");
             ExitCode::from(error.class().exit_code())
@@ -96,7 +96,7 @@ fn about_itself(command: &Command) -> Option<ExitCode> {
     ))
 }
 
-/// How a run failed, with what its origins were good for until then.
+/// The report of a failed run, with its origin statistics.
 fn failure(run: &Run, error: &FetchError) -> Failed {
     Failed {
         origins: run.progress.origins().iter().map(OriginSnapshot::to_report).collect(),
@@ -104,15 +104,15 @@ fn failure(run: &Run, error: &FetchError) -> Failed {
     }
 }
 
-/// Runs the command while its progress is served and shown.
-async fn watched(run: &Run, command: &Command, output: &Output) -> Result<Report, FetchError> {
+/// Runs a command while its progress is served and shown.
+async fn run_command(run: &Run, command: &Command, output: &Output) -> Result<Report, FetchError> {
     let meter = Meter::new(run.progress.clone());
     if let Some(address) = output.listen {
         serve::serve(address, meter.clone()).await?;
     }
     let show = async {
         match command {
-            // Every byte is hashed, and few are fetched.
+            // These hash every byte but fetch few, so hashed bytes are the progress.
             Command::Verify { .. } | Command::Repair(_) => {
                 let done: Counter = |counters| counters.bytes_verified;
                 meter
@@ -138,7 +138,7 @@ async fn watched(run: &Run, command: &Command, output: &Output) -> Result<Report
             } => verify::verify(run, folder, revisions, format.format_check).await,
             Command::Repair(args) => repair::repair(run, args).await,
             Command::Completions { .. } | Command::Man { .. } => {
-                Err(FetchError::Internal("this command has no run".to_owned()))
+                Err(FetchError::Internal("the command should have ended before".to_owned()))
             }
         }
     };
@@ -152,7 +152,7 @@ fn signed(count: impl TryInto<i64>) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
 }
 
-/// A defect must not look like a pod that was killed: it has a report and an exit code, too.
+/// Gives a panic a report and an exit code, so that it does not look like a killed pod.
 fn report_panics(termination_log: Option<PathBuf>) {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -165,6 +165,7 @@ fn report_panics(termination_log: Option<PathBuf>) {
     }));
 }
 
+/// A token that SIGTERM and SIGINT cancel; a second signal ends the process.
 fn stop_on_signals() -> CancellationToken {
     let stop = CancellationToken::new();
     let signals =
@@ -173,24 +174,25 @@ fn stop_on_signals() -> CancellationToken {
         Ok((mut terminate, mut interrupt)) => {
             let token = stop.clone();
             tokio::spawn(async move {
-                for again in [false, true] {
+                for is_second in [false, true] {
                     tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-                    if again {
-                        // What is durable stays so; whoever asks twice does not want to wait for the rest.
+                    if is_second {
+                        // Durable bytes are safe, and the sender of a second signal does not want to wait.
                         std::process::exit(FailureClass::Interrupted.exit_code().into());
                     }
-                    tracing::info!("asked to stop; ending in order, a second signal ends at once");
+                    tracing::info!("received a signal; stopping, a second signal exits immediately");
                     token.cancel();
                 }
             });
         }
-        Err(error) => tracing::warn!(error = %error, "cannot watch for signals; being stopped will end this at once"),
+        Err(error) => tracing::warn!(error = %error, "failed to handle signals; a signal will exit immediately"),
     }
     stop
 }
 
+/// Sends log lines to standard error, past the progress bars.
 fn log_to(display: &Display, format: LogFormat) {
-    // With a bar, or when told to be quiet, people see what went wrong only.
+    // With bars and with `--quiet`, people see warnings and errors only.
     let level = match display {
         Display::Log => "modelcache_fetcher=info,warn",
         Display::Bars(_) | Display::Quiet => "warn",
@@ -208,8 +210,8 @@ fn log_to(display: &Display, format: LogFormat) {
     }
 }
 
-/// Tells how a run ended to everyone who asked.
-fn tell(report: &Report, output: &Output) {
+/// Writes the result to the termination message, and a failure to standard output and the log.
+fn report_result(report: &Report, output: &Output) {
     if let Some(path) = &output.termination_log {
         write_termination_message(path, report);
     }
@@ -218,24 +220,30 @@ fn tell(report: &Report, output: &Output) {
         let _ = print_json(report);
     }
     if output.log_format == LogFormat::Json {
-        tracing::error!(class = %failed.class, file = failed.file, offset = failed.offset, "{}", failed.message);
+        tracing::error!(
+            class = %failed.class,
+            file = failed.file,
+            offset = failed.offset,
+            error = failed.message,
+            "run failed"
+        );
     } else {
         let _ = writeln!(io::stderr().lock(), "error: {}", failed.message);
     }
 }
 
-/// Help and version are answers; everything else clap says is told like any other failure.
-fn refuse(error: &clap::Error) -> ExitCode {
+/// Prints what clap answers. Help and version succeed; anything else is reported like any other failure.
+fn report_parse_error(error: &clap::Error) -> ExitCode {
     let _ = error.print();
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return ExitCode::SUCCESS;
     }
     if let Some(path) = termination_log(std::env::args_os().skip(1)) {
         let text = error.to_string();
-        let sentence = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let first_line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
         let report = Report::Failed(Failed {
             class: FailureClass::Usage,
-            message: sentence.to_owned(),
+            message: first_line.to_owned(),
             file: None,
             offset: None,
             retry_after_seconds: None,

@@ -1,9 +1,10 @@
-//! Whether weights are what their names say, found from their headers alone: a digest proves that the bytes are the
-//! ones the source lists, not that they are a model. Files that were cut short before they were listed, shards that
-//! are missing, indexes that name tensors which are in no shard.
+//! Checks the format of weights from their headers.
 //!
-//! Parsers are pure and do not trust what they read: no length or count of a file's own makes them take memory.
-//! Tensors are not read, and values are not looked at.
+//! A digest only proves that the bytes are the listed ones. This module finds files that were truncated before they were
+//! listed, missing shards, and indexes that name tensors which no shard has.
+//!
+//! Parsers are pure and do not trust their input: no length or count in a file decides how much memory they allocate.
+//! Tensors are not read, and most values are skipped.
 
 mod check;
 mod gguf;
@@ -30,52 +31,52 @@ pub(crate) use self::index::read as read_index;
 pub(crate) use self::safetensors::read as read_safetensors;
 pub(crate) use self::shards::require_whole_sets;
 
-/// What is wrong in some bytes, and where.
+/// A violation of a format, and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed {
-    /// From the start of the file; `None` where it is wrong as a whole.
+    /// Offset from the start of the file in bytes; `None` if the file is wrong as a whole.
     pub(crate) offset: Option<u64>,
-    /// Why.
+    /// What is wrong.
     pub(crate) cause: String,
 }
 
-/// Why a file gives no description.
+/// Why a header cannot be parsed.
 #[derive(Debug)]
-pub(crate) enum Refusal {
-    /// It is not of its format.
+pub(crate) enum ParseError {
+    /// The file violates its format.
     Malformed(Malformed),
-    /// It cannot be read.
+    /// Reading the file failed.
     Unreadable(io::Error),
 }
 
-impl From<io::Error> for Refusal {
+impl From<io::Error> for ParseError {
     fn from(error: io::Error) -> Self {
         Self::Unreadable(error)
     }
 }
 
-/// A refusal at a place.
-fn at(offset: u64, cause: impl Into<String>) -> Refusal {
-    Refusal::Malformed(Malformed {
+/// An error at an offset of the file.
+fn at(offset: u64, cause: impl Into<String>) -> ParseError {
+    ParseError::Malformed(Malformed {
         offset: Some(offset),
         cause: cause.into(),
     })
 }
 
-/// A refusal of a file as a whole.
-fn wrong(cause: impl Into<String>) -> Refusal {
-    Refusal::Malformed(Malformed {
+/// An error of a file as a whole.
+fn whole_file(cause: impl Into<String>) -> ParseError {
+    ParseError::Malformed(Malformed {
         offset: None,
         cause: cause.into(),
     })
 }
 
-/// What was found.
+/// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Findings {
-    /// What must not be published.
+    /// Faults, which prevent publication.
     pub(crate) faults: Vec<Fault>,
-    /// What a person may want to know.
+    /// Remarks, which are only logged.
     pub(crate) remarks: Vec<Fault>,
 }
 
@@ -88,12 +89,12 @@ impl Findings {
         push(&mut self.remarks, file, None, cause.into());
     }
 
-    /// Sorts what a parser said of a file. A file that cannot be read is the volume's failure, not the file's.
-    fn sort<T>(&mut self, file: &FilePath, result: Result<T, Refusal>) -> io::Result<Option<T>> {
+    /// Records a malformed file as a fault. A file that cannot be read is an error of the volume, not a fault.
+    fn record<T>(&mut self, file: &FilePath, result: Result<T, ParseError>) -> io::Result<Option<T>> {
         match result {
-            Ok(description) => Ok(Some(description)),
-            Err(Refusal::Unreadable(error)) => Err(error),
-            Err(Refusal::Malformed(Malformed { offset, cause })) => {
+            Ok(header) => Ok(Some(header)),
+            Err(ParseError::Unreadable(error)) => Err(error),
+            Err(ParseError::Malformed(Malformed { offset, cause })) => {
                 self.fault(file, offset, cause);
                 Ok(None)
             }
@@ -101,11 +102,11 @@ impl Findings {
     }
 }
 
-/// More are of no use to anyone, and a hostile file must not fill the memory.
-const MOST: usize = 100;
+/// Maximum number of faults and of remarks, so that a hostile file cannot exhaust memory.
+const MAX_FINDINGS: usize = 100;
 
 fn push(list: &mut Vec<Fault>, file: &FilePath, offset: Option<u64>, cause: String) {
-    if list.len() < MOST {
+    if list.len() < MAX_FINDINGS {
         list.push(Fault {
             file: file.clone(),
             offset,
@@ -114,10 +115,10 @@ fn push(list: &mut Vec<Fault>, file: &FilePath, offset: Option<u64>, cause: Stri
     }
 }
 
-/// The beginning of a name that a file gives, for messages.
-fn shown(name: &str) -> String {
-    const LONGEST: usize = 120;
-    match name.char_indices().nth(LONGEST) {
+/// A name from a file, quoted and shortened for messages.
+fn quoted(name: &str) -> String {
+    const MAX_CHARS: usize = 120;
+    match name.char_indices().nth(MAX_CHARS) {
         None => format!("{name:?}"),
         Some((end, _)) => format!("{:?}…", &name[..end]),
     }

@@ -1,4 +1,4 @@
-//! What a run reports while it works: progress, rates, and the endpoints that serve them.
+//! Progress of a run, its rates, and the endpoints that serve them.
 
 pub mod progress;
 pub(crate) mod rate;

@@ -1,21 +1,19 @@
-//! The folder a model is published in: who may write it, where bytes wait until they are proven, and the one
-//! way they become visible.
+//! The folder that a model is published in: its lock, its partial and staged files, and publication.
 //!
 //! ```text
-//! .modelcache/lock                one writer at a time
-//! .modelcache/partial/<digest>    bytes under way, by content; beside each its journal, and of an archive that is
-//!                                 unpacked what was in it
-//! .modelcache/staging/<id>/...    proven files of a revision that is not complete yet
+//! .modelcache/lock                allows one writer at a time
+//! .modelcache/partial/<digest>    partial content; next to it its journal and, for an unpacked archive, the list of its
+//!                                 files
+//! .modelcache/staging/<id>/...    verified files of an incomplete revision
 //! .modelcache/manifests/<id>.json path, size, digest and source of every file of a revision
-//! .modelcache/sources/<id>.json   where a revision can be asked for again
-//! .modelcache/blocks/<digest>     a checksum of each block of a published content, to find damage by
-//! revisions/<id>/...              the proven, complete revision, in its layout: files 0444, folders 0755
-//! current -> revisions/<id>       the revision published last
+//! .modelcache/sources/<id>.json   the source of a revision, for a later repair
+//! .modelcache/blocks/<digest>     a checksum of each block of published content, to locate damage
+//! revisions/<id>/...              the verified, complete revision in its layout: files 0444, folders 0755
+//! current -> revisions/<id>       the revision that was published last
 //! ```
 //! `<id>` is the revision, made safe for a file name, and the first 12 hex digits of a digest of the manifest and the
-//! layout: the same commit with other files selected, or laid out otherwise, is another folder. Whatever file stands in
-//! `staging` was hashed, synced and only then moved there; whatever stands in `revisions` was complete before it was
-//! moved there, manifest first.
+//! layout. So the same commit with other files or another layout has another folder. A file is hashed and synced before
+//! it is moved to `staging`. A revision is complete, and its manifest written, before it is moved to `revisions`.
 
 mod abilities;
 mod blocks;
@@ -40,7 +38,7 @@ pub use self::abilities::{Abilities, Writes};
 pub(crate) use self::extra_staging::ExtraStaging;
 pub(crate) use self::layout::Arrangement;
 pub use self::layout::{HubCache, InvalidReference, Layout, Link, Note};
-pub(crate) use self::links::{leads, says};
+pub(crate) use self::links::{has_link, has_note};
 use self::lock::Lock;
 pub(crate) use self::manifest::{Holding, holding};
 pub use self::manifest::{StoredArchive, StoredFile, StoredManifest, current, published};
@@ -55,13 +53,13 @@ use crate::model::error::StorageError;
 use crate::model::path::FilePath;
 use crate::model::remote_file::RemoteFile;
 
-/// The folder of the store's own files, below the root.
-const OWN: &str = ".modelcache";
+/// The folder of the store's internal files, below the root.
+const INTERNAL: &str = ".modelcache";
 
 /// The folder of published revisions, below the root.
 const REVISIONS: &str = "revisions";
 
-/// The folder, locked for writing as long as this or a clone of it lives, and the layout it publishes in.
+/// A folder that is locked for writing, with the layout to publish in. The last clone releases the lock.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
@@ -71,7 +69,7 @@ pub struct Store {
     _lock: Arc<Lock>,
 }
 
-/// Where a published revision is, relative to the root: `revisions/<id>`.
+/// The path of a published revision, relative to the root: `revisions/<id>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedPath(String);
 
@@ -84,17 +82,17 @@ impl PublishedPath {
 }
 
 impl Store {
-    /// Makes the folder ready and takes its lock. Another writer there is an error of class `StorageBusy`.
+    /// Creates the folder if needed and locks it. Another writer is an error of class `StorageBusy`.
     pub fn open(root: &Path) -> Result<Self, StorageError> {
-        let own = root.join(OWN);
-        create_folders(&own)?;
-        let lock = Lock::take(&own.join("lock"))?;
-        let abilities = Abilities::probe(&own.join("probe"))?;
+        let internal = root.join(INTERNAL);
+        create_folders(&internal)?;
+        let lock = Lock::take(&internal.join("lock"))?;
+        let abilities = Abilities::probe(&internal.join("probe"))?;
         tracing::debug!(?abilities, "probed the volume");
         if !abilities.writes_anywhere() {
             tracing::warn!(
                 path = %root.display(),
-                "the file system writes files from their beginning only: each file comes over one connection"
+                "fetching each file over one connection: the file system only writes files from start to end"
             );
         }
         let store = Self {
@@ -106,56 +104,56 @@ impl Store {
         };
         for folder in [
             store.partials(),
-            store.own("staging"),
-            store.own("manifests"),
+            store.internal("staging"),
+            store.internal("manifests"),
             root.join(REVISIONS),
         ] {
             create_folders(&folder)?;
         }
-        // Whatever a swap left behind when it was cut short is no longer known to be proven.
-        remove_tree(&store.own("swap"))?;
+        // An interrupted exchange may have left a damaged revision there.
+        remove_tree(&store.internal("swap"))?;
         Ok(store)
     }
 
-    /// The same, publishing in a layout; without, files stand as they are listed.
+    /// The same store with another layout than [`Layout::AsListed`].
     #[must_use]
     pub fn with_layout(self, layout: Layout) -> Self {
         Self { layout, ..self }
     }
 
-    /// Publishes a revision whose files [`crate::transfer::fetch`] has staged; `source` names where they came from.
-    /// Does nothing to a revision that is published already, but lets `current` name it.
+    /// Publishes a revision whose files [`crate::transfer::fetch`] has staged; `source` names their source.
+    ///
+    /// A revision that is already published stays as it is, and `current` names it.
     pub fn publish(&self, revision: &str, files: &[RemoteFile], source: &str) -> Result<PublishedPath, StorageError> {
         let arrangement = self.arrange(revision, files);
         publish::publish(self, &StoredManifest::new(revision, files, source, arrangement))
     }
 
-    /// What the folder of a revision holds, in this store's layout.
+    /// The arrangement of a revision in the layout of this store.
     pub(crate) fn arrange(&self, revision: &str, files: &[RemoteFile]) -> Arrangement {
         self.layout.arrange(revision, files)
     }
 
-    /// Whether a published revision has, beside its files, all that its layout wants.
+    /// Whether a published revision has all links and notes of its layout.
     pub(crate) fn is_laid_out(&self, arrangement: &Arrangement) -> bool {
         let folder = self.revision(&arrangement.id);
-        let links = arrangement.links.iter().all(|link| leads(&folder, link));
-        links && arrangement.notes.iter().all(|note| says(&folder, note))
+        let links = arrangement.links.iter().all(|link| has_link(&folder, link));
+        links && arrangement.notes.iter().all(|note| has_note(&folder, note))
     }
 
-    /// The same folder, as if its file system could do this.
+    /// The same store with other abilities of its file system; for tests.
     #[must_use]
     pub fn with_abilities(self, abilities: Abilities) -> Self {
         Self { abilities, ..self }
     }
 
-    /// The same folder, as another start of a machine finds it.
+    /// The same store with another boot of the machine; for tests.
     #[must_use]
     pub fn with_boot(self, boot: Boot) -> Self {
         Self { boot, ..self }
     }
 
-    /// The manifest of a revision of which some files were unpacked from archives; `listed` is what its source lists,
-    /// and names the revision.
+    /// The manifest of a revision that may have unpacked files; `listed` are the files that its source lists.
     pub(crate) fn manifest(
         &self,
         revision: &str,
@@ -167,15 +165,14 @@ impl Store {
         StoredManifest::of(revision, contents, source, arrangement)
     }
 
-    /// Publishes a revision whose files are staged, or published already.
+    /// Publishes a revision whose files are staged or already published.
     pub(crate) fn publish_manifest(&self, manifest: &StoredManifest) -> Result<PublishedPath, StorageError> {
         publish::publish(self, manifest)
     }
 
-    /// Puts a published revision in its place again, of which [`crate::transfer::fetch`] has staged what was damaged.
-    /// `current` goes on naming what it names.
+    /// Replaces a damaged revision after [`crate::transfer::fetch`] has staged it again; `current` stays.
     pub fn restore(&self, manifest: &StoredManifest) -> Result<(), StorageError> {
-        publish::put_in_place(self, manifest)
+        publish::move_to_revisions(self, manifest)
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -190,22 +187,22 @@ impl Store {
         &self.boot
     }
 
-    /// Where the bytes of some content gather.
+    /// The path of a partial content.
     pub(crate) fn partial(&self, digest: &ContentDigest) -> PathBuf {
         partial(&self.root, digest)
     }
 
-    /// The journal of these bytes.
+    /// The path of the journal of a partial content.
     pub(crate) fn journal(&self, digest: &ContentDigest) -> PathBuf {
         journal(&self.partial(digest))
     }
 
-    /// Where a proven file waits for the rest of its revision.
+    /// The path of a verified file in the staging of a revision.
     pub(crate) fn staged(&self, id: &str, place: &FilePath) -> PathBuf {
         self.staging(id).join(place.as_str())
     }
 
-    /// Gives a proven file a place among the staged ones.
+    /// Stages a verified file under another path, by a hard link or else a copy.
     pub(crate) fn stage_clone(
         &self,
         id: &str,
@@ -220,42 +217,42 @@ impl Store {
         )
     }
 
-    /// Whether something is staged of a revision.
+    /// Whether a revision has a staging.
     pub(crate) fn is_staged(&self, id: &str) -> bool {
         self.staging(id).exists()
     }
 
-    /// What an archive of a revision was unpacked to, as long as all of it is staged.
+    /// The files of an archive if it was unpacked for this revision and all of them are staged.
     pub(crate) fn unpacked(&self, id: &str, archive: &RemoteFile) -> Option<Unpacked> {
-        let text = std::fs::read(self.unpacked_note(&archive.digest)).ok()?;
-        let note: UnpackedNote = serde_json::from_slice(&text).ok()?;
-        let is_there = |unpacked: &Unpacked| {
+        let text = std::fs::read(self.unpacked_record(&archive.digest)).ok()?;
+        let record: UnpackedRecord = serde_json::from_slice(&text).ok()?;
+        let is_staged = |unpacked: &Unpacked| {
             let mut files = unpacked.files.iter();
             files.all(|file| size_of_plain_file(&self.staged(id, &file.path)) == Some(file.size))
         };
-        let unpacked = Some(note.unpacked).filter(|unpacked| note.id == id && is_there(unpacked))?;
+        let unpacked = Some(record.unpacked).filter(|unpacked| record.id == id && is_staged(unpacked))?;
         Some(Unpacked {
             path: archive.path.clone(),
             ..unpacked
         })
     }
 
-    /// Remembers what an archive of a revision was unpacked to; its files are staged and durable.
-    pub(crate) fn remember_unpacked(&self, id: &str, unpacked: &Unpacked) -> Result<(), StorageError> {
-        let path = self.unpacked_note(&unpacked.digest);
-        let note = UnpackedNote {
+    /// Records the files of an unpacked archive, which must be staged and durable.
+    pub(crate) fn record_unpacked(&self, id: &str, unpacked: &Unpacked) -> Result<(), StorageError> {
+        let path = self.unpacked_record(&unpacked.digest);
+        let record = UnpackedRecord {
             id: id.to_owned(),
             unpacked: unpacked.clone(),
         };
-        let text = serde_json::to_vec(&note).map_err(|error| StorageError::at("write", &path)(error.into()))?;
+        let text = serde_json::to_vec(&record).map_err(|error| StorageError::at("write", &path)(error.into()))?;
         write_whole(&path, &text)
     }
 
-    fn unpacked_note(&self, digest: &ContentDigest) -> PathBuf {
+    fn unpacked_record(&self, digest: &ContentDigest) -> PathBuf {
         self.partial(digest).with_extension("unpacked")
     }
 
-    /// Forgets what is staged of a revision.
+    /// Removes the staging of a revision.
     pub(crate) fn unstage(&self, id: &str) -> Result<(), StorageError> {
         remove_tree(&self.staging(id))
     }
@@ -268,59 +265,59 @@ impl Store {
         partials(&self.root)
     }
 
-    fn own(&self, name: &str) -> PathBuf {
-        self.root.join(OWN).join(name)
+    fn internal(&self, name: &str) -> PathBuf {
+        self.root.join(INTERNAL).join(name)
     }
 
-    /// The folder of a revision whose files are all proven, published or not yet.
-    pub(crate) fn proven(&self, id: &str) -> PathBuf {
+    /// The folder with the verified files of a revision: its staging, else its published folder.
+    pub(crate) fn verified_folder(&self, id: &str) -> PathBuf {
         let staging = self.staging(id);
         if staging.exists() { staging } else { self.revision(id) }
     }
 
-    /// Where a revision is, or will be, published.
+    /// The path of a revision when it is published.
     pub(crate) fn revision(&self, id: &str) -> PathBuf {
         self.root.join(REVISIONS).join(id)
     }
 }
 
-/// What stands beside partial files while a revision is staged.
+/// The record of an unpacked archive, kept next to partial files while its revision is staged.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct UnpackedNote {
-    /// The revision that it is staged for.
+struct UnpackedRecord {
+    /// The revision whose staging has the files.
     id: String,
     unpacked: Unpacked,
 }
 
-/// Where bytes under way gather, below a root.
+/// The folder of partial contents below a root.
 fn partials(root: &Path) -> PathBuf {
-    root.join(OWN).join("partial")
+    root.join(INTERNAL).join("partial")
 }
 
-/// Where the bytes of some content gather, below a root.
+/// The path of a partial content below a root.
 fn partial(root: &Path, digest: &ContentDigest) -> PathBuf {
     partials(root).join(content_name(digest))
 }
 
-/// The journal of such bytes.
+/// The path of the journal next to a partial content.
 fn journal(partial: &Path) -> PathBuf {
     partial.with_extension("journal")
 }
 
-/// Where the proven files of a revision wait for the rest of it, below a root.
+/// The staging of a revision below a root.
 fn staging(root: &Path, id: &str) -> PathBuf {
-    root.join(OWN).join("staging").join(id)
+    root.join(INTERNAL).join("staging").join(id)
 }
 
-/// The file name of some content.
+/// The file name of a content.
 fn content_name(digest: &ContentDigest) -> String {
     digest.to_string().replace(':', "-")
 }
 
-/// Name of a revision's folder, by what it is the digest of.
+/// The folder name of a revision; the digest covers its manifest and layout.
 fn revision_id(revision: &str, digest: &str) -> String {
-    let safe: String = revision
+    let safe_chars: String = revision
         .chars()
         .take(64)
         .map(|c| {
@@ -331,7 +328,7 @@ fn revision_id(revision: &str, digest: &str) -> String {
             }
         })
         .collect();
-    let safe = safe.trim_start_matches(['.', '-']);
+    let safe = safe_chars.trim_start_matches(['.', '-']);
     let hex = digest.rsplit(':').next().unwrap_or_default();
     let short = hex.get(..12).unwrap_or(hex);
     if safe.is_empty() {
@@ -341,28 +338,30 @@ fn revision_id(revision: &str, digest: &str) -> String {
     }
 }
 
-/// Reads what a store holds of its own, in the shape the first line names; for the fuzz targets.
+/// Parses an internal file of the kind that the first line names; for the fuzz targets.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_anything(bytes: &[u8]) {
-    let (shape, text) = crate::model::fuzz_input::line(bytes);
-    match shape {
+    let (kind, text) = crate::model::fuzz_input::line(bytes);
+    match kind {
         b"blocks" => blocks::read_anything(text),
         b"source" => {
             let Ok(record) = serde_json::from_slice::<SourceRecord>(text) else {
                 return;
             };
-            let again = serde_json::to_vec_pretty(&record).and_then(|text| serde_json::from_slice(&text));
-            assert!(again.is_ok_and(|again: SourceRecord| again == record));
+            let parsed = serde_json::to_vec_pretty(&record).and_then(|text| serde_json::from_slice(&text));
+            assert!(parsed.is_ok_and(|parsed: SourceRecord| parsed == record));
         }
         b"unpacked" => {
-            let Ok(note) = serde_json::from_slice::<UnpackedNote>(text) else {
+            let Ok(record) = serde_json::from_slice::<UnpackedRecord>(text) else {
                 return;
             };
-            for file in &note.unpacked.files {
+            for file in &record.unpacked.files {
                 crate::model::fuzz_input::require_below(&file.path);
             }
-            let again = serde_json::to_vec(&note).and_then(|text| serde_json::from_slice(&text));
-            assert!(again.is_ok_and(|again: UnpackedNote| (again.id, again.unpacked) == (note.id, note.unpacked)));
+            let parsed = serde_json::to_vec(&record).and_then(|text| serde_json::from_slice(&text));
+            assert!(
+                parsed.is_ok_and(|parsed: UnpackedRecord| (parsed.id, parsed.unpacked) == (record.id, record.unpacked))
+            );
         }
         _ => manifest::read_anything(text),
     }

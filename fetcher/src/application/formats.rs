@@ -1,4 +1,4 @@
-//! Judges findings about weights: they are logged, and a fault prevents publication unless the caller asked otherwise.
+//! Checks weights: logs the findings, and fails on a fault unless faults are only to be logged.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -10,26 +10,27 @@ use crate::disk::blocking::blocking;
 use crate::format;
 use crate::format::{Contents, Findings, Held};
 use crate::model::error::FetchError;
+use crate::model::fault::Fault;
 use crate::model::path::FilePath;
 use crate::model::pattern::{LeftOut, Selection};
 use crate::store::{Store, StoredFile, StoredManifest};
 
-/// What to do about weights that are not what their names say.
+/// Action for weights that are truncated, damaged or lack a shard.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FormatCheck {
-    /// Fail, and publish nothing
+    /// Fail and publish nothing
     Enforce,
-    /// Say so, and go on
+    /// Log the fault and continue
     Warn,
 }
 
-/// Refuses a listing that lacks a shard, before anything is fetched.
+/// Fails if a listing lacks a shard, before anything is fetched.
 pub(crate) fn require_whole_sets(selection: &Selection, how: FormatCheck) -> Result<(), FetchError> {
     let left_out: Vec<_> = selection.left_out.iter().map(|out| &out.file.path).collect();
-    judge(format::require_whole_sets(&selection.selected, &left_out), how)
+    require_sound_weights(format::require_whole_sets(&selection.selected, &left_out), how)
 }
 
-/// Refuses weights that were fetched and proven, and are no weights.
+/// Fails if fetched weights match their digests but not their format.
 pub(crate) async fn check_fetched(
     how: FormatCheck,
     store: &Store,
@@ -38,11 +39,11 @@ pub(crate) async fn check_fetched(
     stop: &CancellationToken,
 ) -> Result<(), FetchError> {
     let left_out = left_out.iter().map(|out| out.file.path.clone()).collect();
-    let findings = check(&store.proven(&manifest.id), manifest, Some(left_out), stop).await?;
-    judge(findings, how)
+    let findings = check(&store.verified_folder(&manifest.id), manifest, Some(left_out), stop).await?;
+    require_sound_weights(findings, how)
 }
 
-/// Findings about a published revision. What was left out of it is no longer known.
+/// Checks a published revision. The files that its fetch skipped are not recorded.
 pub(crate) async fn check_published(
     root: &Path,
     manifest: &StoredManifest,
@@ -77,14 +78,14 @@ fn held(file: &StoredFile) -> Held<'_> {
     }
 }
 
-/// Logs findings, and fails with the first fault where that is asked.
-pub(crate) fn judge(findings: Findings, how: FormatCheck) -> Result<(), FetchError> {
-    for remark in &findings.remarks {
-        tracing::warn!("{remark}");
+/// Logs findings. With [`FormatCheck::Enforce`], fails with the first fault.
+pub(crate) fn require_sound_weights(findings: Findings, how: FormatCheck) -> Result<(), FetchError> {
+    for Fault { file, offset, cause } in &findings.remarks {
+        tracing::warn!(%file, offset, cause, "unusual weights");
     }
     if how == FormatCheck::Warn {
-        for fault in &findings.faults {
-            tracing::warn!("{fault}; published all the same, as asked");
+        for Fault { file, offset, cause } in &findings.faults {
+            tracing::warn!(%file, offset, cause, "ignoring invalid weights: the format check only warns");
         }
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Which layout a model is published in: what is asked for, where its source allows that.
+//! Chooses the layout of a published folder from the options and the source.
 
 use clap::ValueEnum;
 use modelcache_crds::report::FailureClass;
@@ -8,18 +8,20 @@ use crate::source::SourceAddress;
 use crate::source::kind::OwnLayout;
 use crate::store::{HubCache, Layout};
 
-/// How a published folder is laid out.
+/// The layout of a published folder.
+#[expect(clippy::doc_markdown, reason = "clap shows these comments as plain text")]
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayoutName {
-    /// Every file under its own path
+    /// Every file at its own path
     Directory,
-    /// What huggingface_hub, transformers and vLLM find org/name in, with HF_HUB_CACHE=DIR/current and HF_HUB_OFFLINE=1
+    /// A cache in which huggingface_hub, transformers and vLLM find org/name, with HF_HUB_CACHE=DIR/current and
+    /// HF_HUB_OFFLINE=1
     HuggingFaceCache,
-    /// What Ollama runs with OLLAMA_MODELS=DIR/current; for ollama:// only
+    /// A model store that Ollama runs with OLLAMA_MODELS=DIR/current; for ollama:// only
     Ollama,
 }
 
-/// The layout asked for; a source of Ollama's lists its files in Ollama's own.
+/// The layout for the options. An Ollama source lists its files in the layout of Ollama.
 pub(crate) fn layout(
     source: &SourceAddress,
     asked: Option<LayoutName>,
@@ -27,7 +29,7 @@ pub(crate) fn layout(
 ) -> Result<Layout, SourceError> {
     if reference.is_some() && asked != Some(LayoutName::HuggingFaceCache) {
         return Err(usage(
-            "--ref names a model in the layout hugging-face-cache; give --layout hugging-face-cache, or leave it out"
+            "--ref is for the layout hugging-face-cache only; add --layout hugging-face-cache, or remove --ref"
                 .to_owned(),
         ));
     }
@@ -39,14 +41,13 @@ pub(crate) fn layout(
             ))
         }
         (Some(LayoutName::HuggingFaceCache), OwnLayout::None | OwnLayout::Ollama) => Err(usage(format!(
-            "the layout hugging-face-cache is for models of the hub (hf://): {source} has neither its name nor a commit; \
-             leave out --layout"
+            "the layout hugging-face-cache needs a model of the hub (hf://), not {source}; remove --layout"
         ))),
         (Some(LayoutName::Ollama), OwnLayout::None | OwnLayout::HubCache { .. }) => Err(usage(format!(
-            "the layout ollama is for models of Ollama's registry (ollama://), not for {source}; leave out --layout"
+            "the layout ollama needs a model of Ollama's registry (ollama://), not {source}; remove --layout"
         ))),
         (Some(LayoutName::Directory), OwnLayout::Ollama) => Err(usage(format!(
-            "{source} is published in Ollama's own layout, and in no other; leave out --layout"
+            "{source} can only be published in the layout ollama; remove --layout"
         ))),
         (Some(LayoutName::Directory), OwnLayout::None | OwnLayout::HubCache { .. })
         | (Some(LayoutName::Ollama), OwnLayout::Ollama)
@@ -91,11 +92,11 @@ mod tests {
     }
 
     #[rstest]
-    #[case::cache_of_a_list(LIST, Some(LayoutName::HuggingFaceCache), None, "is for models of the hub")]
-    #[case::cache_of_ollama(OLLAMA, Some(LayoutName::HuggingFaceCache), None, "is for models of the hub")]
-    #[case::ollama_of_the_hub(HUB, Some(LayoutName::Ollama), None, "is for models of Ollama's registry")]
-    #[case::directory_of_ollama(OLLAMA, Some(LayoutName::Directory), None, "in Ollama's own layout")]
-    #[case::name_without_cache(HUB, None, Some("main"), "--ref names a model in")]
+    #[case::cache_of_a_list(LIST, Some(LayoutName::HuggingFaceCache), None, "needs a model of the hub")]
+    #[case::cache_of_ollama(OLLAMA, Some(LayoutName::HuggingFaceCache), None, "needs a model of the hub")]
+    #[case::ollama_of_the_hub(HUB, Some(LayoutName::Ollama), None, "needs a model of Ollama's registry")]
+    #[case::directory_of_ollama(OLLAMA, Some(LayoutName::Directory), None, "only be published in the layout ollama")]
+    #[case::name_without_cache(HUB, None, Some("main"), "--ref is for the layout")]
     #[case::hostile_name(HUB, Some(LayoutName::HuggingFaceCache), Some("../main"), "give a branch or tag")]
     fn what_does_not_go_together_is_told(
         #[case] source: &str,

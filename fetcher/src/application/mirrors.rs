@@ -1,5 +1,4 @@
-//! The origins of a fetch: the source itself, and those mirrors that list at least one of its files with the same
-//! digest and size.
+//! The origins of a fetch: the source, and the mirrors that list at least one of its files.
 
 use std::collections::HashSet;
 use std::mem::discriminant;
@@ -20,25 +19,25 @@ use crate::source::kind::Opened;
 use crate::source::{Listing, MirrorAddress, Source, SourceAddress};
 use crate::transfer::Origin;
 
-/// A mirror that takes longer to list its files is done without.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time after which a mirror that has not listed its files is skipped.
+const MIRROR_LISTING_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Who is asked, and who is not.
+/// The origins of a fetch.
 pub(crate) struct Origins {
-    /// The source first.
-    pub(crate) asked: Vec<Origin>,
-    /// Mirrors that cannot be had, or hold other files: the source alone is enough.
-    pub(crate) left_out: Vec<OriginReport>,
+    /// The source, then the mirrors that list some of its files.
+    pub(crate) usable: Vec<Origin>,
+    /// Mirrors that failed to list, or list none of the files. They do not fail the fetch: the source has all files.
+    pub(crate) skipped: Vec<OriginReport>,
 }
 
-/// All origins of the selected files.
+/// Lists all mirrors in parallel and returns the origins of the selected files.
 pub(crate) async fn origins(
     mirrors: &[MirrorAddress],
     request: &SourceRequest,
     selected: &Selected,
     stop: &CancellationToken,
 ) -> Result<Origins, FetchError> {
-    let mut left_out = Vec::new();
+    let mut skipped = Vec::new();
     let mut origins = vec![Origin {
         name: selected.origin.clone(),
         source: Arc::clone(&selected.source),
@@ -58,7 +57,7 @@ pub(crate) async fn origins(
             next = listings.join_next() => match next {
                 None => break,
                 Some(Ok(listing)) => listed.push(listing),
-                Some(Err(error)) => return Err(FetchError::Internal(format!("a listing ended early: {error}"))),
+                Some(Err(error)) => return Err(FetchError::Internal(format!("the listing of a mirror ended early: {error}"))),
             }
         }
     }
@@ -67,24 +66,22 @@ pub(crate) async fn origins(
     for (_, name, listing) in listed {
         match listing {
             Err(error) => {
-                tracing::warn!(mirror = name, %error, "a mirror cannot be had; it is done without");
-                left_out.push(without(name, error.message));
+                tracing::warn!(mirror = name, %error, "skipping mirror: listing failed");
+                skipped.push(skipped_report(name, error.message));
             }
             Ok((source, Listing { revision, mut files })) => {
                 files.retain(|file| wanted.contains(&(file.digest, file.size)));
                 if files.is_empty() {
-                    tracing::warn!(
-                        mirror = name,
-                        "a mirror lists none of the files with these digests; it is done without"
-                    );
-                    left_out.push(without(name, "lists none of the files with these digests".to_owned()));
+                    tracing::warn!(mirror = name, "skipping mirror: it lists none of the selected files");
+                    let error = "lists none of the selected files by digest and size".to_owned();
+                    skipped.push(skipped_report(name, error));
                     continue;
                 }
                 tracing::info!(
                     mirror = name,
                     files = files.len(),
-                    of = wanted.len(),
-                    "a mirror holds the same files"
+                    selected = wanted.len(),
+                    "using mirror"
                 );
                 origins.push(Origin {
                     name,
@@ -96,12 +93,13 @@ pub(crate) async fn origins(
         }
     }
     Ok(Origins {
-        asked: origins,
-        left_out,
+        usable: origins,
+        skipped,
     })
 }
 
-fn without(name: String, error: String) -> OriginReport {
+/// The report of a mirror that is not used.
+fn skipped_report(name: String, error: String) -> OriginReport {
     OriginReport {
         name,
         bytes: 0,
@@ -111,7 +109,7 @@ fn without(name: String, error: String) -> OriginReport {
     }
 }
 
-/// A further place of what a source holds.
+/// Opens a mirror of a source, at the revision that the source resolved.
 pub(crate) fn open_mirror(
     access: &Access,
     source: Option<&SourceAddress>,
@@ -119,11 +117,11 @@ pub(crate) fn open_mirror(
     revision: &str,
 ) -> Result<Opened, SourceError> {
     match (mirror, source) {
-        // Only what is fetched is told of.
+        // The files of the mirror are not counted as progress.
         (MirrorAddress::Source(mirror), _) => mirror
             .kind()
-            .open(&as_mirror(access, source, mirror), &Progress::default()),
-        // The token was given for the source's host, and is told to nobody else.
+            .open(&access_for_mirror(access, source, mirror), &Progress::default()),
+        // No token: it is meant for the source's host only.
         (MirrorAddress::Hub(endpoint), Some(SourceAddress::HuggingFace(address))) => {
             let address = format!("{}@{revision}", address.repo);
             let address: ModelAddress = address
@@ -134,29 +132,28 @@ pub(crate) fn open_mirror(
         (MirrorAddress::Hub(endpoint), source) => Err(SourceError::new(
             FailureClass::Usage,
             format!(
-                "{endpoint} can mirror a model of the hub only, not {}; name a list of digests there",
-                source.map_or_else(|| "an unknown one".to_owned(), ToString::to_string)
+                "{endpoint} can only mirror a model of the hub, not {}; name a SHA256SUMS file there",
+                source.map_or_else(|| "an unknown source".to_owned(), ToString::to_string)
             ),
         )),
     }
 }
 
-/// How to get at a place beside the source. The token's file was given for the kind of place that the source is, and is
-/// told to no other kind.
-fn as_mirror(access: &Access, source: Option<&SourceAddress>, mirror: &SourceAddress) -> Access {
-    let is_of_one_kind = source.is_some_and(|source| discriminant(source) == discriminant(mirror));
+/// The access to a mirror. The token file is meant for the source, so only a mirror of the same kind gets it.
+fn access_for_mirror(access: &Access, source: Option<&SourceAddress>, mirror: &SourceAddress) -> Access {
+    let is_same_kind = source.is_some_and(|source| discriminant(source) == discriminant(mirror));
     Access {
-        token_file: access.token_file.clone().filter(|_| is_of_one_kind),
+        token_file: access.token_file.clone().filter(|_| is_same_kind),
         ..access.clone()
     }
 }
 
 async fn list(opened: Result<Opened, SourceError>) -> Result<(Arc<dyn Source>, Listing), SourceError> {
     let Opened { source, .. } = opened?;
-    let listing = timeout(PATIENCE, source.list()).await.map_err(|_| {
+    let listing = timeout(MIRROR_LISTING_TIMEOUT, source.list()).await.map_err(|_| {
         SourceError::new(
             FailureClass::SourceUnreachable,
-            format!("listed nothing in {} s", PATIENCE.as_secs()),
+            format!("did not list its files within {} s", MIRROR_LISTING_TIMEOUT.as_secs()),
         )
     })??;
     Ok((source, listing))
@@ -181,7 +178,7 @@ mod tests {
             ca_certificate: None,
         };
         let source = "hf://org/name".parse().unwrap();
-        let kept = as_mirror(&access, Some(&source), &mirror.parse().unwrap());
+        let kept = access_for_mirror(&access, Some(&source), &mirror.parse().unwrap());
         assert_eq!(kept.token_file.is_some(), is_kept);
     }
 }

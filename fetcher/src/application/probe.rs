@@ -1,4 +1,4 @@
-//! A few seconds of fetching whose bytes are thrown away, to tell how fast each origin is.
+//! Measures the throughput of each origin with a few seconds of requests whose bytes are discarded.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::estimate::Brought;
+use super::estimate::Sample;
 use crate::http::client as http;
 use crate::http::client::Trust;
 use crate::http::range_request::{Judged, RangeRequest};
@@ -21,38 +21,43 @@ use crate::model::remote_file::RemoteFile;
 use crate::source::Location;
 use crate::transfer::Origin;
 
-/// A probe ends after this time.
-const TIME: Duration = Duration::from_secs(3);
+/// Time after which a probe ends.
+pub(crate) const PROBE_MAX_TIME: Duration = Duration::from_secs(3);
 
-/// Or after so many bytes from all origins together.
-const BYTES: u64 = 32 << 20;
+/// Bytes from all origins together after which a probe ends.
+pub(crate) const PROBE_MAX_BYTES: u64 = 32 << 20;
 
-/// Bytes asked for at once.
-const PIECE: u64 = 4 << 20;
+/// Bytes of one request.
+const PROBE_PIECE_BYTES: u64 = 4 << 20;
 
-/// What a probe found out about an origin.
-pub(crate) struct Probed {
+/// The result of a probe for one origin.
+pub(crate) struct ProbeResult {
     pub(crate) name: String,
-    pub(crate) brought: Brought,
+    pub(crate) sample: Sample,
+    /// Set if no byte arrived.
     pub(crate) error: Option<String>,
 }
 
-/// An origin that is being probed, by several connections.
+/// An origin that several connections probe.
 struct Probe {
     origin: Origin,
     file: RemoteFile,
     client: Client,
-    /// Asked for once by all connections.
+    /// Requested once for all connections.
     location: OnceCell<Location>,
-    begun: Instant,
+    start: Instant,
     next_piece: AtomicU64,
-    found: Mutex<(Brought, Option<String>)>,
+    result: Mutex<(Sample, Option<String>)>,
 }
 
-/// Probes all origins at once, as a fetch would ask them, each for the largest file it offers.
-pub(crate) async fn probe(origins: Vec<Origin>, connections: usize, trust: &Trust) -> Result<Vec<Probed>, FetchError> {
-    let each = (connections / origins.len().max(1)).max(1);
-    let budget = Arc::new(AtomicU64::new(BYTES));
+/// Probes all origins in parallel, each with the largest file that it lists.
+pub(crate) async fn probe(
+    origins: Vec<Origin>,
+    connections: usize,
+    trust: &Trust,
+) -> Result<Vec<ProbeResult>, FetchError> {
+    let connections_each = (connections / origins.len().max(1)).max(1);
+    let budget = Arc::new(AtomicU64::new(PROBE_MAX_BYTES));
     let mut probes = Vec::new();
     let mut tasks = JoinSet::new();
     for origin in origins {
@@ -64,86 +69,87 @@ pub(crate) async fn probe(origins: Vec<Origin>, connections: usize, trust: &Trus
             origin,
             client: http::range_client(trust)?,
             location: OnceCell::new(),
-            begun: Instant::now(),
+            start: Instant::now(),
             next_piece: AtomicU64::new(0),
-            found: Mutex::default(),
+            result: Mutex::default(),
         });
-        for _ in 0..each {
+        for _ in 0..connections_each {
             let (probe, budget) = (Arc::clone(&probe), Arc::clone(&budget));
             tasks.spawn(async move {
                 if let Err(error) = probe.run(&budget).await {
-                    probe.found(|_, kept| {
-                        kept.get_or_insert(error.message);
+                    probe.record(|_, first_error| {
+                        first_error.get_or_insert(error.message);
                     });
                 }
             });
         }
         probes.push(probe);
     }
-    // What did not come in time is not waited for; dropping the set ends its tasks.
-    let _ = timeout(TIME, async { while tasks.join_next().await.is_some() {} }).await;
+    // Dropping the set ends the tasks that take longer.
+    let _ = timeout(PROBE_MAX_TIME, async { while tasks.join_next().await.is_some() {} }).await;
     drop(tasks);
-    Ok(probes.iter().map(|probe| probe.told()).collect())
+    Ok(probes.iter().map(|probe| probe.result()).collect())
 }
 
 impl Probe {
-    fn found(&self, note: impl FnOnce(&mut Brought, &mut Option<String>)) {
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let (brought, error) = &mut *found;
-        note(brought, error);
+    fn record(&self, change: impl FnOnce(&mut Sample, &mut Option<String>)) {
+        let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
+        let (sample, error) = &mut *result;
+        change(sample, error);
     }
 
-    fn told(&self) -> Probed {
-        let (brought, error) = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let silent = || format!("brought nothing in {} s", TIME.as_secs());
-        Probed {
+    fn result(&self) -> ProbeResult {
+        let (sample, error) = self.result.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let no_data = || format!("sent no data in {} s", PROBE_MAX_TIME.as_secs());
+        ProbeResult {
             name: self.origin.name.clone(),
-            brought,
-            error: (brought.bytes == 0 && self.file.size > 0).then(|| error.unwrap_or_else(silent)),
+            sample,
+            error: (sample.bytes == 0 && self.file.size > 0).then(|| error.unwrap_or_else(no_data)),
         }
     }
 
-    /// Asks for one piece after the other, until the file or the budget is used up.
+    /// Requests one piece after the other until the file or the budget ends.
     async fn run(&self, budget: &AtomicU64) -> Result<(), SourceError> {
         let locate = || self.origin.source.locate(&self.origin.revision, &self.file);
         let Location::Http(location) = self.location.get_or_try_init(locate).await? else {
             return Err(SourceError::new(
                 FailureClass::SourceError,
-                "is on a disk that is mounted here, which is not probed",
+                "is a mounted folder, which is not probed",
             ));
         };
         loop {
-            let start = self.next_piece.fetch_add(1, Ordering::Relaxed) * PIECE;
-            let end = (start + PIECE).min(self.file.size);
-            if start >= end || take(budget, end - start).is_none() {
+            let start = self.next_piece.fetch_add(1, Ordering::Relaxed) * PROBE_PIECE_BYTES;
+            let end = (start + PROBE_PIECE_BYTES).min(self.file.size);
+            if start >= end || spend(budget, end - start).is_none() {
                 return Ok(());
             }
             let request = RangeRequest::new(location, start..end, self.file.size, false);
-            let mut response = self.ask(request).await?;
-            let mut left = end - start;
-            while left > 0
-                && let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))?
+            let mut response = self.send(request).await?;
+            let mut remaining = end - start;
+            while remaining > 0
+                && let Some(chunk) = response.chunk().await.map_err(|error| body_error(&error))?
             {
-                let bytes = (chunk.len() as u64).min(left);
-                left -= bytes;
-                let now = self.begun.elapsed();
-                self.found(|brought, _| {
-                    if brought.bytes == 0 {
-                        brought.first = now;
+                let bytes = (chunk.len() as u64).min(remaining);
+                remaining -= bytes;
+                let now = self.start.elapsed();
+                self.record(|sample, _| {
+                    if sample.bytes == 0 {
+                        sample.first_byte = now;
                     }
-                    brought.bytes += bytes;
-                    brought.last = now;
+                    sample.bytes += bytes;
+                    sample.last_byte = now;
                 });
             }
         }
     }
 
-    async fn ask(&self, mut request: RangeRequest) -> Result<Response, SourceError> {
+    /// Sends a request and follows its redirects.
+    async fn send(&self, mut request: RangeRequest) -> Result<Response, SourceError> {
         loop {
             let sent = request.build(&self.client).send().await;
             let response = sent.map_err(|error| http::describe(&error, &SecretUrl::new(request.url().clone())))?;
             match request.judge(&response, Timestamp::now()) {
-                // Also the whole file tells how fast its server is.
+                // The whole file measures the throughput as well as a range.
                 Judged::Accept { .. } | Judged::Whole => return Ok(response),
                 Judged::Redirected => {}
                 Judged::Astray(error) | Judged::Relocate(error) | Judged::Retry(error) => return Err(error),
@@ -152,18 +158,18 @@ impl Probe {
     }
 }
 
-fn broken(error: &reqwest::Error) -> SourceError {
+fn body_error(error: &reqwest::Error) -> SourceError {
     let message = if error.is_timeout() {
-        "brought no more bytes"
+        "sent no more data"
     } else {
         "ended the body early"
     };
     SourceError::new(FailureClass::SourceError, message)
 }
 
-/// Takes from what may be spent, if there is as much.
-fn take(budget: &AtomicU64, bytes: u64) -> Option<u64> {
+/// Takes bytes from the budget; `None` if it has fewer.
+fn spend(budget: &AtomicU64, bytes: u64) -> Option<u64> {
     budget
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes))
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |rest| rest.checked_sub(bytes))
         .ok()
 }

@@ -1,4 +1,4 @@
-//! Where a revision came from: recorded when it is fetched, and reopened when it is repaired.
+//! Reopens the source that a fetch recorded for a revision.
 
 use modelcache_crds::report::FailureClass;
 
@@ -15,20 +15,22 @@ pub(crate) fn address(record: &SourceRecord) -> Result<SourceAddress, SourceErro
         SourceError::new(
             FailureClass::Usage,
             format!(
-                "the recorded source {} cannot be asked again ({error}); name one with --source",
+                "the recorded source {} is invalid: {error}; name a source with --source",
                 record.source
             ),
         )
     })
 }
 
-/// Opens the source of a record. A token is sent to the endpoint it was given for on this command line only: whoever
-/// can write to the volume can have written the record.
+/// Opens the source of a record.
+///
+/// A token goes only to the endpoint that the command line gives it for, since anyone who can write to the volume can
+/// change the record.
 pub(crate) fn reopen(record: &SourceRecord, access: &Access, progress: &Progress) -> Result<Opened, SourceError> {
     address(record)?.kind().reopen(record, access, progress)
 }
 
-/// Reads where a record says that a revision came from; for the fuzz targets.
+/// Parses a record and its address; for the fuzz targets.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_anything(record: &[u8]) {
     let Ok(record) = serde_json::from_slice(record) else {

@@ -1,4 +1,4 @@
-//! A model at its source: listed, and its files selected.
+//! Lists a model at its source and selects its files.
 
 use std::sync::Arc;
 
@@ -14,20 +14,20 @@ use crate::source::access::Access;
 use crate::source::kind::Opened;
 use crate::source::{Listing, Source, SourceAddress, check_listing};
 
-/// Which files of which model are wanted, and how to reach it.
+/// The wanted files of a model, and the access to its source.
 pub(crate) struct SourceRequest {
     pub(crate) address: SourceAddress,
     pub(crate) access: Access,
     pub(crate) include: Vec<Pattern>,
-    /// Unset, the default list.
+    /// Unset: the default list.
     pub(crate) exclude: Option<Vec<Pattern>>,
     pub(crate) format_check: FormatCheck,
 }
 
-/// A model at its source, listed and selected.
+/// A listed model and its selected files.
 pub(crate) struct Selected {
     pub(crate) source: Arc<dyn Source>,
-    /// Where its bytes come from, for reports.
+    /// The source with the revision, for reports.
     pub(crate) origin: String,
     pub(crate) revision: String,
     pub(crate) files: Vec<RemoteFile>,

@@ -1,4 +1,4 @@
-//! The tar in an archive, whatever it is compressed with: its first bytes say that, not its media type.
+//! Decompresses an archive. Its first bytes decide on the compression, not its media type.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -9,22 +9,22 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use crate::disk::page_cache::forget;
 
-/// Bytes read from the disk at once.
-const BUFFER: usize = 256 << 10;
+/// Bytes that are read from disk at a time.
+const BUFFER_BYTES: usize = 256 << 10;
 
-/// Bytes that may stay in the page cache, which is charged to us.
-const CACHED: u64 = 8 << 20;
+/// Maximum number of bytes that stay in the page cache, which counts as memory of the process.
+const MAX_CACHED_BYTES: u64 = 8 << 20;
 
-/// What a frame of zstd may want to look back on, and so the memory it takes: more than its levels up to 19 do.
-const LARGEST_WINDOW: u64 = 64 << 20;
+/// Maximum window of a zstd frame, and so its memory; levels up to 19 need less.
+const MAX_ZSTD_WINDOW_BYTES: u64 = 64 << 20;
 
-const GZIP: &[u8] = &[0x1f, 0x8b];
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
-/// A tar, decompressed as it is read.
+/// A reader of the decompressed tar in an archive.
 pub(super) fn tar_of(archive: File) -> io::Result<Box<dyn Read>> {
     decoded(BufReader::with_capacity(
-        BUFFER,
+        BUFFER_BYTES,
         Uncached {
             file: archive,
             read: 0,
@@ -33,19 +33,19 @@ pub(super) fn tar_of(archive: File) -> io::Result<Box<dyn Read>> {
     ))
 }
 
-/// What was packed, whatever it was packed with.
+/// A reader of the decompressed bytes; bytes without a known magic are not compressed.
 fn decoded<'a>(mut reader: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let begin = reader.fill_buf()?;
-    Ok(if begin.starts_with(GZIP) {
+    Ok(if begin.starts_with(GZIP_MAGIC) {
         Box::new(MultiGzDecoder::new(reader))
-    } else if begin.starts_with(ZSTD) {
+    } else if begin.starts_with(ZSTD_MAGIC) {
         Box::new(Zstd::new(reader))
     } else {
         Box::new(reader)
     })
 }
 
-/// A file that does not stay in the page cache once it was read.
+/// A file whose bytes are dropped from the page cache after they are read.
 struct Uncached {
     file: File,
     read: u64,
@@ -56,7 +56,7 @@ impl Read for Uncached {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(buffer)?;
         self.read += read as u64;
-        if self.read - self.cached >= CACHED {
+        if self.read - self.cached >= MAX_CACHED_BYTES {
             forget(&self.file, self.cached, self.read - self.cached);
             self.cached = self.read;
         }
@@ -64,7 +64,7 @@ impl Read for Uncached {
     }
 }
 
-/// One frame of zstd after another, as `zstd` and `pzstd` write them.
+/// A decoder of all zstd frames in a stream: `pzstd` writes several.
 struct Zstd<R> {
     source: R,
     decoder: FrameDecoder,
@@ -74,7 +74,7 @@ struct Zstd<R> {
 impl<R: BufRead> Zstd<R> {
     fn new(source: R) -> Self {
         let mut decoder = FrameDecoder::new();
-        decoder.set_max_window_size(LARGEST_WINDOW);
+        decoder.set_max_window_size(MAX_ZSTD_WINDOW_BYTES);
         Self {
             source,
             decoder,
@@ -82,7 +82,7 @@ impl<R: BufRead> Zstd<R> {
         }
     }
 
-    /// Begins the next frame of content; says whether there is one.
+    /// Starts the next frame of content and returns whether there is one.
     fn begin_frame(&mut self) -> io::Result<bool> {
         while !self.source.fill_buf()?.is_empty() {
             match self.decoder.init(&mut self.source) {
@@ -118,7 +118,7 @@ impl<R: BufRead> Read for Zstd<R> {
     }
 }
 
-/// Some bytes, decompressed as they are read; for the fuzz targets.
+/// A reader of the decompressed tar in these bytes; for the fuzz targets.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn tar_in(bytes: &[u8]) -> io::Result<Box<dyn Read + '_>> {
     decoded(bytes)

@@ -1,4 +1,4 @@
-//! Why an archive is not unpacked.
+//! Errors of unpacking an archive.
 
 use std::io;
 
@@ -8,77 +8,77 @@ use crate::model::error::{FetchError, SourceError, StorageError};
 use crate::model::path::InvalidPath;
 use crate::model::remote_file::RemoteFile;
 
-/// What is wrong with an archive. Its bytes are the ones that its source lists, so fetching it again does not help.
+/// What is wrong with an archive. Its bytes match the listed digest, so fetching it again does not help.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
-    /// What it is packed with cannot be undone.
-    #[error("it cannot be read: {0}")]
+    /// Decompression fails.
+    #[error("decompression failed: {0}")]
     Unreadable(io::Error),
-    /// It has no end.
-    #[error("it is cut: no end mark follows")]
-    Cut,
-    /// No tar header where one must be.
-    #[error("no tar header is here")]
+    /// The archive ends too early.
+    #[error("the archive is truncated: its end mark is missing")]
+    Truncated,
+    /// A block that should be a tar header is none.
+    #[error("this is not a tar header")]
     Header,
-    /// A header that asks for more than headers need.
-    #[error("a header of {0} bytes is longer than any path needs")]
+    /// A header with more text than a path or a size needs.
+    #[error("a header of {0} bytes is too long")]
     LongHeader(u64),
-    /// A header for everything that follows, which could rename it.
-    #[error("a global header that names or sizes files is not supported")]
+    /// A header that would rename or resize all entries after it.
+    #[error("a global header with names or sizes of files is not supported")]
     GlobalHeader,
-    /// A path in no known writing.
-    #[error("its path is no UTF-8 text")]
+    /// A path in another encoding.
+    #[error("the path is not UTF-8")]
     NotUtf8,
-    /// A path that leads elsewhere.
-    #[error("its path must not be written: {0}")]
+    /// A path outside the folder, or one that some volumes cannot hold.
+    #[error("the path must not be written: {0}")]
     Path(#[from] InvalidPath),
-    /// Two entries of one name.
-    #[error("{0} is there already, in this archive or beside it")]
-    Twice(String),
-    /// Names that are one on some volumes.
-    #[error("{0} is there already and differs in case only")]
+    /// Two files at one path.
+    #[error("the model has {0} already, in this archive or outside it")]
+    Duplicate(String),
+    /// Paths that are the same on volumes that ignore case.
+    #[error("the model has {0} already, which differs only in case")]
     CaseOnly(String),
-    /// A file where another needs a folder.
-    #[error("{0} is a file, and cannot be a folder too")]
+    /// A path that is a file and a folder.
+    #[error("{0} is a file and cannot be a folder too")]
     FileAsFolder(String),
-    /// Devices, pipes and the like.
-    #[error("it is {0}, which no model needs")]
+    /// An entry that is not a file, a folder or a link.
+    #[error("it is {0}, which a model must not contain")]
     Kind(&'static str),
-    /// Holes that would have to be guessed.
+    /// A sparse file, whose holes this reader does not support.
     #[error("it is a sparse file; pack it without --sparse")]
     Sparse,
-    /// A link out.
-    #[error("it is a link to {0}, which leads out of the archive's folder")]
+    /// A link to a path outside the archive.
+    #[error("it is a link to {0}, which is outside the archive")]
     LinkOut(String),
-    /// A link to nothing that is a file.
-    #[error("it is a link to {0}, which is no file of the archive")]
+    /// A link to something other than a file.
+    #[error("it is a link to {0}, which is not a file of the archive")]
     LinkNowhere(String),
     /// A decompression bomb.
-    #[error("it unpacks to more than {0} bytes, which is out of proportion to its length")]
+    #[error("the archive unpacks to more than {0} bytes, which is too much for its size")]
     Bomb(u64),
-    /// Too many names.
-    #[error("it holds more than {0} files")]
+    /// More files than a model has.
+    #[error("the archive has more than {0} files")]
     TooMany(usize),
 }
 
-/// A fault and where it was found.
+/// A fault and its position.
 #[derive(Debug)]
 pub(super) struct Located {
     pub(super) fault: Fault,
-    /// Byte of the unpacked archive.
+    /// Offset in the decompressed archive, in bytes.
     pub(super) offset: u64,
-    /// Path of the entry, as it stands there.
+    /// Path of the entry, exactly as the archive has it.
     pub(super) entry: Option<String>,
 }
 
-/// How unpacking fails.
+/// Why unpacking failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// By the archive.
+    /// The archive is invalid.
     Archive(Located),
-    /// By the volume.
+    /// The volume failed.
     Storage(StorageError),
-    /// Somebody asked to stop.
+    /// The run was stopped.
     Interrupted,
 }
 
@@ -95,7 +95,7 @@ impl From<StorageError> for Failure {
 }
 
 impl Failure {
-    /// The error of an archive.
+    /// The error of the run, with the archive's name.
     pub(super) fn of(self, archive: &RemoteFile) -> FetchError {
         let Located { fault, offset, entry } = match self {
             Self::Archive(located) => located,
@@ -109,7 +109,7 @@ impl Failure {
             source: SourceError::new(
                 FailureClass::InvalidListing,
                 format!(
-                    "layer {}: {entry}at byte {offset} of the archive: {fault}; pack the model anew without it",
+                    "layer {}: {entry}at byte {offset} of the archive: {fault}; pack the model again without it",
                     archive.digest
                 ),
             ),

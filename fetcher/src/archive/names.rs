@@ -1,17 +1,17 @@
-//! Where the entries of archives go: below one folder, each to a place of its own. Pure.
+//! Decides the path of each archive entry: below one folder, and unique. Pure.
 
 use std::collections::HashMap;
 
 use super::error::Fault;
 use crate::model::path::FilePath;
 
-/// An archive that holds more files than any model is not unpacked.
-const MOST_FILES: usize = 100_000;
+/// Maximum number of files in the archives of a model.
+const MAX_FILES: usize = 100_000;
 
-/// Links that lead to links.
-const LONGEST_CHAIN: usize = 16;
+/// Maximum number of links that are followed to a file.
+const MAX_LINK_CHAIN: usize = 16;
 
-/// The path an entry asks for; `None` for the folder that everything is in.
+/// The path of an entry; `None` for the root folder.
 pub(super) fn destination(path: &str) -> Result<Option<FilePath>, Fault> {
     let mut path = path;
     while let Some(rest) = path.strip_prefix("./") {
@@ -24,7 +24,7 @@ pub(super) fn destination(path: &str) -> Result<Option<FilePath>, Fault> {
     Ok(Some(FilePath::parse(path)?))
 }
 
-/// What a symbolic link at a path names.
+/// The target of a symbolic link, relative to the root of the archive.
 pub(super) fn target(link: &FilePath, target: &str) -> Result<FilePath, Fault> {
     let out = || Fault::LinkOut(target.to_owned());
     if target.starts_with('/') {
@@ -44,7 +44,7 @@ pub(super) fn target(link: &FilePath, target: &str) -> Result<FilePath, Fault> {
     FilePath::parse(&folder.join("/")).map_err(|_| Fault::LinkNowhere(target.to_owned()))
 }
 
-/// What is taken: files, and the folders they are in. Case does not set names apart, as it does not on some volumes.
+/// The paths that are in use, of files and of their folders. Case is ignored, as on some volumes.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     files: HashMap<String, String>,
@@ -52,13 +52,13 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Takes the place of a file.
+    /// Adds the path of a file; fails if it conflicts with another.
     pub(super) fn take(&mut self, path: &FilePath) -> Result<(), Fault> {
         let path = path.as_str();
         let key = path.to_lowercase();
         if let Some(other) = self.files.get(&key) {
             return Err(if other == path {
-                Fault::Twice(path.to_owned())
+                Fault::Duplicate(path.to_owned())
             } else {
                 Fault::CaseOnly(other.clone())
             });
@@ -67,14 +67,14 @@ impl Names {
             return Err(Fault::FileAsFolder(path.to_owned()));
         }
         self.take_folder(path.rsplit_once('/').map_or("", |(folder, _)| folder))?;
-        if self.files.len() == MOST_FILES {
-            return Err(Fault::TooMany(MOST_FILES));
+        if self.files.len() == MAX_FILES {
+            return Err(Fault::TooMany(MAX_FILES));
         }
         self.files.insert(key, path.to_owned());
         Ok(())
     }
 
-    /// Takes the place of a folder and of those above it; others may have done so already.
+    /// Adds a folder and the folders above it, which may have been added before.
     pub(super) fn take_folder(&mut self, path: &str) -> Result<(), Fault> {
         let mut folder = path;
         while !folder.is_empty() {
@@ -83,7 +83,7 @@ impl Names {
                 return Err(Fault::FileAsFolder(file.clone()));
             }
             match self.folders.get(&key) {
-                // Those above it are taken, too.
+                // So are the folders above it.
                 Some(other) if other == folder => return Ok(()),
                 Some(other) => return Err(Fault::CaseOnly(other.clone())),
                 None => {
@@ -96,14 +96,14 @@ impl Names {
     }
 }
 
-/// The file that a link leads to in the end, through links if need be.
+/// The file that a link leads to, directly or through other links.
 pub(super) fn follow<'a, T>(
     files: &'a HashMap<FilePath, T>,
     links: &HashMap<FilePath, FilePath>,
     link: &FilePath,
 ) -> Result<(&'a FilePath, &'a T), Fault> {
     let mut path = link;
-    for _ in 0..LONGEST_CHAIN {
+    for _ in 0..MAX_LINK_CHAIN {
         match links.get(path) {
             Some(next) => path = next,
             None => break,
@@ -152,19 +152,19 @@ mod tests {
     #[case("link", ".", Err("nowhere"))]
     fn what_a_link_names(#[case] link: &str, #[case] text: &str, #[case] expected: Result<&str, &str>) {
         let link = FilePath::parse(link).unwrap();
-        let told = match target(&link, text) {
+        let result = match target(&link, text) {
             Ok(path) => Ok(path.to_string()),
             Err(Fault::LinkOut(_)) => Err("out"),
             Err(_) => Err("nowhere"),
         };
-        assert_eq!(told.as_ref().map(String::as_str).map_err(|why| *why), expected);
+        assert_eq!(result.as_ref().map(String::as_str).map_err(|error| *error), expected);
     }
 
     #[rstest]
     #[case(&["a", "b/a", "b/c"], None)]
-    #[case(&["a", "a"], Some("a is there already, in"))]
-    #[case(&["a", "A"], Some("a is there already and differs in case only"))]
-    #[case(&["d/a", "D/b"], Some("d is there already and differs in case only"))]
+    #[case(&["a", "a"], Some("the model has a already, in"))]
+    #[case(&["a", "A"], Some("the model has a already, which differs only in case"))]
+    #[case(&["d/a", "D/b"], Some("the model has d already, which differs only in case"))]
     #[case(&["a", "a/b"], Some("a is a file"))]
     #[case(&["a/b", "a"], Some("a is a file"))]
     #[case(&["x/a/b", "X/A"], Some("is a file"))]

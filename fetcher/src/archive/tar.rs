@@ -1,5 +1,7 @@
-//! The entries of a tar, read as it streams by. What a header may ask for is bounded, so that no archive decides how
-//! much memory it takes; what is not a file, a folder or a link is refused.
+//! Reads the entries of a tar as a stream.
+//!
+//! The length of headers is bounded, so that an archive cannot exhaust memory. Entries other than files, folders and
+//! links are refused.
 
 use std::io::{self, Read};
 
@@ -7,47 +9,47 @@ use tar::{EntryType, Header, PaxExtensions};
 
 use super::error::{Fault, Located};
 
-const BLOCK: u64 = 512;
+const BLOCK_BYTES: u64 = 512;
 
-/// A block of nothing: two of them are the end.
-const EMPTY: [u8; 512] = [0; 512];
+/// A block of zeros; two of them end a tar.
+const ZERO_BLOCK: [u8; 512] = [0; 512];
 
-/// A header that holds a path or a size needs no more.
-const LONGEST_HEADER: u64 = 64 << 10;
+/// Maximum length of an extension header; a path or a size needs less.
+const MAX_EXTENSION_BYTES: u64 = 64 << 10;
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// With so many bytes.
+    /// A file with its size in bytes.
     File(u64),
     Folder,
-    /// To another entry, named from where the link is.
+    /// A link with its target, relative to the folder of the link.
     Symlink(String),
-    /// To another entry, named from the archive's root.
+    /// A link with its target, relative to the root of the archive.
     HardLink(String),
 }
 
-/// An entry as it stands in the archive: nothing of it is to be trusted.
+/// An entry exactly as the archive has it: untrusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) path: String,
     pub(super) kind: Kind,
-    /// Where its header begins.
+    /// Offset of its header in the tar, in bytes.
     pub(super) offset: u64,
 }
 
-/// A tar.
+/// A reader of a tar.
 pub(super) struct Tar<R> {
     reader: R,
-    /// Bytes read.
+    /// Bytes read so far.
     offset: u64,
-    /// Bytes of the present file that were not read yet.
+    /// Unread bytes of the current file.
     left: u64,
-    /// Bytes that may be read in all.
+    /// Maximum number of bytes to read.
     limit: u64,
 }
 
-/// What headers before an entry's own say of it.
+/// Values from extension headers, which precede the header of their entry.
 #[derive(Default)]
 struct Extensions {
     path: Option<Vec<u8>>,
@@ -57,7 +59,7 @@ struct Extensions {
 }
 
 impl<R: Read> Tar<R> {
-    /// A tar that unpacks to no more than so many bytes.
+    /// A reader that fails after `limit` bytes.
     pub(super) fn new(reader: R, limit: u64) -> Self {
         Self {
             reader,
@@ -67,11 +69,11 @@ impl<R: Read> Tar<R> {
         }
     }
 
-    /// The next entry; `None` after the last. What was not read of the file before is passed over.
+    /// The next entry; `None` after the last. Skips unread bytes of the current file.
     pub(super) fn next(&mut self) -> Result<Option<Entry>, Located> {
         self.skip(self.left)?;
         self.left = 0;
-        self.skip(self.offset.next_multiple_of(BLOCK) - self.offset)?;
+        self.skip(self.offset.next_multiple_of(BLOCK_BYTES) - self.offset)?;
         let offset = self.offset;
         let mut extensions = Extensions::default();
         loop {
@@ -95,18 +97,18 @@ impl<R: Read> Tar<R> {
         }
     }
 
-    /// Reads bytes of the present file; none at its end.
+    /// Reads bytes of the current file; 0 at its end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Located> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let read = self.read_some(&mut buffer[..most])?;
-        if read == 0 && most > 0 {
-            return Err(self.fault(Fault::Cut, None));
+        let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let read = self.read_some(&mut buffer[..length])?;
+        if read == 0 && length > 0 {
+            return Err(self.fault(Fault::Truncated, None));
         }
         self.left -= read as u64;
         Ok(read)
     }
 
-    /// A fault where the archive was read to.
+    /// A fault at the current offset.
     pub(super) fn fault(&self, fault: Fault, entry: Option<&str>) -> Located {
         Located {
             fault,
@@ -133,7 +135,7 @@ impl<R: Read> Tar<R> {
             String::from_utf8(link.unwrap_or_default()).map_err(|_| at(Fault::NotUtf8))
         };
         let kind = match header.entry_type() {
-            // As old as tar: a file whose path ends in a slash is a folder.
+            // Oldest convention of tar: a file whose path ends in a slash is a folder.
             EntryType::Regular if path.ends_with('/') => Kind::Folder,
             EntryType::Regular | EntryType::Continuous => {
                 let size = extensions.size.map_or_else(|| header.entry_size(), Ok);
@@ -145,7 +147,7 @@ impl<R: Read> Tar<R> {
             EntryType::GNUSparse => return Err(at(Fault::Sparse)),
             EntryType::Char | EntryType::Block => return Err(at(Fault::Kind("a device"))),
             EntryType::Fifo => return Err(at(Fault::Kind("a pipe"))),
-            _ => return Err(at(Fault::Kind("of an unknown kind"))),
+            _ => return Err(at(Fault::Kind("an entry of unknown type"))),
         };
         if let Kind::File(size) = kind {
             self.left = size;
@@ -153,15 +155,15 @@ impl<R: Read> Tar<R> {
         Ok(Entry { path, kind, offset })
     }
 
-    /// The next header; `None` where the archive ends.
+    /// The next header; `None` at the end of the archive.
     fn header(&mut self) -> Result<Option<Header>, Located> {
-        let mut block = EMPTY;
+        let mut block = ZERO_BLOCK;
         self.fill(&mut block)?;
-        if block == EMPTY {
+        if block == ZERO_BLOCK {
             return Ok(None);
         }
         let header = Header::from_byte_slice(&block).clone();
-        // The checksum is counted as if it were blanks itself.
+        // The checksum field counts as spaces.
         let others = block
             .iter()
             .enumerate()
@@ -170,21 +172,22 @@ impl<R: Read> Tar<R> {
         match header.cksum() {
             Ok(expected) if expected == sum => Ok(Some(header)),
             _ => {
-                self.offset -= BLOCK;
+                // The offset of the fault is that of the header.
+                self.offset -= BLOCK_BYTES;
                 Err(self.fault(Fault::Header, None))
             }
         }
     }
 
-    /// The text of a header that says something of the next one.
+    /// The text of an extension header.
     fn extension(&mut self, header: &Header) -> Result<Vec<u8>, Located> {
         let length = header.entry_size().map_err(|_| self.fault(Fault::Header, None))?;
-        if length > LONGEST_HEADER {
+        if length > MAX_EXTENSION_BYTES {
             return Err(self.fault(Fault::LongHeader(length), None));
         }
         let mut text = vec![0; usize::try_from(length).unwrap_or_default()];
         self.fill(&mut text)?;
-        self.skip(length.next_multiple_of(BLOCK) - length)?;
+        self.skip(length.next_multiple_of(BLOCK_BYTES) - length)?;
         Ok(text)
     }
 
@@ -192,7 +195,7 @@ impl<R: Read> Tar<R> {
         while !buffer.is_empty() {
             let read = self.read_some(buffer)?;
             if read == 0 {
-                return Err(self.fault(Fault::Cut, None));
+                return Err(self.fault(Fault::Truncated, None));
             }
             buffer = &mut buffer[read..];
         }
@@ -202,14 +205,14 @@ impl<R: Read> Tar<R> {
     fn skip(&mut self, mut bytes: u64) -> Result<(), Located> {
         let mut buffer = [0; 4096];
         while bytes > 0 {
-            let most = usize::try_from(bytes).unwrap_or(usize::MAX).min(buffer.len());
-            self.fill(&mut buffer[..most])?;
-            bytes -= most as u64;
+            let length = usize::try_from(bytes).unwrap_or(usize::MAX).min(buffer.len());
+            self.fill(&mut buffer[..length])?;
+            bytes -= length as u64;
         }
         Ok(())
     }
 
-    /// Reads to the end, for only there it is known whether what it was compressed with is whole.
+    /// Reads to the end, so that the decompressor checks its own end mark and checksum.
     fn drain(&mut self) -> Result<(), Located> {
         let mut buffer = [0; 4096];
         while self.read_some(&mut buffer)? > 0 {}
@@ -234,8 +237,9 @@ impl<R: Read> Tar<R> {
 }
 
 impl Extensions {
+    /// Reads the values of one extension header.
     fn add(&mut self, kind: EntryType, text: &[u8]) -> Result<(), Fault> {
-        // Ends with a zero byte, in what GNU's tar writes.
+        // GNU tar ends names with a zero byte.
         let name = || text.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
         if kind.is_gnu_longname() {
             self.path = Some(name());
@@ -248,8 +252,8 @@ impl Extensions {
         for record in PaxExtensions::new(text) {
             let record = record.map_err(|_| Fault::Header)?;
             let (key, value) = (record.key_bytes(), record.value_bytes());
-            let names = matches!(key, b"path" | b"linkpath" | b"size") || key.starts_with(b"GNU.sparse");
-            if kind.is_pax_global_extensions() && names {
+            let affects_files = matches!(key, b"path" | b"linkpath" | b"size") || key.starts_with(b"GNU.sparse");
+            if kind.is_pax_global_extensions() && affects_files {
                 return Err(Fault::GlobalHeader);
             }
             match key {
@@ -259,7 +263,7 @@ impl Extensions {
                     let size = std::str::from_utf8(value).ok().and_then(|size| size.parse().ok());
                     self.size = Some(size.ok_or(Fault::Header)?);
                 }
-                _ if names => self.is_sparse = true,
+                _ if affects_files => self.is_sparse = true,
                 _ => {}
             }
         }

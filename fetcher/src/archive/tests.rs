@@ -25,7 +25,7 @@ struct Kit {
 }
 
 impl Kit {
-    /// One whose archives lie where the engine leaves them.
+    /// A kit whose archives are staged, as the engine leaves them.
     fn staged(archives: &[Vec<u8>]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
@@ -80,7 +80,7 @@ impl Kit {
     }
 }
 
-/// An entry as nobody's tool would write it.
+/// An entry of arbitrary content, written field by field.
 fn entry(path: &str, kind: EntryType, link: &str, content: &[u8]) -> Vec<u8> {
     let mut header = Header::new_ustar();
     let old = header.as_old_mut();
@@ -148,22 +148,22 @@ fn damaged() -> Vec<u8> {
 #[case::a_climbing_folder(archive(&[entry("../d/", EntryType::Directory, "", b"")]), "../d/", "must not be written")]
 #[case::ours(archive(&[file("./.modelcache/lock", b"")]), "./.modelcache/lock", "reserved")]
 #[case::backslashes(archive(&[file("..\\x", b"")]), "..\\\\x", "must not be written")]
-#[case::link_to_an_absolute_path(archive(&[link("a", EntryType::Symlink, "/etc/passwd")]), "a", "leads out")]
-#[case::link_out(archive(&[link("d/a", EntryType::Symlink, "../../x")]), "d/a", "leads out")]
-#[case::link_to_nothing(archive(&[link("a", EntryType::Symlink, "none")]), "a", "no file of the archive")]
+#[case::link_to_an_absolute_path(archive(&[link("a", EntryType::Symlink, "/etc/passwd")]), "a", "outside the archive")]
+#[case::link_out(archive(&[link("d/a", EntryType::Symlink, "../../x")]), "d/a", "outside the archive")]
+#[case::link_to_nothing(archive(&[link("a", EntryType::Symlink, "none")]), "a", "not a file of the archive")]
 #[case::link_to_a_folder(
     archive(&[file("d/x", b""), link("a", EntryType::Symlink, "d")]),
     "a",
-    "no file of the archive"
+    "not a file of the archive"
 )]
-#[case::link_to_itself(archive(&[link("a", EntryType::Symlink, "a")]), "a", "no file of the archive")]
-#[case::hard_link_out(archive(&[link("a", EntryType::Link, "../../secret")]), "a", "leads out")]
-#[case::hard_link_to_an_absolute_path(archive(&[link("a", EntryType::Link, "/etc/passwd")]), "a", "leads out")]
-#[case::hard_link_to_nothing(archive(&[link("a", EntryType::Link, "b")]), "a", "no file of the archive")]
+#[case::link_to_itself(archive(&[link("a", EntryType::Symlink, "a")]), "a", "not a file of the archive")]
+#[case::hard_link_out(archive(&[link("a", EntryType::Link, "../../secret")]), "a", "outside the archive")]
+#[case::hard_link_to_an_absolute_path(archive(&[link("a", EntryType::Link, "/etc/passwd")]), "a", "outside the archive")]
+#[case::hard_link_to_nothing(archive(&[link("a", EntryType::Link, "b")]), "a", "not a file of the archive")]
 #[case::through_a_link(
     archive(&[link("d", EntryType::Symlink, "/tmp"), file("d/x", b"")]),
     "d",
-    "leads out"
+    "outside the archive"
 )]
 #[case::through_a_link_inside(
     archive(&[file("e/y", b""), link("d", EntryType::Symlink, "e/y"), file("d/x", b"")]),
@@ -173,10 +173,10 @@ fn damaged() -> Vec<u8> {
 #[case::device(archive(&[entry("null", EntryType::Char, "", b"")]), "null", "a device")]
 #[case::block_device(archive(&[entry("sda", EntryType::Block, "", b"")]), "sda", "a device")]
 #[case::pipe(archive(&[entry("p", EntryType::Fifo, "", b"")]), "p", "a pipe")]
-#[case::unknown(archive(&[entry("v", EntryType::new(b'V'), "", b"")]), "v", "an unknown kind")]
-#[case::twice(archive(&[file("a", b"1"), file("./a", b"2")]), "./a", "there already")]
-#[case::case_only(archive(&[file("README", b""), file("readme", b"")]), "readme", "in case only")]
-#[case::folders_in_case_only(archive(&[file("d/a", b""), file("D/b", b"")]), "D/b", "in case only")]
+#[case::unknown(archive(&[entry("v", EntryType::new(b'V'), "", b"")]), "v", "of unknown type")]
+#[case::twice(archive(&[file("a", b"1"), file("./a", b"2")]), "./a", "the model has a already, in")]
+#[case::case_only(archive(&[file("README", b""), file("readme", b"")]), "readme", "only in case")]
+#[case::folders_in_case_only(archive(&[file("d/a", b""), file("D/b", b"")]), "D/b", "only in case")]
 #[case::file_as_folder(archive(&[file("a", b""), file("a/b", b"")]), "a/b", "cannot be a folder")]
 #[case::folder_as_file(archive(&[file("a/b", b""), file("a", b"")]), "a", "cannot be a folder")]
 #[case::sparse(archive(&[sparse_of_gnu()]), "a", "sparse")]
@@ -198,14 +198,14 @@ fn damaged() -> Vec<u8> {
 #[case::long_header(
     archive(&[entry("x", EntryType::XHeader, "", &vec![b'a'; 1 << 20])]),
     "",
-    "longer than any path needs"
+    "is too long"
 )]
-#[case::no_end(cut(archive(&[file("a", b"1")]), 1024), "", "no end mark")]
-#[case::cut_in_a_file(cut(archive(&[file("a", &[7; 2000])]), 1000), "a", "no end mark")]
-#[case::damaged(damaged(), "", "no tar header")]
-#[case::no_tar(b"<html>nothing here</html>".repeat(50), "", "no tar header")]
-#[case::cut_gzip(cut(gzip(&archive(&[file("a", &[7; 2000])])), 60), "", "cannot be read")]
-#[case::bomb(gzip(&archive(&[file("a", &vec![0; 70 << 20])])), "a", "out of proportion")]
+#[case::no_end(cut(archive(&[file("a", b"1")]), 1024), "", "is truncated")]
+#[case::cut_in_a_file(cut(archive(&[file("a", &[7; 2000])]), 1000), "a", "is truncated")]
+#[case::damaged(damaged(), "", "not a tar header")]
+#[case::no_tar(b"<html>nothing here</html>".repeat(50), "", "not a tar header")]
+#[case::cut_gzip(cut(gzip(&archive(&[file("a", &[7; 2000])])), 60), "", "decompression failed")]
+#[case::bomb(gzip(&archive(&[file("a", &vec![0; 70 << 20])])), "a", "too much for its size")]
 #[tokio::test]
 async fn a_hostile_archive_is_refused_with_layer_entry_and_cause(
     #[case] bytes: Vec<u8>,
@@ -215,12 +215,15 @@ async fn a_hostile_archive_is_refused_with_layer_entry_and_cause(
     let kit = Kit::staged(&[bytes]);
     let error = kit.unpack().await.unwrap_err();
     assert_eq!(error.class(), FailureClass::InvalidListing, "{error}");
-    let told = error.to_string();
+    let message = error.to_string();
     let (layer, _) = &kit.archives[0];
-    assert!(told.contains(&layer.digest.to_string()) && told.contains(why), "{told}");
     assert!(
-        entry.is_empty() || told.contains(&format!("entry \"{entry}\"")),
-        "{told}"
+        message.contains(&layer.digest.to_string()) && message.contains(why),
+        "{message}"
+    );
+    assert!(
+        entry.is_empty() || message.contains(&format!("entry \"{entry}\"")),
+        "{message}"
     );
     assert_eq!(error.to_report().file.as_deref(), Some("layers/0.tar"));
     let mut there: Vec<_> = fs::read_dir(kit.folder.path())
@@ -258,10 +261,10 @@ async fn two_archives_may_share_folders_but_no_file() {
     let kit = Kit::staged(&[archive(&[file("d/a", b"1")]), archive(&[file("d/b", b"2")])]);
     assert_eq!(kit.unpack().await.unwrap().files.len(), 2);
     let kit = Kit::staged(&[archive(&[file("d/a", b"1")]), archive(&[file("d/a", b"2")])]);
-    let told = kit.unpack().await.unwrap_err().to_string();
+    let message = kit.unpack().await.unwrap_err().to_string();
     assert!(
-        told.contains("d/a is there already, in this archive or beside it"),
-        "{told}"
+        message.contains("the model has d/a already, in this archive or outside it"),
+        "{message}"
     );
 }
 
@@ -348,12 +351,12 @@ async fn what_is_published_remembers_its_archives_and_bears_the_name_that_was_pl
 }
 
 fn name() -> impl Strategy<Value = String> {
-    // Long enough for a path that no plain header holds; upper case alone would collide with nothing.
+    // Some are too long for a plain header. No upper case, so that no two differ only in case.
     prop_oneof!["[a-z0-9_ü-]{1,12}", "[a-z]{60,120}"]
 }
 
 fn tree() -> impl Strategy<Value = BTreeMap<String, Vec<u8>>> {
-    // Files end in f and folders do not, so that no file stands where another needs a folder.
+    // Files end in f and folders in d, so that no path is both.
     let path = (proptest::collection::vec(name(), 0..4), name()).prop_map(|(folders, name)| {
         let mut path: Vec<_> = folders.into_iter().map(|folder| folder + "d").collect();
         path.push(name + "f");
@@ -387,7 +390,7 @@ proptest! {
 
     #[test]
     fn whatever_the_bytes_it_ends_and_writes_nothing_outside(bytes in proptest::collection::vec(any::<u8>(), 0..2000), at in 0..2048_usize) {
-        // What looks like a tar at first goes further.
+        // Bytes that start like a tar reach more of the code.
         let mut tar = archive(&[file("d/a", b"1"), link("b", EntryType::Symlink, "d/a")]);
         let at = at.min(tar.len());
         tar.splice(at.., bytes);

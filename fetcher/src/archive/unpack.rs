@@ -1,5 +1,7 @@
-//! One archive into the staged revision. A file gets its name there when it is whole and durable; the archive goes when
-//! all of them have theirs, so that a run that is cut short unpacks it again and fetches nothing.
+//! Unpacks one archive into the staged revision.
+//!
+//! A file gets its name when it is complete and durable. The archive is removed when all files have theirs, so that a run
+//! after an interruption unpacks it again and fetches nothing.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
@@ -23,19 +25,19 @@ use crate::model::remote_file::RemoteFile;
 use crate::store::Store;
 use crate::store::{Unpacked, UnpackedFile};
 
-/// How much longer than itself an archive may unpack: text does ten times, weights hardly at all.
-const LARGEST_RATIO: u64 = 100;
+/// Maximum ratio of unpacked to packed bytes: text reaches about ten, weights about one.
+const MAX_UNPACK_RATIO: u64 = 100;
 
-/// What a small archive may unpack to whatever its length.
-const SMALL: u64 = 64 << 20;
+/// Bytes that any archive may unpack to, however small it is.
+const MIN_UNPACK_LIMIT_BYTES: u64 = 64 << 20;
 
-/// Bytes read and written at once.
-const BUFFER: usize = 256 << 10;
+/// Bytes that are read and written at a time.
+const BUFFER_BYTES: usize = 256 << 10;
 
-/// Bytes that may be written and not durable: the page cache is charged to us.
-const UNSYNCED: u64 = 32 << 20;
+/// Maximum number of written bytes that are not durable: the page cache counts as memory of the process.
+const MAX_UNSYNCED_BYTES: u64 = 32 << 20;
 
-/// Unpacks an archive that is staged, and removes it.
+/// Unpacks a staged archive and removes it.
 pub(super) fn unpack(
     store: &Store,
     id: &str,
@@ -60,21 +62,24 @@ pub(super) fn unpack(
         digest: archive.digest,
         files,
     };
-    // The names first: what is remembered as unpacked must be there after a crash.
+    // Names first: files that are recorded as unpacked must exist after a crash.
     for folder in folders(store, id, &unpacked.files) {
         sync_folder(&folder)?;
     }
-    store.remember_unpacked(id, &unpacked)?;
+    store.record_unpacked(id, &unpacked)?;
     fs::remove_file(&packed).map_err(StorageError::at("remove", &packed))?;
     Ok(unpacked)
 }
 
-/// Bytes an archive may unpack to.
+/// Maximum number of bytes that an archive may unpack to.
 fn limit(archive: &RemoteFile) -> u64 {
-    archive.size.saturating_mul(LARGEST_RATIO).max(SMALL)
+    archive
+        .size
+        .saturating_mul(MAX_UNPACK_RATIO)
+        .max(MIN_UNPACK_LIMIT_BYTES)
 }
 
-/// Every folder of the staged revision that has one of the files below it.
+/// Every folder of the staged revision that contains one of the files, at any depth.
 fn folders(store: &Store, id: &str, files: &[UnpackedFile]) -> BTreeSet<std::path::PathBuf> {
     let mut folders = BTreeSet::new();
     for file in files {
@@ -92,7 +97,7 @@ struct Unpacking<'a> {
     names: &'a mut Names,
     stop: &'a CancellationToken,
     files: HashMap<FilePath, (u64, ContentDigest)>,
-    /// What each link leads to.
+    /// The target of each link.
     links: HashMap<FilePath, FilePath>,
 }
 
@@ -118,23 +123,24 @@ impl Unpacking<'_> {
         Ok(files)
     }
 
+    /// Unpacks one entry.
     fn take<R: io::Read>(&mut self, entry: &Entry, tar: &mut Tar<R>) -> Result<(), Failure> {
-        let refused = |fault| Located {
+        let located = |fault| Located {
             fault,
             offset: entry.offset,
             entry: Some(entry.path.clone()),
         };
-        let Some(path) = destination(&entry.path).map_err(refused)? else {
+        let Some(path) = destination(&entry.path).map_err(located)? else {
             return match &entry.kind {
                 Kind::Folder => Ok(()),
-                _ => Err(refused(Fault::Kind("the folder itself, but no folder")).into()),
+                _ => Err(located(Fault::Kind("a file at the path of the root folder")).into()),
             };
         };
         let taken = match &entry.kind {
             Kind::Folder => self.names.take_folder(path.as_str()),
             _ => self.names.take(&path),
         };
-        taken.map_err(refused)?;
+        taken.map_err(located)?;
         match &entry.kind {
             Kind::Folder => {}
             Kind::File(size) => {
@@ -142,11 +148,11 @@ impl Unpacking<'_> {
                 self.files.insert(path, (*size, digest));
             }
             Kind::Symlink(text) => {
-                let target = target(&path, text).map_err(refused)?;
+                let target = target(&path, text).map_err(located)?;
                 self.links.insert(path, target);
             }
             Kind::HardLink(text) => {
-                let out = || refused(Fault::LinkOut(text.clone()));
+                let out = || located(Fault::LinkOut(text.clone()));
                 let target = destination(text).ok().flatten().ok_or_else(out)?;
                 self.links.insert(path, target);
             }
@@ -154,8 +160,9 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    /// Writes a file under a temporary name, and gives it its own when it is durable. Its mode is not looked at: what
-    /// is published can be read, and nothing else.
+    /// Writes a file under a temporary name and renames it when it is durable.
+    ///
+    /// The mode in the archive is ignored: published files are read-only.
     fn write<R: io::Read>(
         &self,
         path: &FilePath,
@@ -165,13 +172,13 @@ impl Unpacking<'_> {
     ) -> Result<ContentDigest, Failure> {
         let staged = self.store.staged(self.id, path);
         let temporary = self.store.partial(&self.archive.digest).with_extension("entry");
-        self.require_room(size)?;
+        self.require_space(size)?;
         if let Some(folder) = staged.parent() {
             create_folders(folder)?;
         }
         let mut file = File::create(&temporary).map_err(StorageError::at("create", &temporary))?;
         let mut hasher = Sha256::new();
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = vec![0; BUFFER_BYTES];
         let (mut written, mut synced) = (0, 0);
         while written < size {
             if self.stop.is_cancelled() {
@@ -185,7 +192,7 @@ impl Unpacking<'_> {
             file.write_all(&buffer[..read])
                 .map_err(StorageError::at("write", &staged))?;
             written += read as u64;
-            if written - synced >= UNSYNCED || written == size {
+            if written - synced >= MAX_UNSYNCED_BYTES || written == size {
                 file.sync_data().map_err(StorageError::at("sync", &staged))?;
                 forget(&file, synced, written - synced);
                 synced = written;
@@ -196,24 +203,23 @@ impl Unpacking<'_> {
         Ok(ContentDigest::Sha256(hasher.finalize().into()))
     }
 
-    /// Refuses to begin a file that cannot end for want of room.
-    fn require_room(&self, size: u64) -> Result<(), StorageError> {
+    /// Fails if a file does not fit on the volume.
+    fn require_space(&self, size: u64) -> Result<(), StorageError> {
         let root = self.store.root();
-        let free = free(root).map_err(StorageError::at("read the free room of", root))?;
+        let free = free(root).map_err(StorageError::at("read the free space of", root))?;
         if size <= free {
             return Ok(());
         }
         let message = format!(
-            "no space left: a file of {size} bytes is to be unpacked, only {free} are free; enlarge the volume or free \
-             space on it"
+            "no space left: a packed file needs {size} bytes, only {free} are free; enlarge the volume or free space on it"
         );
-        Err(StorageError::at("reserve room in", root)(io::Error::new(
+        Err(StorageError::at("reserve space in", root)(io::Error::new(
             io::ErrorKind::StorageFull,
             message,
         )))
     }
 
-    /// Gives each link the file that it leads to: what is published holds files alone.
+    /// Stages a copy of the target for each link: a published revision contains only files.
     fn link<R>(&self, tar: &Tar<R>) -> Result<Vec<UnpackedFile>, Failure>
     where
         R: io::Read,

@@ -1,4 +1,4 @@
-//! `fetch`: lists, fetches, proves and publishes.
+//! `fetch`: lists, fetches, verifies and publishes a model.
 
 use std::time::Instant;
 
@@ -37,7 +37,7 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
         });
     }
     run.progress.set_total(selected.files.len() as u64, selected.bytes);
-    let Origins { asked, left_out } = origins(&args.transfer.origins.mirror, &request, &selected, &run.stop).await?;
+    let Origins { usable, skipped } = origins(&args.transfer.origins.mirror, &request, &selected, &run.stop).await?;
     let store = Store::open(&args.folder)?.with_layout(layout);
     let is_archive = |file: &RemoteFile| selected.source.is_archive(file);
     let archives = Archives::survey(&store, &selected.revision, &selected.files, is_archive, &run.stop).await?;
@@ -45,7 +45,7 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
     let transfer = FetchRequest {
         files: &archives.to_fetch(),
         revision: &selected.revision,
-        origins: asked,
+        origins: usable,
         client: RangeClient::new(range_client(&request.access.trust()?)?),
         store: &store,
         settings: &args.transfer.settings(),
@@ -61,28 +61,32 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
         &request.address.kind().record(&request.access, &selected.revision),
     )?;
     let published = store.publish_manifest(&manifest)?;
-    let took = start.elapsed();
-    tracing::info!(path = published.as_str(), elapsed = ?took, "published");
+    let duration = start.elapsed();
+    tracing::info!(path = published.as_str(), elapsed = ?duration, "published");
     let report = Report::Published(Published {
         digest: selected.digest,
         files: signed(contents.files.len()),
         bytes: signed(contents.bytes()),
         bytes_fetched: signed(outcome.bytes_fetched),
         bytes_reused: signed(outcome.bytes_reused + reused),
-        duration_milliseconds: signed(took.as_millis()),
+        duration_milliseconds: signed(duration.as_millis()),
         path: CURRENT.to_owned(),
         revision: selected.revision,
         origins: outcome
             .origins
             .iter()
             .map(OriginSnapshot::to_report)
-            .chain(left_out)
+            .chain(skipped)
             .collect(),
     });
-    let origin_lines = origin_lines(&outcome.origins);
     if run.json {
-        for line in origin_lines {
-            tracing::info!("{line}");
+        for origin in several(&outcome.origins) {
+            tracing::info!(
+                origin = origin.name,
+                bytes = origin.bytes,
+                dropped = origin.dropped(),
+                "origin statistics"
+            );
         }
         run.print_json(&report);
     } else {
@@ -92,32 +96,28 @@ pub(super) async fn fetch(run: &Run, args: &FetchArgs) -> Result<Report, FetchEr
             bytes(contents.bytes()),
             bytes(outcome.bytes_fetched),
             bytes(outcome.bytes_reused + reused),
-            elapsed(took),
-            origin_lines
-                .iter()
-                .map(|line| format!("{line}\n"))
-                .collect::<Vec<_>>()
-                .concat(),
+            elapsed(duration),
+            several(&outcome.origins).iter().map(origin_line).collect::<String>(),
             args.folder.join(CURRENT).display(),
         ));
     }
     Ok(report)
 }
 
-/// What came from where, where there was a choice.
-fn origin_lines(origins: &[OriginSnapshot]) -> Vec<String> {
-    if origins.len() < 2 {
-        return Vec::new();
-    }
-    let line = |origin: &OriginSnapshot| match origin.dropped() {
-        None => format!("{} from {}", bytes(origin.bytes), origin.name),
-        Some(reason) => format!(
-            "{} from {}, which was dropped: {reason}",
-            bytes(origin.bytes),
-            origin.name
-        ),
-    };
-    origins.iter().map(line).collect()
+/// The origins if there are several; a single one is not worth a line.
+fn several(origins: &[OriginSnapshot]) -> &[OriginSnapshot] {
+    if origins.len() < 2 { &[] } else { origins }
+}
+
+/// A line with the bytes from an origin and why it was dropped.
+fn origin_line(origin: &OriginSnapshot) -> String {
+    let dropped = origin.dropped().map(|reason| format!(", which was dropped: {reason}"));
+    format!(
+        "{} from {}{}\n",
+        bytes(origin.bytes),
+        origin.name,
+        dropped.unwrap_or_default()
+    )
 }
 
 #[cfg(test)]
@@ -125,26 +125,26 @@ mod tests {
     use modelcache_crds::report::OriginFault;
 
     use super::*;
-    use crate::observe::progress::OriginCourse;
+    use crate::observe::progress::OriginState;
 
     #[test]
-    fn what_came_from_where_is_told_where_there_was_a_choice() {
-        let origin = |name: &str, bytes, course, last_error: Option<&str>| OriginSnapshot {
+    fn several_origins_have_a_line_each() {
+        let origin = |name: &str, bytes, state, last_error: Option<&str>| OriginSnapshot {
             name: name.to_owned(),
             bytes,
             failures: 0,
-            course,
+            state,
             last_error: last_error.map(str::to_owned),
         };
-        let hub = origin("hub", 3 << 30, OriginCourse::Asked, Some("a timeout"));
-        assert_eq!(origin_lines(std::slice::from_ref(&hub)), [""; 0]);
-        let dropped = OriginCourse::Dropped(OriginFault::SentWrongBytes);
-        let lines = origin_lines(&[hub, origin("mirror", 1 << 20, dropped, Some("sent wrong bytes"))]);
+        let hub = origin("hub", 3 << 30, OriginState::Active, Some("a timeout"));
+        assert_eq!(several(std::slice::from_ref(&hub)), []);
+        let dropped = OriginState::Dropped(OriginFault::SentWrongBytes);
+        let origins = [hub, origin("mirror", 1 << 20, dropped, Some("sent wrong bytes"))];
         assert_eq!(
-            lines,
+            several(&origins).iter().map(origin_line).collect::<Vec<_>>(),
             [
-                "3.00 GiB from hub",
-                "1.00 MiB from mirror, which was dropped: sent wrong bytes"
+                "3.00 GiB from hub\n",
+                "1.00 MiB from mirror, which was dropped: sent wrong bytes\n"
             ]
         );
     }

@@ -1,4 +1,4 @@
-//! `plan`: what a fetch would fetch, what of it is on disk already, and how long the rest will take.
+//! `plan`: lists what a fetch would fetch, what is on disk, and how long the rest takes.
 
 mod table;
 
@@ -14,7 +14,7 @@ use super::terminal::Display;
 use super::{Run, signed};
 use crate::application::estimate;
 use crate::application::mirrors::{Origins, origins};
-use crate::application::probe::{Probed, probe};
+use crate::application::probe::{ProbeResult, probe};
 use crate::application::selection::{Selected, SourceRequest, list};
 use crate::archive;
 use crate::disk::free_space::free;
@@ -27,11 +27,11 @@ use crate::transfer::{FIRST_CONNECTIONS, Settings};
 pub(super) async fn plan(run: &Run, args: &PlanArgs) -> Result<Report, FetchError> {
     let request = args.source.request();
     let selected = list(&request, &run.progress, &run.stop).await?;
-    may_read(run, &selected).await?;
+    require_access(run, &selected).await?;
     let disk = args.dir.as_deref().map(|dir| on_disk(dir, &selected)).transpose()?;
     let is_watched = io::stdout().is_terminal() && !run.json && !matches!(run.display, Display::Quiet);
-    let speed = if args.is_to_probe(is_watched) {
-        Some(measure(run, args, &request, &selected).await?)
+    let speed = if args.should_probe(is_watched) {
+        Some(probe_origins(run, args, &request, &selected).await?)
     } else {
         None
     };
@@ -51,31 +51,31 @@ pub(super) async fn plan(run: &Run, args: &PlanArgs) -> Result<Report, FetchErro
     }))
 }
 
-/// Bytes that unpacking takes on the volume, where something is packed.
+/// Bytes that unpacking takes on the volume; `None` if the model has no archives.
 fn unpacking_bytes(selected: &Selected) -> Option<i64> {
     let archives = selected.files.iter().filter(|file| selected.source.is_archive(file));
     let bytes = archive::unpacking_bytes(archives);
     (bytes > 0).then(|| signed(bytes))
 }
 
-/// Everything that is known.
+/// The result of `plan`.
 struct Plan {
     selected: Selected,
     disk: Option<OnDisk>,
     speed: Option<Speed>,
 }
 
-/// What of it is in a folder.
+/// The part of a model that a folder holds.
 struct OnDisk {
     dir: String,
     present: Present,
     free: u64,
 }
 
-/// What a probe found out.
+/// The result of a probe.
 struct Speed {
-    probed: Vec<Probed>,
-    left_out: Vec<OriginReport>,
+    probed: Vec<ProbeResult>,
+    skipped: Vec<OriginReport>,
 }
 
 impl Plan {
@@ -85,19 +85,19 @@ impl Plan {
             .map_or(self.selected.bytes, |disk| disk.present.missing)
     }
 
-    /// The time that takes, where anything is known of it.
+    /// Estimated time of the fetch; `None` without a probe or if no origin sent data.
     fn duration(&self) -> Option<Duration> {
         let probed = &self.speed.as_ref()?.probed;
-        let speeds = probed.iter().filter_map(|origin| origin.brought.bytes_per_second());
+        let speeds = probed.iter().filter_map(|origin| origin.sample.bytes_per_second());
         estimate::duration(self.bytes_to_fetch(), speeds)
     }
 }
 
 fn on_disk(dir: &Path, selected: &Selected) -> Result<OnDisk, StorageError> {
-    // The volume is asked where the folder would be made.
-    let there = dir.ancestors().find(|folder| folder.exists());
-    let there = there.filter(|folder| !folder.as_os_str().is_empty());
-    let there = there.unwrap_or(Path::new("."));
+    // If the folder does not exist, its volume is that of the closest folder above it.
+    let existing = dir.ancestors().find(|folder| folder.exists());
+    let existing = existing.filter(|folder| !folder.as_os_str().is_empty());
+    let existing = existing.unwrap_or(Path::new("."));
     Ok(OnDisk {
         dir: dir.display().to_string(),
         present: present(
@@ -106,27 +106,28 @@ fn on_disk(dir: &Path, selected: &Selected) -> Result<OnDisk, StorageError> {
             &selected.files,
             Settings::default().block_bytes,
         )?,
-        free: free(there).map_err(StorageError::at("read the free room of", there))?,
+        free: free(existing).map_err(StorageError::at("read the free space of", existing))?,
     })
 }
 
-async fn measure(
+async fn probe_origins(
     run: &Run,
     args: &PlanArgs,
     request: &SourceRequest,
     selected: &Selected,
 ) -> Result<Speed, FetchError> {
-    let Origins { asked, left_out } = origins(&args.origins.mirror, request, selected, &run.stop).await?;
+    let Origins { usable, skipped } = origins(&args.origins.mirror, request, selected, &run.stop).await?;
     let trust = request.access.trust()?;
     tokio::select! {
-        probed = probe(asked, usize::from(args.origins.connections).min(FIRST_CONNECTIONS), &trust) => Ok(Speed { probed: probed?, left_out }),
+        probed = probe(usable, usize::from(args.origins.connections).min(FIRST_CONNECTIONS), &trust) => Ok(Speed { probed: probed?, skipped }),
         () = run.stop.cancelled() => Err(FetchError::Interrupted),
     }
 }
 
-/// Finds out now what would otherwise end the fetch, when a volume has been made for it already: hubs list the
-/// files of a gated model to everyone. The largest file stands for all, since small ones may be open.
-async fn may_read(run: &Run, selected: &Selected) -> Result<(), FetchError> {
+/// Fails if the largest file must not be read, so that no volume is created for a gated model.
+///
+/// Hubs list the files of a gated model to everyone, and may serve its small files to everyone too.
+async fn require_access(run: &Run, selected: &Selected) -> Result<(), FetchError> {
     let Some(largest) = selected.files.iter().max_by_key(|file| file.size) else {
         return Ok(());
     };
@@ -139,7 +140,7 @@ async fn may_read(run: &Run, selected: &Selected) -> Result<(), FetchError> {
     }
 }
 
-/// Everything that is known of a plan, for programs.
+/// A plan as JSON.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct FullList<'a> {
@@ -179,17 +180,17 @@ struct ListedOrigin<'a> {
 }
 
 impl<'a> ListedOrigin<'a> {
-    fn probed(probed: &'a Probed) -> Self {
-        let first = u64::try_from(probed.brought.first.as_millis()).unwrap_or(u64::MAX);
+    fn probed(probed: &'a ProbeResult) -> Self {
+        let first_byte = u64::try_from(probed.sample.first_byte.as_millis()).unwrap_or(u64::MAX);
         Self {
             name: &probed.name,
-            bytes_per_second: probed.brought.bytes_per_second(),
-            first_byte_milliseconds: (probed.brought.bytes > 0).then_some(first),
+            bytes_per_second: probed.sample.bytes_per_second(),
+            first_byte_milliseconds: (probed.sample.bytes > 0).then_some(first_byte),
             error: probed.error.as_deref(),
         }
     }
 
-    fn left_out(origin: &'a OriginReport) -> Self {
+    fn skipped(origin: &'a OriginReport) -> Self {
         Self {
             name: &origin.name,
             bytes_per_second: None,
@@ -226,7 +227,7 @@ impl<'a> FullList<'a> {
             left_out: selected
                 .left_out
                 .iter()
-                .map(|out| listed(&out.file, Some(told(&out.reason))))
+                .map(|skipped| listed(&skipped.file, Some(describe(&skipped.reason))))
                 .collect(),
             disk: plan.disk.as_ref().map(|disk| ListedDisk {
                 dir: &disk.dir,
@@ -243,13 +244,14 @@ impl<'a> FullList<'a> {
 
 fn origins_of(speed: &Speed) -> impl Iterator<Item = ListedOrigin<'_>> {
     let probed = speed.probed.iter().map(ListedOrigin::probed);
-    probed.chain(speed.left_out.iter().map(ListedOrigin::left_out))
+    probed.chain(speed.skipped.iter().map(ListedOrigin::skipped))
 }
 
-fn told(reason: &Reason) -> String {
+/// Why a file is skipped.
+fn describe(reason: &Reason) -> String {
     match reason {
         Reason::NotIncluded => "no include pattern matches".to_owned(),
         Reason::Excluded(pattern) => format!("excluded by {pattern}"),
-        Reason::Default(why) => format!("left out by default: {why}"),
+        Reason::Default(why) => format!("skipped by default: {why}"),
     }
 }

@@ -1,6 +1,6 @@
-//! `repair`: hashes what is published, and has fetched again what is damaged of it, block by block.
+//! `repair`: hashes published files and fetches damaged blocks again.
 //!
-//! It is a fetch of what the manifest lists: whatever is sound stays, and nobody is asked before something is missing.
+//! It fetches what the stored manifest lists. Sound files stay, and no source is contacted before something is missing.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use modelcache_crds::report::{FailureClass, Published, Report};
 
 use super::args::RepairArgs;
 use super::terminal::bytes;
-use super::verify::chosen;
+use super::verify::selected_revisions;
 use super::{Run, signed};
 use crate::application::mirrors::open_mirror;
 use crate::application::recorded::{address, reopen};
@@ -28,12 +28,12 @@ pub(super) async fn repair(run: &Run, args: &RepairArgs) -> Result<Report, Fetch
     let start = Instant::now();
     let mut last = None;
     let (mut fetched, mut reused, mut origins) = (0, 0, Vec::new());
-    let manifests = chosen(&args.folder, &args.revisions)?;
+    let manifests = selected_revisions(&args.folder, &args.revisions)?;
     let store = Store::open(&args.folder)?;
     for manifest in manifests {
-        let outcome = mend(run, args, &store, &manifest).await?;
+        let outcome = repair_revision(run, args, &store, &manifest).await?;
         if !run.json {
-            run.print(&told(&manifest, &outcome));
+            run.print(&result_line(&manifest, &outcome));
         }
         fetched += outcome.bytes_fetched;
         reused += outcome.bytes_reused;
@@ -66,8 +66,13 @@ pub(super) async fn repair(run: &Run, args: &RepairArgs) -> Result<Report, Fetch
     Ok(report)
 }
 
-/// Has one revision sound again.
-async fn mend(run: &Run, args: &RepairArgs, store: &Store, manifest: &StoredManifest) -> Result<Outcome, FetchError> {
+/// Fetches the damaged blocks of one revision and publishes it again.
+async fn repair_revision(
+    run: &Run,
+    args: &RepairArgs,
+    store: &Store,
+    manifest: &StoredManifest,
+) -> Result<Outcome, FetchError> {
     let files: Vec<RemoteFile> = manifest.files.iter().map(StoredFile::remote).collect();
     let store = store.clone().with_layout(Layout::Kept(Box::new(manifest.clone())));
     let outcome = transfer::fetch(FetchRequest {
@@ -85,8 +90,9 @@ async fn mend(run: &Run, args: &RepairArgs, store: &Store, manifest: &StoredMani
     Ok(outcome)
 }
 
-/// Whom to ask for what is damaged: the source that is named or was recorded, then the mirrors. They are listed when
-/// the first file is needed of them.
+/// The origins of damaged blocks: the given or recorded source first, then the mirrors.
+///
+/// Each is listed only when the first file is needed from it.
 fn origins(
     run: &Run,
     args: &RepairArgs,
@@ -94,7 +100,7 @@ fn origins(
     files: &[RemoteFile],
 ) -> Result<Vec<Origin>, FetchError> {
     if !manifest.archives.is_empty() {
-        return Ok(vec![nobody(manifest, files, UNPACKED)]);
+        return Ok(vec![no_origin(manifest, files, UNPACKED)]);
     }
     let access = args.access.access();
     let recorded = recorded_source(&args.folder, &manifest.id)?;
@@ -115,7 +121,7 @@ fn origins(
         match open_mirror(&access, named, mirror, &manifest.revision) {
             Ok(opened) => mirrors.push(origin(mirror.to_string(), opened)),
             Err(error) => {
-                tracing::warn!(%mirror, %error, "a mirror cannot be had; it is done without");
+                tracing::warn!(%mirror, %error, "skipping mirror: it cannot be opened");
             }
         }
     }
@@ -125,32 +131,34 @@ fn origins(
         .collect();
     origins.extend(mirrors);
     if origins.is_empty() {
-        origins.push(nobody(manifest, files, UNKNOWN));
+        origins.push(no_origin(manifest, files, NOT_RECORDED));
     }
     Ok(origins)
 }
 
-/// Why a file cannot be had: nobody wrote down where it came from.
-const UNKNOWN: &str = "it is damaged, and where this revision came from is not recorded; name a source with --source";
+/// Error for a damaged file of a revision without a recorded source.
+const NOT_RECORDED: &str =
+    "it is damaged, and the source of this revision is not recorded; name a source with --source";
 
-/// Or it is only a part of what a source holds.
+/// Error for a damaged file that was unpacked: its source serves only the whole archive.
 const UNPACKED: &str =
-    "it is damaged, and was unpacked from an archive, of which no part can be had; fetch the model again";
+    "it is damaged, and was unpacked from an archive that can only be fetched whole; fetch the model again";
 
-/// Stands where nobody can be asked: for a folder that turns out sound, nobody needs to be.
-fn nobody(manifest: &StoredManifest, files: &[RemoteFile], why: &'static str) -> Origin {
+/// An origin that fails every request. A folder without damage never uses it.
+fn no_origin(manifest: &StoredManifest, files: &[RemoteFile], error: &'static str) -> Origin {
     Origin {
         name: "no source".to_owned(),
-        source: Arc::new(Nobody(why)),
+        source: Arc::new(NoSource(error)),
         revision: manifest.revision.clone(),
         files: files.to_vec(),
     }
 }
 
-struct Nobody(&'static str);
+/// A source that fails with an error.
+struct NoSource(&'static str);
 
 #[async_trait]
-impl Source for Nobody {
+impl Source for NoSource {
     async fn list(&self) -> Result<Listing, SourceError> {
         Err(SourceError::new(FailureClass::Usage, self.0))
     }
@@ -160,7 +168,8 @@ impl Source for Nobody {
     }
 }
 
-fn told(manifest: &StoredManifest, outcome: &Outcome) -> String {
+/// The line for one revision.
+fn result_line(manifest: &StoredManifest, outcome: &Outcome) -> String {
     let folder = manifest.folder();
     if outcome.bytes_fetched == 0 {
         let total = manifest.files.iter().map(|file| file.size).sum();

@@ -1,4 +1,4 @@
-//! The end of a run, told to the operator (termination message), to programs (`--json`) and by exit code.
+//! The result of a run: termination message for the operator, JSON for programs, exit code.
 
 use std::fs;
 use std::io::{self, Write};
@@ -6,11 +6,11 @@ use std::path::Path;
 
 use modelcache_crds::report::Report;
 
-/// Writes the termination message. In place, not by rename: the kubelet mounts that very file.
+/// Writes the termination message in place, not by rename: the kubelet mounts this very file.
 pub(crate) fn write_termination_message(path: &Path, report: &Report) {
-    // The exit code still tells the class, so this is no reason to fail.
+    // Not an error of the run: the exit code still shows the class.
     if let Err(error) = fs::write(path, report.to_termination_message()) {
-        tracing::warn!(path = %path.display(), error = %error, "cannot write the termination message");
+        tracing::warn!(path = %path.display(), error = %error, "failed to write the termination message");
     }
 }
 

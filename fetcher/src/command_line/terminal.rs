@@ -1,4 +1,4 @@
-//! What a person sees of a run: lines that move in a terminal, a log line now and then elsewhere.
+//! Progress for people: bars in a terminal, a log line every ten seconds elsewhere.
 
 mod bars;
 mod lines;
@@ -15,22 +15,22 @@ use self::lines::summary;
 use crate::observe::progress::Progress;
 use crate::observe::rate::{Counter, Reading};
 
-/// Between two log lines, where there is no bar.
+/// Time between two log lines with progress.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Where progress is shown.
 #[derive(Clone, Debug)]
 pub(crate) enum Display {
-    /// Drawn on standard error.
+    /// Bars on standard error.
     Bars(Bars),
-    /// Lines of the log.
+    /// Log lines.
     Log,
     /// Nowhere.
     Quiet,
 }
 
 impl Display {
-    /// Bars where standard error is a terminal and nothing else was asked for.
+    /// Bars if standard error is a terminal and the options allow them.
     pub(crate) fn new(is_quiet: bool, is_text: bool) -> Self {
         if is_quiet {
             Self::Quiet
@@ -41,7 +41,7 @@ impl Display {
         }
     }
 
-    /// Takes readings and shows them; `verb` says what is done to the bytes.
+    /// A function that shows readings; `verb` names what happens to the bytes.
     pub(crate) fn show(
         &self,
         verb: &'static str,
@@ -61,7 +61,7 @@ impl Display {
         }
     }
 
-    /// Runs what writes to the terminal with the bars out of its way.
+    /// Hides the bars while `write` writes to the terminal.
     pub(crate) fn suspended(&self, write: impl FnOnce()) {
         match self {
             Self::Bars(bars) => bars.suspended(write),
@@ -69,7 +69,7 @@ impl Display {
         }
     }
 
-    /// Takes the bars away, so that what follows stands alone.
+    /// Removes the bars before the final output.
     pub(crate) fn clear(&self) {
         if let Self::Bars(bars) = self {
             bars.clear();
@@ -83,22 +83,24 @@ fn log(verb: &'static str, done: u64, reading: Reading) {
         bytes_per_second,
     } = reading;
     tracing::info!(
+        step = verb,
         bytes = done,
         bytes_total = counters.bytes_total,
         bytes_per_second,
         files = counters.files_done,
         files_total = counters.files_total,
         retries = counters.retries,
-        "{verb}: {}",
-        summary(done, reading)
+        summary = summary(done, reading),
+        "progress"
     );
 }
 
+/// A number of bytes for people, such as `86.7 MiB`.
 pub(crate) fn bytes(count: u64) -> String {
     human_bytes(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
-/// A time that has passed: with tenths where they matter.
+/// A time for people; with tenths of a second below ten seconds.
 pub(crate) fn elapsed(time: Duration) -> String {
     if time.as_secs() < 10 {
         return format!("{:.1} s", time.as_secs_f64());
@@ -106,7 +108,7 @@ pub(crate) fn elapsed(time: Duration) -> String {
     duration(time)
 }
 
-/// The two largest units of a time: `3 h 20 min`.
+/// A time in its two largest units, such as `3 h 20 min`.
 fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
@@ -116,7 +118,7 @@ fn duration(time: Duration) -> String {
     }
 }
 
-/// Log lines above the bars instead of through it.
+/// Writes log lines above the bars.
 impl<'a> MakeWriter<'a> for Display {
     type Writer = Line;
 

@@ -1,4 +1,4 @@
-//! `verify`: hashes again what is published.
+//! `verify`: hashes published files again.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -10,7 +10,7 @@ use modelcache_crds::report::{Published, Report};
 use super::args::RevisionArgs;
 use super::terminal::bytes;
 use super::{Run, signed};
-use crate::application::formats::{FormatCheck, check_published, judge};
+use crate::application::formats::{FormatCheck, check_published, require_sound_weights};
 use crate::format;
 use crate::model::error::FetchError;
 use crate::model::path::FilePath;
@@ -28,19 +28,19 @@ pub(super) async fn verify(
     let (mut all, mut invalid) = (Findings::default(), None);
     let mut files = 0;
     let mut last = None;
-    for manifest in chosen(root, revisions)? {
+    for manifest in selected_revisions(root, revisions)? {
         let found = crate::store::verify::verify(root, &manifest, &run.progress, run.stop.clone()).await?;
         if !run.json {
-            run.print(&told(&manifest, &found));
+            run.print(&result_lines(&manifest, &found));
         }
         files += manifest.files.len() + manifest.links.len() + manifest.notes.len();
-        // What is damaged is no model anyway, and its headers say nothing new.
+        // The headers of damaged files would only add faults of the same damage.
         if found.is_sound() {
             let findings = check_published(root, &manifest, &run.stop).await?;
             if !run.json {
                 run.print(&invalid_lines(&manifest, &findings));
             }
-            if let Err(error) = judge(findings, how) {
+            if let Err(error) = require_sound_weights(findings, how) {
                 invalid.get_or_insert(error);
             }
         }
@@ -53,7 +53,7 @@ pub(super) async fn verify(
         return Err(error);
     }
     let Some(manifest) = last else {
-        return Err(nothing(root));
+        return Err(nothing_published(root));
     };
     let total = manifest.files.iter().map(|file| file.size).sum::<u64>();
     let report = Report::Published(Published {
@@ -77,7 +77,7 @@ pub(super) async fn verify(
     Ok(report)
 }
 
-/// Ends a run that found something. Damage can be mended, so it is told before what could not be read.
+/// Fails if files are damaged or unreadable. Damage comes first, since it can be repaired.
 fn require_sound(found: Findings, files: usize) -> Result<(), FetchError> {
     let unreadable = found.unreadable.len();
     if let Some(first) = found.damages.first() {
@@ -99,62 +99,63 @@ fn require_sound(found: Findings, files: usize) -> Result<(), FetchError> {
     }
 }
 
-/// The manifests of the revisions that are meant.
-pub(super) fn chosen(root: &Path, revisions: &RevisionArgs) -> Result<Vec<StoredManifest>, FetchError> {
+/// The manifests of the revisions that the options select.
+pub(super) fn selected_revisions(root: &Path, revisions: &RevisionArgs) -> Result<Vec<StoredManifest>, FetchError> {
     let id = revisions.revision_dir.as_deref();
     let manifests = if revisions.is_current() {
         store::current(root)?.into_iter().collect()
     } else {
         store::published(root)?
     };
-    let chosen: Vec<_> = manifests
+    let selected: Vec<_> = manifests
         .into_iter()
         .filter(|manifest| id.is_none_or(|id| manifest.id == id))
         .collect();
-    if chosen.is_empty() {
-        Err(nothing(root))
+    if selected.is_empty() {
+        Err(nothing_published(root))
     } else {
-        Ok(chosen)
+        Ok(selected)
     }
 }
 
-fn nothing(root: &Path) -> FetchError {
+fn nothing_published(root: &Path) -> FetchError {
     FetchError::NothingPublished {
         root: root.display().to_string(),
     }
 }
 
-/// A line for each fault of a revision's weights.
+/// A line for each fault in the weights of a revision.
 fn invalid_lines(manifest: &StoredManifest, findings: &format::Findings) -> String {
     let line = |fault| format!("invalid  {}/{fault}\n", manifest.folder().display());
     findings.faults.iter().map(line).collect()
 }
 
-/// What was found in one revision, a line for each damage and for each file that cannot be read.
-fn told(manifest: &StoredManifest, found: &Findings) -> String {
+/// The lines for one revision: one for each damage and each unreadable file, or that it is sound.
+fn result_lines(manifest: &StoredManifest, found: &Findings) -> String {
     let total = manifest.files.iter().map(|file| file.size).sum();
     let folder = manifest.folder();
     let at = |place: &FilePath, file: &FilePath| {
-        let known_as = if file == place {
+        let listed_as = if file == place {
             String::new()
         } else {
             format!(" ({file})")
         };
-        format!("{}/{place}{known_as}", folder.display())
+        format!("{}/{place}{listed_as}", folder.display())
     };
     let mut text = String::new();
     for damage in &found.damages {
-        let what = match &damage.kind {
+        let cause = match &damage.kind {
             DamageKind::Missing => "missing".to_owned(),
-            DamageKind::WrongSize { expected, actual } => format!("has {actual} bytes, should have {expected}"),
-            DamageKind::WrongDigest { expected, actual } => format!("hashes to {actual}, should to {expected}"),
-            DamageKind::WrongLink { expected } => format!("is no link to {expected}"),
-            DamageKind::WrongText { expected } => format!("does not hold {expected}"),
+            DamageKind::WrongSize { expected, actual } => format!("has {actual} bytes instead of {expected}"),
+            DamageKind::WrongDigest { expected, actual } => format!("hashes to {actual} instead of {expected}"),
+            DamageKind::WrongLink { expected } => format!("is not a link to {expected}"),
+            DamageKind::WrongText { expected } => format!("does not contain {expected}"),
         };
-        let _ = writeln!(text, "damaged  {}: {what}", at(&damage.place, &damage.file));
+        let _ = writeln!(text, "damaged  {}: {cause}", at(&damage.place, &damage.file));
     }
-    for one in &found.unreadable {
-        let _ = writeln!(text, "unread   {}: {}", at(&one.place, &one.file), one.error.source);
+    for unreadable in &found.unreadable {
+        let place = at(&unreadable.place, &unreadable.file);
+        let _ = writeln!(text, "unread   {place}: {}", unreadable.error.source);
     }
     if found.is_sound() {
         let _ = writeln!(

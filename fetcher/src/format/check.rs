@@ -1,4 +1,4 @@
-//! Checks the weights of a folder, by their headers, before it is published or after.
+//! Checks the headers of all weights in a folder, before or after publication.
 
 mod indexed;
 mod splits;
@@ -16,44 +16,43 @@ use crate::disk::files::open_plain;
 use crate::model::error::{FetchError, StorageError};
 use crate::model::path::FilePath;
 
-/// The files of a folder.
+/// A folder and its files.
 pub(crate) struct Contents<'a> {
-    /// Where they are.
     pub(crate) folder: &'a Path,
     pub(crate) files: Vec<Held<'a>>,
-    /// Files that the listing has and that are not in the folder; `None` where the listing is not known.
+    /// Listed files that are not in the folder; `None` if the listing is unknown.
     pub(crate) left_out: Option<HashSet<&'a FilePath>>,
 }
 
 /// A file of a folder.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held<'a> {
-    /// As it is listed.
+    /// Path as listed.
     pub(crate) path: &'a FilePath,
-    /// Where its bytes are, below the folder.
+    /// Path of its bytes below the folder.
     pub(crate) place: &'a FilePath,
-    /// Bytes.
+    /// Size in bytes.
     pub(crate) size: u64,
 }
 
-/// A format whose header is looked at.
+/// A format that is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Safetensors,
     Gguf,
-    /// A blob of Ollama's, whose name does not say what it is.
+    /// A blob of Ollama, whose name does not show its format.
     Blob,
-    /// Which tensor is in which file.
+    /// An index that maps tensors to shards.
     Index,
 }
 
-/// Reads the headers of all weights, and the indexes of those in shards.
+/// Checks the headers of all weights, and the indexes of sharded ones.
 pub(crate) fn check(contents: &Contents<'_>, stop: &CancellationToken) -> Result<Findings, FetchError> {
     let open = |place: &FilePath| open_plain(&contents.folder.join(place.as_str()));
     check_opened(contents, open, stop)
 }
 
-/// The same, of files that `open` opens by their place.
+/// The same, with files that `open` opens by their place.
 fn check_opened<F: Read + Seek>(
     contents: &Contents<'_>,
     open: impl Fn(&FilePath) -> io::Result<F>,
@@ -68,7 +67,7 @@ fn check_opened<F: Read + Seek>(
         findings: Findings::default(),
     };
     let formats = contents.files.iter().map(|file| format(file.path)).zip(0..);
-    // Indexes first: they read the headers of their shards, and no header is read twice.
+    // Indexes first: they check the headers of their shards, which are then not read again.
     let (indexes, others): (Vec<_>, Vec<_>) = formats.partition(|(format, _)| *format == Some(Format::Index));
     for (format, number) in indexes.into_iter().chain(others) {
         if stop.is_cancelled() {
@@ -87,14 +86,14 @@ fn check_opened<F: Read + Seek>(
     Ok(checking.findings)
 }
 
-/// A check under way.
+/// The state of a check.
 struct Checking<'a, O> {
     contents: &'a Contents<'a>,
-    /// Opens what stands at a place.
+    /// Opens a file by its place.
     open: O,
-    /// Places in the list of files.
+    /// Index of each path in the list of files.
     numbers: HashMap<&'a str, usize>,
-    /// Files whose header was read for their index.
+    /// Files whose header was checked with their index.
     done: HashSet<usize>,
     splits: Splits<'a>,
     findings: Findings,
@@ -114,7 +113,7 @@ impl<F: Read + Seek, O: Fn(&FilePath) -> io::Result<F>> Checking<'_, O> {
             Format::Blob if !begins_with_magic(self.open(held)?)? => {}
             Format::Gguf | Format::Blob => {
                 let result = gguf::read(self.open(held)?, size);
-                let Some(header) = self.findings.sort(path, result)? else {
+                let Some(header) = self.findings.record(path, result)? else {
                     return Ok(());
                 };
                 if let Some(remark) = &header.remark {
@@ -131,9 +130,9 @@ impl<F: Read + Seek, O: Fn(&FilePath) -> io::Result<F>> Checking<'_, O> {
     fn safetensors(&mut self, held: Held<'_>) -> io::Result<Option<safetensors::Header>> {
         let Held { path, size, .. } = held;
         let read = safetensors::read(self.open(held)?, size);
-        let header = self.findings.sort(path, read)?;
+        let header = self.findings.record(path, read)?;
         if let Some(dtype) = header.as_ref().and_then(|header| header.unknown.as_ref()) {
-            let remark = format!("it has tensors of type {dtype:?}, whose size is not known here");
+            let remark = format!("it has tensors of the unknown type {dtype:?}");
             self.findings.remark(path, remark);
         }
         Ok(header)
@@ -163,7 +162,7 @@ fn format(path: &FilePath) -> Option<Format> {
     }
 }
 
-/// The weights an index stands for, by its name: `model.safetensors` of `model.safetensors.index.json`, and of
+/// The name of the weights of an index: `model.safetensors` for `model.safetensors.index.json` and for
 /// `model.safetensors.index.fp16.json`.
 fn index_of(name: &str) -> Option<&str> {
     let (weights, rest) = name.rsplit_once(".index.")?;
@@ -176,8 +175,9 @@ fn is_weights(extension: &str) -> bool {
     matches!(extension, "safetensors" | "bin" | "pth" | "pt" | "h5" | "msgpack")
 }
 
-/// Checks a folder of these files, as it is and with the files in another order; for the fuzz targets. A file that is
-/// none of its format is found, and what is found does not depend on the order of the listing.
+/// Checks a folder of these files in two orders; for the fuzz targets.
+///
+/// Every malformed file is a fault, and the findings do not depend on the order.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn check_anything(files: &[(FilePath, &[u8])], left_out: Option<&[FilePath]>) {
     let held = files.iter().map(|(path, bytes)| Held {
@@ -213,8 +213,8 @@ pub(crate) fn check_anything(files: &[(FilePath, &[u8])], left_out: Option<&[Fil
         )
     };
     let (at_fault, faults, remarks) = found();
-    assert!(faults.len() <= super::MOST && remarks.len() <= super::MOST);
-    if faults.len() == super::MOST || remarks.len() == super::MOST {
+    assert!(faults.len() <= super::MAX_FINDINGS && remarks.len() <= super::MAX_FINDINGS);
+    if faults.len() == super::MAX_FINDINGS || remarks.len() == super::MAX_FINDINGS {
         return;
     }
     for (path, bytes) in files {

@@ -1,9 +1,10 @@
-//! The header of a GGUF file: magic, version, counts, values by key, and for each tensor its name, shape, type and
-//! place; the tensors follow in that order, each padded to the alignment. Versions 1 to 3; of big-endian files only the
-//! magic is checked.
+//! Parser of the header of a GGUF file.
 //!
-//! What llama.cpp refuses as damage is refused here, too. What the format allows and only llama.cpp does not read is
-//! remarked: other programs do.
+//! A header has magic, version, counts, values by key, and for each tensor its name, shape, type and offset. The tensors
+//! follow in that order, each padded to the alignment. Versions 1 to 3 are parsed; a big-endian file is only recognized.
+//!
+//! What llama.cpp rejects as damage is a fault here too. What the format allows but llama.cpp does not read is a remark,
+//! since other programs read it.
 
 mod fields;
 
@@ -13,47 +14,47 @@ use std::io::{Read, Seek};
 use self::fields::{Fields, Kind};
 use super::tensors;
 use super::tensors::{NameHash, block};
-use super::{Refusal, at, shown};
+use super::{ParseError, at, quoted};
 
 const MAGIC: &[u8; 4] = b"GGUF";
 
-/// Where tensors begin, unless the file says otherwise.
-const ALIGNMENT: u64 = 32;
+/// Alignment of tensors in a file that does not set it.
+const DEFAULT_ALIGNMENT_BYTES: u64 = 32;
 
-/// Values by key; models have some fifty.
-const MOST_VALUES: u64 = 1 << 16;
+/// Maximum number of values; models have about fifty.
+const MAX_VALUES: u64 = 1 << 16;
 
-const MOST_DIMENSIONS: u32 = 4;
+const MAX_DIMENSIONS: u32 = 4;
 
-/// The longest name that llama.cpp takes; other programs take longer ones.
-const LONGEST_NAME: usize = 63;
+/// Maximum length of a tensor's name that llama.cpp accepts; other programs accept longer ones.
+const LLAMA_CPP_MAX_NAME_BYTES: usize = 63;
 
-/// Elements of a tensor are counted in signed numbers.
-const MOST_ELEMENTS: u64 = i64::MAX.unsigned_abs();
+/// Maximum number of elements of a tensor; llama.cpp counts them in signed numbers.
+const MAX_ELEMENTS: u64 = i64::MAX.unsigned_abs();
 
-/// What a header says.
+/// The parsed header.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Header {
     /// Number of tensors.
     pub(super) tensors: u64,
-    /// Its place in a set of files, where it is one.
+    /// Position in a set of files, if the file is part of one.
     pub(super) split: Option<Split>,
-    /// What is unusual, and may be wrong.
+    /// Something unusual that may be wrong.
     pub(super) remark: Option<String>,
 }
 
-/// A file's place in a set.
+/// The position of a file in a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Split {
-    /// Counted from 0.
+    /// Number of the file, from 0.
     pub(super) number: u64,
-    /// Files in the set.
+    /// Number of files in the set.
     pub(super) count: u64,
-    /// Tensors in all of them.
+    /// Number of tensors in the set.
     pub(super) tensors: Option<u64>,
 }
 
-/// What values say that matter here.
+/// The values that the checks use.
 #[derive(Default)]
 struct Values {
     keys: HashSet<NameHash>,
@@ -63,41 +64,41 @@ struct Values {
     tensors: Option<u64>,
 }
 
-/// Reads the header of a file of a size. Only the header is read.
-pub(crate) fn read(file: impl Read + Seek, size: u64) -> Result<Header, Refusal> {
+/// Parses the header of a file of `size` bytes. Reads only the header.
+pub(crate) fn read(file: impl Read + Seek, size: u64) -> Result<Header, ParseError> {
     let mut fields = Fields::new(file, size);
     if &fields.bytes::<4>()? != MAGIC {
-        return Err(at(0, "it does not begin with GGUF; it is no file of that format"));
+        return Err(at(0, "it does not begin with GGUF; it is not a GGUF file"));
     }
     let version = fields.u32()?;
     match version {
-        1 => fields.narrow(),
+        1 => fields.use_narrow_counts(),
         2 | 3 => {}
         _ if (1..=3).contains(&version.swap_bytes()) => {
             return Ok(Header {
-                remark: Some("it is big-endian, and was not checked".to_owned()),
+                remark: Some("it is big-endian and was not checked".to_owned()),
                 ..Header::default()
             });
         }
-        _ => return Err(at(4, format!("its version is {version}; those known are 1, 2 and 3"))),
+        _ => return Err(at(4, format!("its version is {version}; supported are 1, 2 and 3"))),
     }
     let tensors = fields.count()?;
-    let values = fields.count()?;
-    if tensors > tensors::MOST as u64 || values > MOST_VALUES {
+    let value_count = fields.count()?;
+    if tensors > tensors::MAX_TENSORS as u64 || value_count > MAX_VALUES {
         return Err(at(
             8,
-            format!("its header would name {tensors} tensors and {values} values, more than any; it is damaged"),
+            format!("its header announces {tensors} tensors and {value_count} values, too many; it is damaged"),
         ));
     }
-    let mut said = Values::default();
-    for _ in 0..values {
-        said.take(&mut fields)?;
+    let mut values = Values::default();
+    for _ in 0..value_count {
+        values.read(&mut fields)?;
     }
-    let alignment = said.alignment.unwrap_or(ALIGNMENT);
+    let alignment = values.alignment.unwrap_or(DEFAULT_ALIGNMENT_BYTES);
     if !alignment.is_power_of_two() || alignment % 8 != 0 {
         return Err(at(
             fields.offset(),
-            format!("its alignment is {alignment}, no power of two from 8 on"),
+            format!("its alignment is {alignment}, not a power of two of at least 8"),
         ));
     }
     let mut places = Places {
@@ -118,15 +119,15 @@ pub(crate) fn read(file: impl Read + Seek, size: u64) -> Result<Header, Refusal>
         return Err(at(
             size,
             format!(
-                "tensor {} ends at byte {end}, but it has only {size} bytes; it is cut short",
+                "tensor {} ends at byte {end}, but the file has only {size} bytes; it is truncated",
                 places.end_of
             ),
         ));
     }
-    let split = said.count.filter(|count| *count > 1).map(|count| Split {
-        number: said.number.unwrap_or_default(),
+    let split = values.count.filter(|count| *count > 1).map(|count| Split {
+        number: values.number.unwrap_or_default(),
         count,
-        tensors: said.tensors,
+        tensors: values.tensors,
     });
     Ok(Header {
         tensors,
@@ -136,8 +137,8 @@ pub(crate) fn read(file: impl Read + Seek, size: u64) -> Result<Header, Refusal>
 }
 
 impl Values {
-    /// Takes in one value with its key.
-    fn take<F: Read + Seek>(&mut self, fields: &mut Fields<F>) -> Result<(), Refusal> {
+    /// Reads one value with its key.
+    fn read<F: Read + Seek>(&mut self, fields: &mut Fields<F>) -> Result<(), ParseError> {
         let start = fields.offset();
         let key = fields.name("a key")?;
         if key.is_empty() {
@@ -158,46 +159,49 @@ impl Values {
         *wanted = Some(match kind {
             Kind::U32 => fields.u32()?.into(),
             _ if key == b"general.alignment" => {
-                return Err(at(here, format!("{} is no whole number of 32 bits", name(&key))));
+                return Err(at(
+                    here,
+                    format!("{} is not an unsigned integer of 32 bits", name(&key)),
+                ));
             }
             Kind::U16 => fields.u16()?.into(),
             Kind::U64 => fields.u64()?,
-            // Counts are written as signed numbers by some.
+            // Some writers use signed numbers for counts.
             Kind::I32 => u64::try_from(fields.u32()?.cast_signed())
                 .map_err(|_| at(here, format!("{} is negative", name(&key))))?,
-            _ => return Err(at(here, format!("{} is no whole number", name(&key)))),
+            _ => return Err(at(here, format!("{} is not an integer", name(&key)))),
         });
         Ok(())
     }
 }
 
-/// Where tensors are, after the header.
+/// The offsets of the tensors, relative to the end of the header.
 struct Places {
     alignment: u64,
     names: HashSet<NameHash>,
-    /// Where the next one begins.
+    /// Offset of the next tensor.
     next: u64,
-    /// Whether it begins right there. After a type whose size is not known it may be further on.
+    /// Whether the next tensor has exactly this offset; after one of unknown type it may have a larger one.
     is_exact: bool,
     end: u64,
-    /// The tensor that ends there.
+    /// Name of the tensor that ends at `end`.
     end_of: String,
     remark: Option<String>,
 }
 
 impl Places {
-    fn tensor<F: Read + Seek>(&mut self, fields: &mut Fields<F>) -> Result<(), Refusal> {
+    fn tensor<F: Read + Seek>(&mut self, fields: &mut Fields<F>) -> Result<(), ParseError> {
         let here = fields.offset();
         let bytes = fields.name("a tensor's name")?;
         let name = name(&bytes);
         let wrong = |cause: String| at(here, format!("tensor {name} {cause}"));
-        if bytes.len() > LONGEST_NAME {
+        if bytes.len() > LLAMA_CPP_MAX_NAME_BYTES {
             self.remark = Some(format!(
-                "it has names of more than {LONGEST_NAME} bytes, which llama.cpp refuses"
+                "it has names of more than {LLAMA_CPP_MAX_NAME_BYTES} bytes, which llama.cpp rejects"
             ));
         }
         if !self.names.insert(NameHash::of(&bytes)) {
-            return Err(wrong("is there twice".to_owned()));
+            return Err(wrong("is listed twice".to_owned()));
         }
         let (row, elements) = extents(fields, wrong)?;
         let kind = fields.u32()?;
@@ -205,32 +209,34 @@ impl Places {
         let Self { alignment, next, .. } = *self;
         if offset % alignment != 0 {
             return Err(wrong(format!(
-                "begins at {offset}, which is not aligned to {alignment}"
+                "starts at {offset}, which is not aligned to {alignment}"
             )));
         }
         if offset < next || (self.is_exact && offset != next) {
             return Err(wrong(format!(
-                "begins at {offset}, but those before it end at {next}, with their padding"
+                "starts at {offset}, but the tensors before it end at {next} with padding"
             )));
         }
         let known = match block(kind) {
             None => {
-                self.remark = Some(format!("it has tensors of type {kind}, which is not known here"));
+                self.remark = Some(format!("it has tensors of the unknown type {kind}"));
                 None
             }
             Some((length, _)) if row % length != 0 => {
-                return Err(wrong(format!("has rows of {row} elements, no multiple of {length}")));
+                return Err(wrong(format!(
+                    "has rows of {row} elements, which is not a multiple of {length}"
+                )));
             }
             Some((length, bytes)) => Some(
                 (elements / length)
                     .checked_mul(bytes)
-                    .ok_or_else(|| wrong("has more bytes than can be counted".to_owned()))?,
+                    .ok_or_else(|| wrong("has too many bytes to count".to_owned()))?,
             ),
         };
         let end = offset.checked_add(known.unwrap_or(0));
         let padded = end.and_then(|end| end.checked_next_multiple_of(alignment));
         let (Some(end), Some(padded)) = (end, padded) else {
-            return Err(wrong("ends where no file does".to_owned()));
+            return Err(wrong("ends beyond the end of any file".to_owned()));
         };
         (self.next, self.is_exact) = (padded, known.is_some());
         (self.end, self.end_of) = (end, name);
@@ -238,12 +244,15 @@ impl Places {
     }
 }
 
-/// Elements of a row of a tensor, and of all of it.
-fn extents<F: Read + Seek>(fields: &mut Fields<F>, wrong: impl Fn(String) -> Refusal) -> Result<(u64, u64), Refusal> {
+/// Number of elements of a row of a tensor, and of the whole tensor.
+fn extents<F: Read + Seek>(
+    fields: &mut Fields<F>,
+    wrong: impl Fn(String) -> ParseError,
+) -> Result<(u64, u64), ParseError> {
     let dimensions = fields.u32()?;
-    if dimensions > MOST_DIMENSIONS {
+    if dimensions > MAX_DIMENSIONS {
         return Err(wrong(format!(
-            "has {dimensions} dimensions, more than {MOST_DIMENSIONS}"
+            "has {dimensions} dimensions, more than {MAX_DIMENSIONS}"
         )));
     }
     let (mut row, mut elements) = (1, 1_u64);
@@ -254,12 +263,12 @@ fn extents<F: Read + Seek>(fields: &mut Fields<F>, wrong: impl Fn(String) -> Ref
         }
         elements = elements
             .checked_mul(extent)
-            .filter(|elements| extent < MOST_ELEMENTS && *elements < MOST_ELEMENTS)
-            .ok_or_else(|| wrong("has more elements than can be counted".to_owned()))?;
+            .filter(|elements| extent < MAX_ELEMENTS && *elements < MAX_ELEMENTS)
+            .ok_or_else(|| wrong("has too many elements to count".to_owned()))?;
     }
     Ok((row, elements))
 }
 
 fn name(bytes: &[u8]) -> String {
-    shown(&String::from_utf8_lossy(bytes))
+    quoted(&String::from_utf8_lossy(bytes))
 }

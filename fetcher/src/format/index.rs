@@ -1,5 +1,6 @@
-//! The index of a model in shards: which tensor is in which file. Read as a stream, entry by entry, since that of a
-//! large model has a hundred thousand.
+//! Parser of the index of a sharded model, which maps each tensor to its shard.
+//!
+//! Parsed as a stream, since the index of a large model has a hundred thousand entries.
 
 use std::fmt;
 use std::io::Read;
@@ -8,34 +9,37 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::json::Json;
-use super::{Refusal, at, tensors, wrong};
+use super::{ParseError, at, tensors, whole_file};
 
-/// What an index says of all shards.
+/// The values of an index besides its entries.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Index {
-    /// Bytes of all tensors, where it says so.
+    /// Bytes of all tensors, if the index has them.
     pub(super) total_size: Option<u64>,
 }
 
-/// Hands each tensor and the shard it is in to `each`, whose error ends the reading.
-pub(crate) fn read(file: impl Read, each: &mut dyn FnMut(&str, &str) -> Result<(), String>) -> Result<Index, Refusal> {
+/// Calls `each` with each tensor and its shard; an error of `each` ends the parsing.
+pub(crate) fn read(
+    file: impl Read,
+    each: &mut dyn FnMut(&str, &str) -> Result<(), String>,
+) -> Result<Index, ParseError> {
     let mut entries = Entries {
         each,
         count: 0,
-        refused: None,
+        rejected: None,
     };
     let mut json = Json::new(file, 0);
     let mut deserializer = serde_json::Deserializer::from_reader(&mut json);
-    let read = Whole(&mut entries)
+    let parsed = Document(&mut entries)
         .deserialize(&mut deserializer)
         .and_then(|index| deserializer.end().map(|()| index));
-    if let Some(cause) = entries.refused {
-        // Nothing was read after the name of the shard.
+    if let Some(cause) = entries.rejected {
+        // The last string is the name of the rejected shard.
         return Err(at(json.last_string(), cause));
     }
-    let (index, has_map) = read.map_err(|error| json.refusal(error, "it"))?;
+    let (index, has_map) = parsed.map_err(|error| json.parse_error(error, "it"))?;
     if !has_map {
-        return Err(wrong("it has no weight_map; it is no index of shards"));
+        return Err(whole_file("it has no weight_map; it is not an index of shards"));
     }
     Ok(index)
 }
@@ -43,12 +47,14 @@ pub(crate) fn read(file: impl Read, each: &mut dyn FnMut(&str, &str) -> Result<(
 struct Entries<'a> {
     each: &'a mut dyn FnMut(&str, &str) -> Result<(), String>,
     count: usize,
-    refused: Option<String>,
+    /// Why an entry was rejected.
+    rejected: Option<String>,
 }
 
-struct Whole<'a, 'b>(&'a mut Entries<'b>);
+/// The whole index, as deserialized.
+struct Document<'a, 'b>(&'a mut Entries<'b>);
 
-impl<'de> DeserializeSeed<'de> for Whole<'_, '_> {
+impl<'de> DeserializeSeed<'de> for Document<'_, '_> {
     type Value = (Index, bool);
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -56,7 +62,7 @@ impl<'de> DeserializeSeed<'de> for Whole<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Whole<'_, '_> {
+impl<'de> Visitor<'de> for Document<'_, '_> {
     type Value = (Index, bool);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -103,14 +109,14 @@ impl<'de> Visitor<'de> for &mut Entries<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some((tensor, shard)) = map.next_entry::<String, String>()? {
             self.count += 1;
-            let taken = if self.count > tensors::MOST {
-                Err("it names more tensors than any model has".to_owned())
+            let result = if self.count > tensors::MAX_TENSORS {
+                Err(format!("it names more than {} tensors", tensors::MAX_TENSORS))
             } else {
                 (self.each)(&tensor, &shard)
             };
-            if let Err(cause) = taken {
-                self.refused = Some(cause);
-                return Err(A::Error::custom("refused"));
+            if let Err(cause) = result {
+                self.rejected = Some(cause);
+                return Err(A::Error::custom("rejected"));
             }
         }
         Ok(())
@@ -123,7 +129,7 @@ struct Metadata {
     total_size: Lenient,
 }
 
-/// A size, if that is what is there: some writers put other things in its place, and nothing depends on it.
+/// A size, or `None` for any other value: some writers use other types, and nothing depends on the size.
 #[derive(Default)]
 struct Lenient(Option<u64>);
 

@@ -1,104 +1,107 @@
-//! JSON that may be hostile, read as a stream: it is deserialized as it comes, and no string of it is longer than one
-//! that can be held. Where it is wrong is told as a byte of its file, not as a line and a column of it.
+//! A reader for untrusted JSON, which bounds the length of strings and reports errors by their offset in the file.
 
 use std::io::{self, BufRead, BufReader, Read};
 
 use serde_json::error::Category;
 
-use super::{Refusal, at, wrong};
+use super::{ParseError, at, whole_file};
 
-/// Bytes of the longest string. Names of tensors have some hundred; metadata holds a picture or a training's settings.
-const LONGEST: u64 = 8 << 20;
+/// Maximum length of a string. Names of tensors have about a hundred bytes; metadata may hold a picture.
+const MAX_STRING_BYTES: u64 = 8 << 20;
 
-/// Bytes read at once.
-const BUFFER: usize = 64 << 10;
+/// Bytes that are read at a time.
+const BUFFER_BYTES: usize = 64 << 10;
 
-/// A stream of JSON, which fails at a string that is too long. The deserializer reads it byte by byte, so its place is
-/// that of the stream.
+/// A stream of JSON that fails at a string that is too long.
+///
+/// The deserializer reads it byte by byte, so the offset of the stream is that of the deserializer.
 pub(super) struct Json<R> {
     inner: BufReader<R>,
-    /// The next byte, counted from the start of the file.
-    place: u64,
-    /// Line breaks so far, and where the line under way and the one before it begin.
-    breaks: usize,
+    /// Offset of the next byte in the file.
+    offset: u64,
+    /// Number of line breaks so far.
+    line_breaks: usize,
+    /// Offset of the current line.
     line: u64,
-    line_before: u64,
-    /// Where the last string begins.
+    /// Offset of the line before it.
+    previous_line: u64,
+    /// Offset of the last string.
     string: u64,
-    /// Bytes of the string under way.
+    /// Bytes of the current string so far; `None` outside strings.
     length: Option<u64>,
     escaped: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("a string of it is longer than {} MiB", LONGEST >> 20)]
+#[error("a string in it is longer than {} MiB", MAX_STRING_BYTES >> 20)]
 struct TooLong;
 
 impl<R: Read> Json<R> {
-    /// Reads JSON that begins at a byte of its file.
+    /// A reader of JSON that begins at this offset of the file.
     pub(super) fn new(inner: R, start: u64) -> Self {
         Self {
-            inner: BufReader::with_capacity(BUFFER, inner),
-            place: start,
-            breaks: 0,
+            inner: BufReader::with_capacity(BUFFER_BYTES, inner),
+            offset: start,
+            line_breaks: 0,
             line: start,
-            line_before: start,
+            previous_line: start,
             string: start,
             length: None,
             escaped: false,
         }
     }
 
-    /// The next byte, which stays there.
+    /// The next byte, without consuming it.
     pub(super) fn peek(&mut self) -> io::Result<Option<u8>> {
         Ok(self.inner.fill_buf()?.first().copied())
     }
 
-    /// Where the last string begins.
+    /// Offset of the last string.
     pub(super) fn last_string(&self) -> u64 {
         self.string
     }
 
-    /// What an error means that the deserializer gave; `what` it has read.
-    pub(super) fn refusal(&self, error: serde_json::Error, what: &str) -> Refusal {
+    /// Converts an error of the deserializer; `what` names the JSON in the message.
+    pub(super) fn parse_error(&self, error: serde_json::Error, what: &str) -> ParseError {
         if error.is_io() {
             let error = io::Error::from(error);
             return match error.get_ref().and_then(|inner| inner.downcast_ref::<TooLong>()) {
                 Some(TooLong) => at(self.string, format!("{what}: {TooLong}")),
-                None => Refusal::Unreadable(error),
+                None => ParseError::Unreadable(error),
             };
         }
         let cause = match error.classify() {
             Category::Eof => format!("{what} ends in the middle: {error}"),
-            _ => format!("{what} cannot be read: {error}"),
+            _ => format!("{what} is not valid JSON: {error}"),
         };
-        // The byte that was read last is the one it failed at, or the one after it.
+        // The deserializer fails at the last byte it read or at the one before, which may be on the previous line.
         let line = match error.line().checked_sub(1) {
-            Some(breaks) if breaks == self.breaks => self.line,
-            Some(breaks) if breaks + 1 == self.breaks => self.line_before,
-            _ => return wrong(cause),
+            Some(breaks) if breaks == self.line_breaks => self.line,
+            Some(breaks) if breaks + 1 == self.line_breaks => self.previous_line,
+            _ => return whole_file(cause),
         };
-        // Columns are counted from one; a column of none is the line break before it.
+        // Columns count from one; column zero is the line break before.
         at((line + error.column() as u64).saturating_sub(1), cause)
     }
 
-    fn pass(&mut self, byte: u8) -> Result<(), TooLong> {
+    /// Tracks strings and lines.
+    fn track(&mut self, byte: u8) -> Result<(), TooLong> {
         match (self.length, byte) {
-            (None, b'"') => (self.length, self.string) = (Some(0), self.place),
+            (None, b'"') => (self.length, self.string) = (Some(0), self.offset),
             (None, _) => {}
             (Some(_), b'"') if !self.escaped => self.length = None,
             (Some(length), _) => {
-                if length >= LONGEST {
+                if length >= MAX_STRING_BYTES {
                     return Err(TooLong);
                 }
                 self.escaped = byte == b'\\' && !self.escaped;
                 self.length = Some(length + 1);
             }
         }
-        self.place += 1;
+        self.offset += 1;
         if byte == b'\n' {
-            self.breaks += 1;
-            (self.line_before, self.line) = (self.line, self.place);
+            self.line_breaks += 1;
+            (self.previous_line, self.line) = (self.line, self.offset);
         }
         Ok(())
     }
@@ -108,7 +111,7 @@ impl<R: Read> Read for Json<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         for byte in &buffer[..read] {
-            self.pass(*byte)
+            self.track(*byte)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         }
         Ok(read)

@@ -1,6 +1,7 @@
-//! The header of a safetensors file: eight bytes with its length, JSON that names every tensor with its type, shape
-//! and place, then the tensors, one after the other up to the last byte. So the header tells whether the file is
-//! whole.
+//! Parser of the header of a safetensors file.
+//!
+//! A file has eight bytes with the length of the header, a header in JSON that names every tensor with its type, shape
+//! and offsets, then the tensors, without gaps up to the last byte. So the header shows whether the file is complete.
 
 use std::fmt;
 use std::io::Read;
@@ -9,57 +10,57 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::json::Json;
-use super::spans::{Spans, Taken};
+use super::spans::{Rejected, Spans};
 use super::tensors;
 use super::tensors::{NameHash, bits};
-use super::{Malformed, Refusal, at, shown};
+use super::{Malformed, ParseError, at, quoted};
 
-/// Bytes of the longest header, as the format's own library has it.
-const LONGEST_HEADER: u64 = 100_000_000;
+/// Maximum length of a header, from the format's own library.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// Bytes before the header.
-const LENGTH: u64 = 8;
+/// Bytes of the length before the header.
+const LENGTH_BYTES: u64 = 8;
 
-/// What a header says.
+/// The parsed header.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Header {
     /// Bytes of all tensors.
     pub(super) bytes: u64,
-    /// Their names, sorted.
+    /// Hashes of the names of all tensors, sorted.
     pub(super) names: Vec<NameHash>,
-    /// A type that is not known here.
+    /// An unknown type of a tensor.
     pub(super) unknown: Option<String>,
 }
 
-/// Reads the header of a file of a size. Only the header is read.
-pub(crate) fn read(mut file: impl Read, size: u64) -> Result<Header, Refusal> {
-    if size < LENGTH {
-        return Err(at(size, "it ends before the length of its header; it is cut short"));
+/// Parses the header of a file of `size` bytes. Reads only the header.
+pub(crate) fn read(mut file: impl Read, size: u64) -> Result<Header, ParseError> {
+    if size < LENGTH_BYTES {
+        return Err(at(size, "it ends before the length of its header; it is truncated"));
     }
     let mut length = [0; 8];
     file.read_exact(&mut length)?;
     let header = u64::from_le_bytes(length);
     if &length == b"version " {
-        return Err(at(0, "it is a pointer of git's large file store, not the file itself"));
+        return Err(at(0, "it is a Git LFS pointer, not the file itself"));
     }
-    if header > LONGEST_HEADER {
+    if header > MAX_HEADER_BYTES {
         return Err(at(
             0,
-            format!("its header would be {header} bytes long, more than any; it is no safetensors file"),
+            format!("its header would have {header} bytes, more than the format allows; it is not a safetensors file"),
         ));
     }
-    let start = LENGTH + header;
+    let start = LENGTH_BYTES + header;
     if start > size {
         return Err(at(
             size,
-            format!("its header ends at byte {start}, but it has only {size} bytes; it is cut short"),
+            format!("its header ends at byte {start}, but the file has only {size} bytes; it is truncated"),
         ));
     }
-    let mut json = Json::new(file.take(header), LENGTH);
+    let mut json = Json::new(file.take(header), LENGTH_BYTES);
     if json.peek()? != Some(b'{') {
         return Err(at(
-            LENGTH,
-            "its header does not begin with {; it is no safetensors file",
+            LENGTH_BYTES,
+            "its header does not begin with {; it is not a safetensors file",
         ));
     }
     let mut tensors = Tensors {
@@ -69,27 +70,27 @@ pub(crate) fn read(mut file: impl Read, size: u64) -> Result<Header, Refusal> {
         malformed: None,
     };
     let mut deserializer = serde_json::Deserializer::from_reader(&mut json);
-    let read = (&mut tensors)
+    let parsed = (&mut tensors)
         .deserialize(&mut deserializer)
         .and_then(|()| deserializer.end());
     if let Some(malformed) = tensors.malformed {
-        return Err(Refusal::Malformed(malformed));
+        return Err(ParseError::Malformed(malformed));
     }
-    read.map_err(|error| json.refusal(error, "its header"))?;
+    parsed.map_err(|error| json.parse_error(error, "its header"))?;
     tensors.finish(size)
 }
 
-/// What is gathered while the header is read.
+/// The state of the parser.
 struct Tensors {
-    /// Where the bytes of tensors begin.
+    /// Offset of the first tensor.
     start: u64,
     header: Header,
     spans: Spans,
-    /// What ended the reading.
+    /// The error that ended the parsing.
     malformed: Option<Malformed>,
 }
 
-/// One tensor, without its name.
+/// An entry of the header, without the name of the tensor.
 #[derive(Deserialize)]
 struct Tensor {
     dtype: String,
@@ -97,51 +98,52 @@ struct Tensor {
     data_offsets: (u64, u64),
 }
 
-/// How many elements a shape holds; `None` when that is no number of 64 bits.
+/// Number of elements of a shape; `None` if it exceeds 64 bits.
 struct Elements(Option<u64>);
 
 impl Tensors {
-    /// Takes in one tensor; what is wrong with it, and where.
+    /// Adds one tensor, or returns what is wrong with it.
     fn add(&mut self, name: &str, tensor: &Tensor) -> Result<(), Malformed> {
         let (begin, end) = tensor.data_offsets;
         let here = self.start.saturating_add(begin);
         let wrong = |cause: String| Malformed {
             offset: Some(here),
-            cause: format!("tensor {} {cause}", shown(name)),
+            cause: format!("tensor {} {cause}", quoted(name)),
         };
         if end < begin {
-            return Err(wrong(format!("ends at {end}, before its begin at {begin}")));
+            return Err(wrong(format!("ends at {end}, before its start at {begin}")));
         }
         match (bits(&tensor.dtype), tensor.shape.0) {
-            (_, None) => return Err(wrong("has more elements than can be counted".to_owned())),
+            (_, None) => return Err(wrong("has too many elements to count".to_owned())),
             (None, Some(_)) => self.header.unknown = Some(tensor.dtype.chars().take(32).collect()),
             (Some(bits), Some(elements)) => {
                 let whole = elements.checked_mul(bits).filter(|bits| bits % 8 == 0);
-                let bytes = whole.ok_or_else(|| wrong("has no whole number of bytes".to_owned()))? / 8;
+                let bytes = whole.ok_or_else(|| wrong("does not fill whole bytes".to_owned()))? / 8;
                 if bytes != end - begin {
-                    let (dtype, has) = (&tensor.dtype, end - begin);
+                    let (dtype, actual) = (&tensor.dtype, end - begin);
                     return Err(wrong(format!(
-                        "has {elements} elements of {dtype}, which are {bytes} bytes, but a place of {has}"
+                        "has {elements} elements of {dtype}, which take {bytes} bytes, but its offsets span {actual}"
                     )));
                 }
             }
         }
-        self.spans.take(begin, end).map_err(|taken| match taken {
-            Taken::At(byte) => Malformed {
+        // The end is not compared with the file size here, but once, after the last tensor.
+        self.spans.add(begin, end).map_err(|rejected| match rejected {
+            Rejected::Overlap(byte) => Malformed {
                 offset: Some(self.start.saturating_add(byte)),
-                cause: format!("tensor {} overlaps another", shown(name)),
+                cause: format!("tensor {} overlaps another", quoted(name)),
             },
-            Taken::Scattered => wrong("is one of too many that lie apart".to_owned()),
+            Rejected::TooMany => wrong("is one of too many with gaps between them".to_owned()),
         })?;
-        if self.header.names.len() >= tensors::MOST {
+        if self.header.names.len() >= tensors::MAX_TENSORS {
             return Err(wrong("is one too many".to_owned()));
         }
         self.header.names.push(NameHash::of(name));
-        // Checked at the end against the size: more than there is means that the file was cut short.
         Ok(())
     }
 
-    fn finish(self, size: u64) -> Result<Header, Refusal> {
+    /// Checks all tensors together.
+    fn finish(self, size: u64) -> Result<Header, ParseError> {
         let Self {
             start,
             mut header,
@@ -153,7 +155,7 @@ impl Tensors {
         if end > data {
             return Err(at(
                 size,
-                format!("its last tensor ends at byte {last}, but it has only {size} bytes; it is cut short"),
+                format!("its last tensor ends at byte {last}, but the file has only {size} bytes; it is truncated"),
             ));
         }
         if free < data {
@@ -161,7 +163,7 @@ impl Tensors {
         }
         header.names.sort_unstable();
         if header.names.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(at(LENGTH, "its header names a tensor twice"));
+            return Err(at(LENGTH_BYTES, "its header names a tensor twice"));
         }
         header.bytes = end;
         Ok(header)
@@ -199,7 +201,7 @@ impl<'de> Visitor<'de> for &mut Tensors {
     }
 }
 
-/// Names and texts, which are not kept.
+/// An object of strings, which is validated and discarded.
 struct Texts;
 
 impl<'de> Deserialize<'de> for Texts {

@@ -1,5 +1,4 @@
-//! Sets of files that are one model: `model-00002-of-00005.safetensors`. The names alone tell whether one is missing,
-//! and that before a byte is fetched.
+//! Finds missing shards by names such as `model-00002-of-00005.safetensors`, before any byte is fetched.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -8,15 +7,15 @@ use crate::model::path::FilePath;
 use crate::model::remote_file::RemoteFile;
 use crate::model::shard_name::numbered;
 
-/// Formats of weights that come in shards.
+/// Extensions of weights that may be sharded.
 const EXTENSIONS: &[&str] = &["safetensors", "gguf", "bin", "pth", "pt", "h5", "msgpack"];
 
-/// The folder of a path, with the slash after it, and the name in it.
+/// The folder of a path, with its trailing slash, and the file name.
 pub(super) fn folder_and_name(path: &str) -> (&str, &str) {
     path.split_at(path.rfind('/').map_or(0, |slash| slash + 1))
 }
 
-/// Shards of one model.
+/// The shards of one model: what their paths have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Set<'a> {
     folder: &'a str,
@@ -26,17 +25,18 @@ struct Set<'a> {
 }
 
 impl Set<'_> {
-    /// The path of the same model in one file.
+    /// Path of the same model in one file.
     fn whole(&self) -> String {
         format!("{}{}.{}", self.folder, self.name, self.extension)
     }
 
-    /// The path of its index.
+    /// Path of the index of the shards.
     fn index(&self) -> String {
         format!("{}.index.json", self.whole())
     }
 }
 
+/// The set and the number of a shard; `None` if the path is not that of a shard.
 fn set(path: &str) -> Option<(Set<'_>, u32)> {
     let (folder, file) = folder_and_name(path);
     let (stem, extension) = file.rsplit_once('.')?;
@@ -53,7 +53,7 @@ fn set(path: &str) -> Option<(Set<'_>, u32)> {
     Some((set, number))
 }
 
-/// Numbers of shards, by the set they are of.
+/// The numbers of the shards of each set.
 type Sets<'a> = BTreeMap<Set<'a>, BTreeSet<u32>>;
 
 fn sets<'a>(paths: impl Iterator<Item = &'a str>) -> Sets<'a> {
@@ -64,58 +64,62 @@ fn sets<'a>(paths: impl Iterator<Item = &'a str>) -> Sets<'a> {
     sets
 }
 
-/// Looks for shards that are missing from a listing, of the sets of which something is selected. One that the
-/// listing has and the patterns leave out is remarked; one that it has not is a fault, unless the model is selected in
-/// another way too: whole, in a set of another number of shards, or by an index, whose own check tells more. What is
-/// only listed does not count: nobody will have it, and an index that is not fetched is not checked.
+/// Finds missing shards of the sets of which at least one shard is selected.
+///
+/// A shard that is listed but skipped is a remark. A shard that is not listed is a fault, unless the model is selected in
+/// another form too: in one file, as a complete set of another number of shards, or with an index, which has its own
+/// check. Forms that are listed but not selected do not count, since they are neither fetched nor checked.
 pub(crate) fn require_whole_sets(selected: &[RemoteFile], left_out: &[&FilePath]) -> Findings {
-    let chosen: HashSet<&str> = selected.iter().map(|file| file.path.as_str()).collect();
-    let chosen_sets = sets(chosen.iter().copied());
+    let selected_paths: HashSet<&str> = selected.iter().map(|file| file.path.as_str()).collect();
+    let selected_sets = sets(selected_paths.iter().copied());
     let left_out: HashSet<&str> = left_out.iter().map(|path| path.as_str()).collect();
-    let listed_sets = sets(chosen.union(&left_out).copied());
-    let mut looked_at = BTreeSet::new();
+    let listed_sets = sets(selected_paths.union(&left_out).copied());
+    let mut checked = BTreeSet::new();
     let mut findings = Findings::default();
     for file in selected {
-        let Some((set, _)) = set(file.path.as_str()).filter(|(set, _)| looked_at.insert(*set)) else {
+        let Some((set, _)) = set(file.path.as_str()).filter(|(set, _)| checked.insert(*set)) else {
             continue;
         };
-        let there = listed_sets.get(&set).cloned().unwrap_or_default();
-        if let Some(number) = first_missing(&there, set.count) {
+        let listed = listed_sets.get(&set).cloned().unwrap_or_default();
+        if let Some(number) = first_missing(&listed, set.count) {
             let missing = sibling(&file.path, number);
-            let cause = format!("it is not in the listing, though {} is one of {}", file.path, set.count);
-            if is_there_otherwise(&set, &chosen_sets, &chosen) {
+            let cause = format!(
+                "it is not in the listing, although {} is one of {} shards",
+                file.path, set.count
+            );
+            if is_selected_otherwise(&set, &selected_sets, &selected_paths) {
                 findings.remark(&missing, cause);
                 continue;
             }
             let index = set.index();
             let hint = if left_out.contains(index.as_str()) {
-                format!("; the patterns leave out {index}, which would tell if it is not needed")
+                format!("; the patterns skip {index}, which would show whether it is needed")
             } else {
                 String::new()
             };
             findings.fault(&missing, None, format!("{cause}; the model is incomplete{hint}"));
             continue;
         }
-        if let Some(number) = there
+        if let Some(number) = listed
             .iter()
-            .find(|number| !chosen.contains(sibling(&file.path, **number).as_str()))
+            .find(|number| !selected_paths.contains(sibling(&file.path, **number).as_str()))
         {
             findings.remark(
                 &sibling(&file.path, *number),
-                format!("the patterns leave it out, though {} needs it", file.path),
+                format!("the patterns skip it, although {} needs it", file.path),
             );
         }
     }
     findings
 }
 
-/// The lowest number that is not there. Some count from 0.
-fn first_missing(there: &BTreeSet<u32>, count: u32) -> Option<u32> {
-    let first = u32::from(!there.contains(&0));
-    (first..count.saturating_add(first)).find(|number| !there.contains(number))
+/// The lowest missing number of a set. Sets count from 1, some from 0.
+fn first_missing(numbers: &BTreeSet<u32>, count: u32) -> Option<u32> {
+    let first = u32::from(!numbers.contains(&0));
+    (first..count.saturating_add(first)).find(|number| !numbers.contains(number))
 }
 
-/// The path of another shard of a set: the digits of its number are as many.
+/// The path of another shard of the same set, with as many digits.
 fn sibling(path: &FilePath, number: u32) -> FilePath {
     let text = path.as_str();
     let Some((before, after)) = text.rsplit_once("-of-") else {
@@ -127,14 +131,15 @@ fn sibling(path: &FilePath, number: u32) -> FilePath {
     FilePath::parse(&sibling).unwrap_or_else(|_| path.clone())
 }
 
-fn is_there_otherwise(set: &Set<'_>, chosen_sets: &Sets<'_>, chosen: &HashSet<&str>) -> bool {
-    let is_whole_set = |other: &Set<'_>, there: &BTreeSet<u32>| {
+/// Whether the model of a set is also selected in one file, as another complete set, or with an index.
+fn is_selected_otherwise(set: &Set<'_>, selected_sets: &Sets<'_>, selected_paths: &HashSet<&str>) -> bool {
+    let is_complete = |other: &Set<'_>, numbers: &BTreeSet<u32>| {
         (other.folder, other.name, other.extension) == (set.folder, set.name, set.extension)
-            && first_missing(there, other.count).is_none()
+            && first_missing(numbers, other.count).is_none()
     };
-    chosen.contains(set.whole().as_str())
-        || chosen.contains(set.index().as_str())
-        || chosen_sets.iter().any(|(other, there)| is_whole_set(other, there))
+    selected_paths.contains(set.whole().as_str())
+        || selected_paths.contains(set.index().as_str())
+        || selected_sets.iter().any(|(other, numbers)| is_complete(other, numbers))
 }
 
 #[cfg(test)]

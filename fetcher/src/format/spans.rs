@@ -1,37 +1,38 @@
-//! Which bytes of a file are taken, so that overlaps and holes are seen. Neighbours are merged: a file whose header
-//! names its tensors in order takes room for one, however many they are.
+//! A set of byte ranges, with which overlaps and gaps of tensors are found.
+//!
+//! Adjacent ranges are merged, so a header that names its tensors in order needs one entry, however many they are.
 
 use std::collections::BTreeMap;
 
-/// Tensors that lie apart from each other at the same time. No known writer leaves even one.
-const MOST: usize = 1 << 18;
+/// Maximum number of ranges that are not adjacent. Known writers leave no gaps at all.
+const MAX_SPANS: usize = 1 << 18;
 
-/// Taken bytes.
+/// The ranges: start and end of each.
 #[derive(Debug, Default)]
 pub(super) struct Spans(BTreeMap<u64, u64>);
 
-/// Why bytes cannot be taken.
+/// Why a range cannot be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
-    /// They are taken already, from here on.
-    At(u64),
-    /// Too many lie apart.
-    Scattered,
+pub(super) enum Rejected {
+    /// It overlaps another range from this byte on.
+    Overlap(u64),
+    /// There would be too many ranges.
+    TooMany,
 }
 
 impl Spans {
-    /// Takes the bytes from `begin` to before `end`. Of no byte, none are taken.
-    pub(super) fn take(&mut self, begin: u64, end: u64) -> Result<(), Taken> {
+    /// Adds the bytes from `begin` to before `end`. An empty range adds nothing.
+    pub(super) fn add(&mut self, begin: u64, end: u64) -> Result<(), Rejected> {
         if begin >= end {
             return Ok(());
         }
         let before = self.0.range(..=begin).next_back().map(|(from, to)| (*from, *to));
         if before.is_some_and(|(_, to)| to > begin) {
-            return Err(Taken::At(begin));
+            return Err(Rejected::Overlap(begin));
         }
         let after = self.0.range(begin..).next().map(|(from, to)| (*from, *to));
         if let Some((from, _)) = after.filter(|(from, _)| *from < end) {
-            return Err(Taken::At(from));
+            return Err(Rejected::Overlap(from));
         }
         let from = match before {
             Some((from, to)) if to == begin => from,
@@ -45,18 +46,18 @@ impl Spans {
             _ => end,
         };
         self.0.insert(from, to);
-        if self.0.len() > MOST {
-            return Err(Taken::Scattered);
+        if self.0.len() > MAX_SPANS {
+            return Err(Rejected::TooMany);
         }
         Ok(())
     }
 
-    /// The first byte that is not taken.
+    /// The first byte that is in no range.
     pub(super) fn first_free(&self) -> u64 {
         self.0.get(&0).copied().unwrap_or(0)
     }
 
-    /// The first byte after all that are taken.
+    /// The first byte after all ranges.
     pub(super) fn end(&self) -> u64 {
         self.0.last_key_value().map_or(0, |(_, to)| *to)
     }
@@ -76,9 +77,9 @@ mod tests {
             for (begin, length) in wanted {
                 let range = usize::try_from(begin).unwrap()..usize::try_from(begin + length).unwrap();
                 let overlap = range.clone().find(|at| taken[*at]);
-                let result = spans.take(begin, begin + length);
+                let result = spans.add(begin, begin + length);
                 if let Some(at) = overlap {
-                    prop_assert_eq!(result, Err(Taken::At(at as u64)));
+                    prop_assert_eq!(result, Err(Rejected::Overlap(at as u64)));
                 } else {
                     prop_assert_eq!(result, Ok(()));
                     taken[range].fill(true);
@@ -94,8 +95,8 @@ mod tests {
     #[test]
     fn tensors_that_all_lie_apart_are_bounded() {
         let mut spans = Spans::default();
-        let mut apart = (0..).map(|number| spans.take(number * 2, number * 2 + 1));
-        assert_eq!(apart.by_ref().take(MOST).find(Result::is_err), None);
-        assert_eq!(apart.next(), Some(Err(Taken::Scattered)));
+        let mut apart = (0..).map(|number| spans.add(number * 2, number * 2 + 1));
+        assert_eq!(apart.by_ref().take(MAX_SPANS).find(Result::is_err), None);
+        assert_eq!(apart.next(), Some(Err(Rejected::TooMany)));
     }
 }

@@ -1,11 +1,11 @@
-//! What the formats say of tensors: how large their elements are, and by what their names are told apart.
+//! Facts about tensors: the sizes of their types, and hashes of their names.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Tensors of one file. Models have thousands, those of many experts some ten thousand.
-pub(super) const MOST: usize = 1 << 20;
+/// Maximum number of tensors of a file. Models have thousands, mixtures of experts some ten thousand.
+pub(super) const MAX_TENSORS: usize = 1 << 20;
 
-/// Stands for a tensor's name: names themselves would fill the memory.
+/// Hash of a tensor's name, which takes less memory than the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct NameHash(u64);
 
@@ -17,7 +17,7 @@ impl NameHash {
     }
 }
 
-/// Bits of one element of a safetensors type; `None` when it is not known here.
+/// Bits of one element of a safetensors type; `None` for an unknown type.
 pub(super) fn bits(dtype: &str) -> Option<u64> {
     Some(match dtype {
         "F4" => 4,
@@ -30,7 +30,7 @@ pub(super) fn bits(dtype: &str) -> Option<u64> {
     })
 }
 
-/// Elements and bytes of one block of a GGUF type; `None` when it is not known here, as those are that were removed.
+/// Elements and bytes of one block of a GGUF type; `None` for an unknown or removed type.
 pub(super) fn block(kind: u32) -> Option<(u64, u64)> {
     Some(match kind {
         // F32, F16, BF16, F64; I8, I16, I32, I64.
@@ -45,16 +45,15 @@ pub(super) fn block(kind: u32) -> Option<(u64, u64)> {
         7 => (32, 24),
         8 => (32, 34),
         39 => (32, 17),
-        // Q2_K to Q6_K and Q8_K.
+        // Q2_K, Q4_K to Q6_K, Q8_K.
         10 => (256, 84),
-        // With IQ3_S.
+        // Q3_K, IQ3_S.
         11 | 21 => (256, 110),
         12 => (256, 144),
         13 => (256, 176),
         14 => (256, 210),
         15 => (256, 292),
-        // IQ2_XXS, IQ2_XS, IQ3_XXS, IQ1_S, IQ3_S, IQ2_S, IQ4_XS, IQ1_M.
-        // With TQ2_0.
+        // IQ2_XXS, TQ2_0; IQ2_XS, IQ3_XXS, IQ1_S, IQ2_S, IQ4_XS, IQ1_M.
         16 | 35 => (256, 66),
         17 => (256, 74),
         18 => (256, 98),

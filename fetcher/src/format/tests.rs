@@ -1,4 +1,4 @@
-//! Files as their formats have them, made by hand, and what is found in them when they are changed.
+//! Sound files, built field by field, and the faults of changed ones.
 
 mod folders;
 mod gguf;
@@ -12,10 +12,10 @@ use std::io::Cursor;
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
-use super::{Contents, Findings, Held, Malformed, Refusal, check};
+use super::{Contents, Findings, Held, Malformed, ParseError, check};
 use crate::model::path::FilePath;
 
-/// A safetensors file of a header and so many bytes of tensors.
+/// A safetensors file with a header and `data` bytes of tensors.
 fn with_header(header: &str, data: usize) -> Vec<u8> {
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend_from_slice(header.as_bytes());
@@ -23,7 +23,7 @@ fn with_header(header: &str, data: usize) -> Vec<u8> {
     file
 }
 
-/// A safetensors file whose tensors are bytes, one after the other.
+/// A safetensors file with tensors of bytes, one after the other.
 fn of_bytes(tensors: &[(&str, u64)]) -> Vec<u8> {
     let (mut header, mut end) = (serde_json::Map::new(), 0);
     for (name, bytes) in tensors {
@@ -55,7 +55,7 @@ struct GgufTensor {
 }
 
 impl Gguf {
-    /// Tensors of 32 numbers each, one after the other.
+    /// A file with tensors of 32 numbers each, one after the other.
     fn new(tensors: &[&str]) -> Self {
         let tensor = |(name, number): (&&str, u64)| GgufTensor {
             name: (*name).to_owned(),
@@ -77,7 +77,7 @@ impl Gguf {
         self
     }
 
-    /// File `number` of `count`, counted from 0, of a set with so many tensors.
+    /// File `number`, from 0, of `count` files with `tensors` tensors in all.
     fn split(self, number: u16, count: u16, tensors: i32) -> Self {
         self.with("split.no", 2, &number.to_le_bytes())
             .with("split.count", 2, &count.to_le_bytes())
@@ -115,7 +115,7 @@ impl Gguf {
     }
 }
 
-/// A text as version 3 has it.
+/// A text as versions 2 and 3 encode it.
 fn text(text: &str) -> Vec<u8> {
     [(text.len() as u64).to_le_bytes().as_slice(), text.as_bytes()].concat()
 }
@@ -128,15 +128,15 @@ fn read_safetensors(file: &[u8]) -> Result<super::safetensors::Header, Malformed
     malformed(super::safetensors::read(file, file.len() as u64))
 }
 
-/// A reading from memory fails for nothing but what is read.
-fn malformed<T>(result: Result<T, Refusal>) -> Result<T, Malformed> {
-    result.map_err(|refusal| match refusal {
-        Refusal::Malformed(malformed) => malformed,
-        Refusal::Unreadable(error) => panic!("{error}"),
+/// The error of parsing from memory, where reading cannot fail.
+fn malformed<T>(result: Result<T, ParseError>) -> Result<T, Malformed> {
+    result.map_err(|error| match error {
+        ParseError::Malformed(malformed) => malformed,
+        ParseError::Unreadable(error) => panic!("{error}"),
     })
 }
 
-/// What is found in a folder of these files.
+/// The findings in a folder with these files.
 fn found(files: &[(&str, Vec<u8>)], left_out: Option<&[&str]>) -> Findings {
     let folder = tempfile::tempdir().unwrap();
     let paths: Vec<_> = files.iter().map(|(path, _)| FilePath::parse(path).unwrap()).collect();

@@ -1,4 +1,4 @@
-//! Counters that a run moves and that `/progress`, `/metrics`, the progress bar and the report read.
+//! Counters that a run updates and that `/progress`, `/metrics`, the terminal and the report read.
 
 mod file;
 mod origin;
@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use self::file::{FileProgress, FileSnapshot, UnderWay};
-pub use self::origin::{OriginCourse, OriginProgress, OriginSnapshot};
+pub use self::origin::{OriginProgress, OriginSnapshot, OriginState};
 
-/// Counters of one run, cheap to clone and to move from any thread.
+/// Counters of one run, cheap to clone and to update from any thread.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Counters>);
 
@@ -37,20 +37,20 @@ pub struct Snapshot {
     pub files_total: u64,
     /// Bytes found on disk at the start.
     pub bytes_reused: u64,
-    /// Bytes that came over the network in this run.
+    /// Bytes received over the network in this run.
     pub bytes_received: u64,
-    /// Of the received ones, bytes that had to be thrown away and fetched again.
+    /// Received bytes that were discarded and fetched again.
     pub bytes_discarded: u64,
     /// Bytes hashed.
     pub bytes_verified: u64,
-    /// Files proven complete.
+    /// Files verified complete.
     pub files_done: u64,
-    /// Requests tried again.
+    /// Retried requests.
     pub retries: u64,
 }
 
 impl Snapshot {
-    /// Bytes on disk, those of earlier runs included.
+    /// Bytes on disk, including those of earlier runs.
     #[must_use]
     pub fn bytes_fetched(&self) -> u64 {
         (self.bytes_reused + self.bytes_received).saturating_sub(self.bytes_discarded)
@@ -58,48 +58,48 @@ impl Snapshot {
 }
 
 impl Progress {
-    /// Says how much there is to do.
+    /// Sets the number of selected files and their bytes.
     pub fn set_total(&self, files: u64, bytes: u64) {
         self.0.files_total.store(files, Ordering::Relaxed);
         self.0.bytes_total.store(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes that were on disk already.
+    /// Counts bytes that were on disk already.
     pub fn reused(&self, bytes: u64) {
         self.0.bytes_reused.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes that came over the network.
+    /// Counts bytes received over the network.
     pub fn received(&self, bytes: u64) {
         self.0.bytes_received.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes on disk that have to be fetched again.
+    /// Counts bytes that are discarded and fetched again.
     pub fn discarded(&self, bytes: u64) {
         self.0.bytes_discarded.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes hashed.
+    /// Counts hashed bytes.
     pub fn verified(&self, bytes: u64) {
         self.0.bytes_verified.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Hashed bytes that turned out wrong.
+    /// Subtracts hashed bytes that turned out to be wrong.
     pub fn unverified(&self, bytes: u64) {
         self.0.bytes_verified.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// A file proven complete.
+    /// Counts a file that is verified complete.
     pub fn file_done(&self) {
         self.0.files_done.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A request tried again.
+    /// Counts a retried request.
     pub fn retried(&self) {
         self.0.retries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A file is under way, of which so many bytes are here already.
+    /// Adds an active file with `here` bytes on disk; the returned guard removes it.
     #[must_use]
     pub fn begin(&self, name: &str, size: u64, here: u64) -> UnderWay {
         let number = self.0.begun.fetch_add(1, Ordering::Relaxed);
@@ -115,7 +115,7 @@ impl Progress {
         self.files_locked().retain(|other| !Arc::ptr_eq(other, file));
     }
 
-    /// The files under way, in the order they were begun.
+    /// The active files, in the order in which they became active.
     #[must_use]
     pub fn files(&self) -> Vec<FileSnapshot> {
         self.files_locked().iter().map(|file| file.snapshot()).collect()
@@ -125,7 +125,7 @@ impl Progress {
         self.0.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Names the origins that are asked, the source first, and gives the counters of each.
+    /// Sets the names of the origins, the source first, and returns the counters of each.
     pub fn set_origins<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<Arc<OriginProgress>> {
         let origins: Vec<_> = names
             .into_iter()
@@ -135,7 +135,7 @@ impl Progress {
         origins
     }
 
-    /// What each origin has brought by now, in the order they were named.
+    /// The counters of each origin now, in the order of [`Progress::set_origins`].
     #[must_use]
     pub fn origins(&self) -> Vec<OriginSnapshot> {
         self.origins_locked().iter().map(|origin| origin.snapshot()).collect()

@@ -1,4 +1,4 @@
-//! How fast bytes come, over the last seconds. Pure but for [`Meter`], which shares the last reading.
+//! The transfer rate over the last seconds. Pure, except for [`Meter`], which shares the last reading.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,22 +9,26 @@ use tokio::time::Instant;
 
 use super::progress::{Progress, Snapshot};
 
-/// Long enough to smooth the bursts of single pieces, short enough to show that nothing moves.
-const WINDOW: Duration = Duration::from_secs(10);
+/// Time over which the rate is averaged: smooths the bursts of pieces, but soon shows a standstill.
+const RATE_WINDOW: Duration = Duration::from_secs(10);
 
-/// How often a meter is read.
-const TICK: Duration = Duration::from_secs(1);
+/// Time between two readings of a meter.
+const READING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Readings of a growing counter over the last seconds.
 #[derive(Debug, Default)]
 pub(crate) struct Window(VecDeque<(Duration, u64)>);
 
 impl Window {
-    /// Takes in a reading: the time since the start and the counter then. Returns the growth per second.
+    /// Adds a reading (time since the start, counter) and returns the growth per second.
     pub(crate) fn record(&mut self, now: Duration, counter: u64) -> u64 {
         self.0.push_back((now, counter));
-        // One reading at or beyond the edge is kept, so that the window is full.
-        while self.0.get(1).is_some_and(|(at, _)| now.saturating_sub(*at) >= WINDOW) {
+        // Keeps one reading at or before the start of the window, so that the whole window counts.
+        while self
+            .0
+            .get(1)
+            .is_some_and(|(at, _)| now.saturating_sub(*at) >= RATE_WINDOW)
+        {
             self.0.pop_front();
         }
         let Some((from, first)) = self.0.front() else { return 0 };
@@ -38,21 +42,21 @@ impl Window {
     }
 }
 
-/// Progress with its speed, for whoever shows it.
+/// Progress with its current rate.
 #[derive(Clone, Debug)]
 pub(crate) struct Meter {
     progress: Progress,
     bytes_per_second: Arc<AtomicU64>,
 }
 
-/// The counter whose speed is measured, or that is shown.
+/// Selects the counter to measure or to show.
 pub(crate) type Counter = fn(&Snapshot) -> u64;
 
-/// A meter's reading.
+/// A reading of a meter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub(crate) counters: Snapshot,
-    /// Of the network while fetching, of the disk while verifying.
+    /// Rate of the network while fetching, of hashing while verifying.
     pub(crate) bytes_per_second: u64,
 }
 
@@ -71,11 +75,11 @@ impl Meter {
         }
     }
 
-    /// Keeps the speed current and calls `show` with each reading. Runs until it is dropped.
+    /// Updates the rate and calls `show` with each reading, until the future is dropped.
     pub(crate) async fn run(self, counter: Counter, mut show: impl FnMut(Reading)) {
         let mut window = Window::default();
         let start = Instant::now();
-        let mut ticks = tokio::time::interval(TICK);
+        let mut ticks = tokio::time::interval(READING_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -87,7 +91,7 @@ impl Meter {
 }
 
 impl Reading {
-    /// Time until the last byte at this speed; `None` when nothing moves or everything is there.
+    /// Time to the last byte at this rate; `None` at a standstill or at the end.
     pub(crate) fn remaining(&self, done: u64) -> Option<Duration> {
         let rest = self.counters.bytes_total.saturating_sub(done);
         let seconds = rest.checked_div(self.bytes_per_second)?;

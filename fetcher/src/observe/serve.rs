@@ -1,4 +1,4 @@
-//! What the operator and Prometheus ask a running fetcher for: `/progress`, `/metrics` and `/healthz`.
+//! HTTP endpoints of a running fetcher for the operator and Prometheus: `/progress`, `/metrics`, `/healthz`.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use super::rate::{Meter, Reading};
 use crate::model::error::FetchError;
 
-/// Serves the meter's readings until the returned task is aborted or the process ends.
+/// Serves the readings of a meter in a task until the process ends; returns the bound address.
 pub(crate) async fn serve(address: SocketAddr, meter: Meter) -> Result<SocketAddr, FetchError> {
     let listen = |source| FetchError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
@@ -27,7 +27,7 @@ pub(crate) async fn serve(address: SocketAddr, meter: Meter) -> Result<SocketAdd
     let router = router(meter);
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::warn!(error = %error, "progress is no longer served");
+            tracing::warn!(error = %error, "stopped serving progress: the server failed");
         }
     });
     tracing::info!(address = %bound, "serving /progress, /metrics and /healthz");
@@ -69,7 +69,7 @@ async fn metrics(State(meter): State<Meter>) -> impl IntoResponse {
     let mut registry = Registry::with_prefix("modelcache_fetcher");
     registry.register_collector(Box::new(Readings(meter)));
     let mut text = String::new();
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = encode(&mut text, &registry);
     (
         [(
@@ -80,7 +80,7 @@ async fn metrics(State(meter): State<Meter>) -> impl IntoResponse {
     )
 }
 
-/// The meter as metrics, read when they are asked for.
+/// A collector that reads the meter for each request.
 #[derive(Debug)]
 struct Readings(Meter);
 
@@ -95,14 +95,14 @@ impl Collector for Readings {
         counter(
             &mut encoder,
             "received",
-            "Bytes that came over the network",
+            "Bytes received over the network",
             bytes,
             counters.bytes_received,
         )?;
         counter(
             &mut encoder,
             "discarded",
-            "Received bytes that were thrown away and fetched again",
+            "Received bytes that were discarded and fetched again",
             bytes,
             counters.bytes_discarded,
         )?;
@@ -116,7 +116,7 @@ impl Collector for Readings {
         counter(
             &mut encoder,
             "requests_retried",
-            "Requests tried again",
+            "Retried requests",
             None,
             counters.retries,
         )?;
@@ -137,14 +137,14 @@ impl Collector for Readings {
         gauge(
             &mut encoder,
             "files_done",
-            "Files proven complete",
+            "Verified complete files",
             None,
             counters.files_done,
         )?;
         gauge(
             &mut encoder,
             "files_selected",
-            "Number of selected files",
+            "All selected files",
             None,
             counters.files_total,
         )?;
@@ -221,11 +221,11 @@ mod tests {
     #[tokio::test]
     async fn metrics_have_units_and_no_labels() {
         insta::assert_snapshot!(get("/metrics").await, @r"
-        # HELP modelcache_fetcher_received_bytes Bytes that came over the network
+        # HELP modelcache_fetcher_received_bytes Bytes received over the network
         # TYPE modelcache_fetcher_received_bytes counter
         # UNIT modelcache_fetcher_received_bytes bytes
         modelcache_fetcher_received_bytes_total 300
-        # HELP modelcache_fetcher_discarded_bytes Received bytes that were thrown away and fetched again
+        # HELP modelcache_fetcher_discarded_bytes Received bytes that were discarded and fetched again
         # TYPE modelcache_fetcher_discarded_bytes counter
         # UNIT modelcache_fetcher_discarded_bytes bytes
         modelcache_fetcher_discarded_bytes_total 50
@@ -233,7 +233,7 @@ mod tests {
         # TYPE modelcache_fetcher_reused_bytes counter
         # UNIT modelcache_fetcher_reused_bytes bytes
         modelcache_fetcher_reused_bytes_total 100
-        # HELP modelcache_fetcher_requests_retried Requests tried again
+        # HELP modelcache_fetcher_requests_retried Retried requests
         # TYPE modelcache_fetcher_requests_retried counter
         modelcache_fetcher_requests_retried_total 1
         # HELP modelcache_fetcher_verified_bytes Bytes hashed so far
@@ -244,10 +244,10 @@ mod tests {
         # TYPE modelcache_fetcher_selected_bytes gauge
         # UNIT modelcache_fetcher_selected_bytes bytes
         modelcache_fetcher_selected_bytes 1000
-        # HELP modelcache_fetcher_files_done Files proven complete
+        # HELP modelcache_fetcher_files_done Verified complete files
         # TYPE modelcache_fetcher_files_done gauge
         modelcache_fetcher_files_done 1
-        # HELP modelcache_fetcher_files_selected Number of selected files
+        # HELP modelcache_fetcher_files_selected All selected files
         # TYPE modelcache_fetcher_files_selected gauge
         modelcache_fetcher_files_selected 3
         # HELP modelcache_fetcher_speed_bytes_per_second Transfer rate over the last seconds
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_taken_address_is_told() {
+    async fn an_address_in_use_is_an_error() {
         let address = serve("127.0.0.1:0".parse().unwrap(), Meter::new(Progress::default()))
             .await
             .unwrap();

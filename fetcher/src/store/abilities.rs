@@ -1,4 +1,4 @@
-//! What the file system of a volume can do, found by trying it once, before anything depends on it.
+//! Finds out what the file system of a volume supports, by trying it once at the start.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -10,39 +10,38 @@ use rustix::io::Errno;
 
 use crate::model::error::StorageError;
 
-/// What file systems want direct writes to begin at and to be a multiple of, whatever their block size.
-const ALIGNMENT: usize = 4096;
+/// Alignment of offset and length of direct writes that every file system accepts.
+const DIRECT_WRITE_ALIGNMENT_BYTES: usize = 4096;
 
-/// What a file system can do.
+/// What a file system supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
-    /// It reserves room for bytes to come; others get a sparse file.
+    /// It reserves space for a file; otherwise partial files are sparse.
     pub reserves: bool,
-    /// Where it writes.
+    /// Where in a file it writes.
     pub writes: Writes,
-    /// It opens files past the page cache.
+    /// It opens files with `O_DIRECT`.
     pub bypasses_cache: bool,
 }
 
 /// Where in a file a file system writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writes {
-    /// At any place.
+    /// At any offset.
     Anywhere,
-    /// From its beginning to its end only (object stores behind FUSE). One that was closed is cut back, and written on
-    /// behind what is left.
+    /// From start to end only (object stores behind FUSE). A closed file can be truncated and appended to.
     InOrder,
-    /// The same, and one that was closed stays as it is.
+    /// From start to end only, and a closed file cannot change.
     AtOnce,
 }
 
 impl Abilities {
-    /// Whether it writes at any place of a file.
+    /// Whether the file system writes at any offset of a file.
     pub(crate) fn writes_anywhere(self) -> bool {
         self.writes == Writes::Anywhere
     }
 
-    /// Tries everything on a file of its own, which is gone afterwards.
+    /// Tries everything on a temporary file.
     pub(super) fn probe(path: &Path) -> Result<Self, StorageError> {
         let file = OpenOptions::new()
             .read(true)
@@ -61,10 +60,16 @@ impl Abilities {
     fn found(path: &Path, file: File) -> io::Result<Self> {
         let direct = i32::try_from(OFlags::DIRECT.bits()).unwrap_or_default();
         let is_anywhere = writes_anywhere(&file)?;
-        let reserves = fallocate(&file, FallocateFlags::empty(), 0, 4 * ALIGNMENT as u64).map_err(io::Error::from);
-        let reserves = able(reserves)?;
-        let bypasses_cache = able(OpenOptions::new().write(true).custom_flags(direct).open(path))?;
-        // Of a file that is written in order there is one writer.
+        let reserves = fallocate(
+            &file,
+            FallocateFlags::empty(),
+            0,
+            4 * DIRECT_WRITE_ALIGNMENT_BYTES as u64,
+        )
+        .map_err(io::Error::from);
+        let reserves = is_supported(reserves)?;
+        let bypasses_cache = is_supported(OpenOptions::new().write(true).custom_flags(direct).open(path))?;
+        // File systems that write in order allow one writer of a file.
         drop(file);
         Ok(Self {
             reserves,
@@ -78,50 +83,49 @@ impl Abilities {
     }
 }
 
-/// Writes a later place before an earlier one, and reads both back.
+/// Writes at a later offset before an earlier one, and reads both back.
 fn writes_anywhere(file: &File) -> io::Result<bool> {
-    let places = [2 * ALIGNMENT as u64, 0];
-    for place in places {
-        if !able(file.write_all_at(&place.to_le_bytes(), place))? {
+    let offsets = [2 * DIRECT_WRITE_ALIGNMENT_BYTES as u64, 0];
+    for offset in offsets {
+        if !is_supported(file.write_all_at(&offset.to_le_bytes(), offset))? {
             return Ok(false);
         }
     }
-    for place in places {
+    for offset in offsets {
         let mut read = [0; 8];
-        if !able(file.read_exact_at(&mut read, place))? || read != place.to_le_bytes() {
+        if !is_supported(file.read_exact_at(&mut read, offset))? || read != offset.to_le_bytes() {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// Writes a file and closes it, cuts it back, writes it on, and reads it back.
+/// Writes and closes a file, truncates it, appends to it, and reads it back.
 fn continues_files(path: &Path) -> io::Result<bool> {
-    const PAGE: [u8; ALIGNMENT] = [1; ALIGNMENT];
+    const PAGE: [u8; DIRECT_WRITE_ALIGNMENT_BYTES] = [1; DIRECT_WRITE_ALIGNMENT_BYTES];
     const MORE: [u8; 8] = [2; 8];
     let continued = || -> io::Result<Vec<u8>> {
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
         file.write_all_at(&PAGE, 0)?;
-        file.write_all_at(&PAGE, ALIGNMENT as u64)?;
+        file.write_all_at(&PAGE, DIRECT_WRITE_ALIGNMENT_BYTES as u64)?;
         file.sync_data()?;
         drop(file);
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        file.set_len(ALIGNMENT as u64)?;
-        file.write_all_at(&MORE, ALIGNMENT as u64)?;
+        file.set_len(DIRECT_WRITE_ALIGNMENT_BYTES as u64)?;
+        file.write_all_at(&MORE, DIRECT_WRITE_ALIGNMENT_BYTES as u64)?;
         file.sync_data()?;
         drop(file);
         fs::read(path)
     };
     match continued() {
         Ok(read) => Ok(read == [&PAGE[..], &MORE].concat()),
-        refused => able(refused),
+        failed => is_supported(failed),
     }
 }
 
-/// Tells what a file system cannot do from what it failed at: a full or broken volume can do nothing, and that is
-/// told as such.
-fn able<T>(tried: io::Result<T>) -> io::Result<bool> {
-    const REFUSALS: [Errno; 7] = [
+/// Whether a trial succeeded. Errors other than a lack of support are returned, such as those of a full volume.
+fn is_supported<T>(trial: io::Result<T>) -> io::Result<bool> {
+    const NOT_SUPPORTED: [Errno; 7] = [
         Errno::NOTSUP,
         Errno::NOSYS,
         Errno::INVAL,
@@ -130,13 +134,15 @@ fn able<T>(tried: io::Result<T>) -> io::Result<bool> {
         Errno::BADF,
         Errno::ACCESS,
     ];
-    match tried {
+    match trial {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => {
             let errno = error.raw_os_error();
-            let refused = REFUSALS.iter().any(|refusal| errno == Some(refusal.raw_os_error()));
-            if refused { Ok(false) } else { Err(error) }
+            let is_refusal = NOT_SUPPORTED
+                .iter()
+                .any(|refusal| errno == Some(refusal.raw_os_error()));
+            if is_refusal { Ok(false) } else { Err(error) }
         }
     }
 }
@@ -167,13 +173,13 @@ mod tests {
     #[case::broken(Errno::IO, None)]
     #[case::read_only(Errno::ROFS, None)]
     fn a_refusal_is_no_failure(#[case] errno: Errno, #[case] expected: Option<bool>) {
-        assert_eq!(able::<()>(Err(errno.into())).ok(), expected);
+        assert_eq!(is_supported::<()>(Err(errno.into())).ok(), expected);
     }
 
     #[test]
     fn a_file_that_cannot_be_written_at_an_earlier_place_is_written_in_order() {
         let folder = tempfile::tempdir().unwrap();
-        // Opened for appending, a file takes every byte at its end, wherever it is to go.
+        // A file opened for appending ignores the offset of a write.
         let file = OpenOptions::new()
             .read(true)
             .append(true)

@@ -1,8 +1,8 @@
-//! The checksums of the blocks of proven content, kept so that damage can be told to a block and mended there.
+//! Checksums of the blocks of verified content, with which a repair locates damaged blocks.
 //!
-//! They say where damage is, and prove nothing: whatever is mended with their help is hashed as a whole before it is
-//! published. So CRC-32C is enough, which every block has had since it arrived. The file is one line that names the
-//! content, four bytes a block, and a checksum of all that; one that does not fit is as good as none.
+//! They only locate damage: a repaired file is hashed as a whole before it is published. So CRC-32C is enough, which
+//! every block has since it arrived. A file has one line that names the content, four bytes per block, and a checksum of
+//! all that. A file that does not match its content is ignored.
 
 use std::collections::HashSet;
 use std::fs;
@@ -11,48 +11,49 @@ use std::path::{Path, PathBuf};
 
 use super::journal::Key;
 use super::manifest::published;
-use super::{OWN, Store, content_name};
+use super::{INTERNAL, Store, content_name};
 use crate::disk::files::create_folders;
 use crate::model::digest::ContentDigest;
 use crate::model::error::StorageError;
 
+/// The folder of the checksums, below the internal folder.
 const FOLDER: &str = "blocks";
 
 /// Bytes of a checksum.
-const CHECKSUM: usize = 4;
+const CHECKSUM_BYTES: usize = 4;
 
 impl Store {
-    /// Keeps the checksums of some content. Not made durable: what a crash tears is known by its own checksum.
+    /// Writes the checksums of a content, without syncing: the file's own checksum detects a torn one.
     pub(crate) fn keep_block_checksums(&self, key: Key, checksums: &[u32]) -> Result<(), StorageError> {
-        create_folders(&self.own(FOLDER))?;
+        create_folders(&self.internal(FOLDER))?;
         let path = path(self.root(), &key.digest);
         let temporary = path.with_extension("new");
         fs::write(&temporary, encode(key, checksums)).map_err(StorageError::at("write", &temporary))?;
         fs::rename(&temporary, &path).map_err(StorageError::at("rename", &temporary))
     }
 
-    /// The checksums of some content, if they are kept and whole.
+    /// The checksums of a content; `None` if they are missing or damaged.
     pub(crate) fn block_checksums(&self, key: Key) -> Option<Vec<u32>> {
         let path = path(self.root(), &key.digest);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "cannot read the checksums of blocks");
+                tracing::warn!(path = %path.display(), %error, "ignoring block checksums: the file cannot be read");
                 return None;
             }
         };
         let checksums = decode(&bytes, key);
         if checksums.is_none() {
-            tracing::warn!(path = %path.display(), "the checksums of blocks are damaged, or of other blocks");
+            tracing::warn!(path = %path.display(), "ignoring block checksums: the file is damaged or of other blocks");
         }
         checksums
     }
 }
 
-/// Forgets the checksums of what is not published any more.
-pub(super) fn forget_unpublished(root: &Path) -> Result<(), StorageError> {
-    let folder = root.join(OWN).join(FOLDER);
+/// Removes the checksums of contents that are no longer published.
+pub(super) fn remove_unpublished(root: &Path) -> Result<(), StorageError> {
+    let folder = root.join(INTERNAL).join(FOLDER);
     let entries = match fs::read_dir(&folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries.map_err(StorageError::at("read", &folder))?,
@@ -72,9 +73,10 @@ pub(super) fn forget_unpublished(root: &Path) -> Result<(), StorageError> {
 }
 
 fn path(root: &Path, digest: &ContentDigest) -> PathBuf {
-    root.join(OWN).join(FOLDER).join(content_name(digest))
+    root.join(INTERNAL).join(FOLDER).join(content_name(digest))
 }
 
+/// The first line of the file, which names the content.
 fn head(key: Key) -> String {
     format!("modelcache blocks 1 {} {} {}\n", key.digest, key.size, key.block_bytes)
 }
@@ -88,17 +90,16 @@ fn encode(key: Key, checksums: &[u32]) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8], key: Key) -> Option<Vec<u32>> {
-    let (sealed, seal) = bytes.split_last_chunk::<CHECKSUM>()?;
+    let (sealed, seal) = bytes.split_last_chunk::<CHECKSUM_BYTES>()?;
     if crc32c::crc32c(sealed) != u32::from_le_bytes(*seal) {
         return None;
     }
-    let (checksums, rest) = sealed.strip_prefix(head(key).as_bytes())?.as_chunks::<CHECKSUM>();
+    let (checksums, rest) = sealed.strip_prefix(head(key).as_bytes())?.as_chunks::<CHECKSUM_BYTES>();
     let is_whole = rest.is_empty() && checksums.len() as u64 == key.blocks();
     is_whole.then(|| checksums.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect())
 }
 
-/// Reads the checksums of a file of three blocks, and writes some; for the fuzz targets. What is read is what was
-/// written, and of as many blocks.
+/// Decodes any bytes as the checksums of three blocks, and checks a round trip; for the fuzz targets.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn read_anything(bytes: &[u8]) {
     let key = |blocks: u64| Key {
@@ -109,7 +110,7 @@ pub(super) fn read_anything(bytes: &[u8]) {
     if let Some(checksums) = decode(bytes, key(3)) {
         assert!(checksums.len() == 3 && encode(key(3), &checksums) == bytes);
     }
-    let (words, _) = bytes.as_chunks::<CHECKSUM>();
+    let (words, _) = bytes.as_chunks::<CHECKSUM_BYTES>();
     let checksums: Vec<u32> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
     let (key, other) = (key(checksums.len() as u64), key(checksums.len() as u64 + 1));
     let written = encode(key, &checksums);
@@ -142,7 +143,7 @@ mod tests {
             ..key()
         };
         assert_eq!(store.block_checksums(other_blocks), None);
-        forget_unpublished(folder.path()).unwrap();
+        remove_unpublished(folder.path()).unwrap();
         assert_eq!(store.block_checksums(key()), None, "nothing is published");
     }
 

@@ -1,10 +1,10 @@
-//! What else is staged in the revision that the engine fills.
+//! What other parts of the fetcher stage into the same revision as the engine.
 
-/// What others do in the staging that the engine fills.
+/// What another part of the fetcher stages into the same revision as the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ExtraStaging {
-    /// Bytes that they need on the volume.
+    /// Bytes that it needs on the volume.
     pub(crate) bytes: u64,
-    /// Whether they stage anything: then the revision is staged as a whole.
+    /// Whether it stages files; then the engine stages the revision as a whole.
     pub(crate) is_staged: bool,
 }

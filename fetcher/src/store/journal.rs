@@ -1,9 +1,9 @@
-//! What of a file under way is durable, so that a fetch that was killed takes it up again.
+//! The journal of a partial file: which blocks are durable, so that a killed fetch can resume.
 //!
-//! Append-only. A record is written only after the bytes it speaks of were synced, and carries a checksum, so that
-//! a torn or damaged tail is seen and ignored. The first record names the content: a journal of other content, or
-//! of other blocks, is no journal of this file. Records: a block is durable, with its checksum; the hash has come
-//! this far, with its state.
+//! Append-only. A record is written after the bytes it describes are synced, and has a checksum, so that a torn or
+//! damaged tail is detected and ignored. The first record names the content and the block size; a journal with others is
+//! ignored. The other records: a durable block with its checksum; how far the file is hashed, with the state of the
+//! hasher; the boot of the machine that writes.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -13,14 +13,14 @@ use std::path::Path;
 use crate::disk::boot::Boot;
 use crate::model::digest::ContentDigest;
 
-/// What a journal is about.
+/// The content and block size of a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
-    /// What the file's bytes must hash to.
+    /// Digest of the content.
     pub(crate) digest: ContentDigest,
-    /// Bytes of the file.
+    /// Size of the content in bytes.
     pub(crate) size: u64,
-    /// Bytes of a block.
+    /// Size of a block in bytes.
     pub(crate) block_bytes: u64,
 }
 
@@ -33,34 +33,34 @@ impl Key {
         .into_bytes()
     }
 
-    /// How many blocks there are.
+    /// Number of blocks of the content.
     pub(crate) fn blocks(self) -> u64 {
         self.size.div_ceil(self.block_bytes)
     }
 }
 
-/// How far the hash had come, and its state there.
+/// How far a file is hashed, with the state of the hasher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
-    /// Blocks hashed, from the first on.
+    /// Number of hashed blocks, from the first on.
     pub(crate) blocks: u64,
-    /// The hasher's state.
+    /// State of the hasher.
     pub(crate) state: Vec<u8>,
 }
 
-/// What a journal says.
+/// The content of a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Recovered {
     /// Durable blocks and the CRC-32C of each.
     pub(crate) blocks: BTreeMap<u64, u32>,
-    /// The last hash checkpoint whose blocks are all durable.
+    /// The last checkpoint whose blocks are all durable.
     pub(crate) checkpoint: Option<Checkpoint>,
-    /// The start of the machine in which all of it was written, or found as it was written.
+    /// The boot of the machine that wrote all blocks, or found them as they were written.
     pub(crate) boot: Boot,
 }
 
 impl Recovered {
-    /// Nothing.
+    /// The content of an empty journal.
     pub(crate) const NOTHING: Self = Self {
         blocks: BTreeMap::new(),
         checkpoint: None,
@@ -68,19 +68,22 @@ impl Recovered {
     };
 }
 
+// Kinds of records.
 const KEY: u8 = 0;
 const BLOCK: u8 = 1;
 const CHECKPOINT: u8 = 2;
 const BOOT: u8 = 3;
 
-/// Kind and length before the payload, checksum after it.
-const HEAD: usize = 3;
-const TAIL: usize = 4;
+/// Bytes before the payload of a record: its kind and its length.
+const HEADER_BYTES: usize = 3;
+
+/// Bytes after the payload of a record: its checksum.
+const CHECKSUM_BYTES: usize = 4;
 
 fn push_record(out: &mut Vec<u8>, kind: u8, payload: &[u8]) {
     let start = out.len();
     out.push(kind);
-    // Payloads are a key, twelve bytes or a hasher's state: far below 64 KiB.
+    // A payload is a key, twelve bytes, the state of a hasher or a boot: far below 64 KiB.
     out.extend_from_slice(&u16::try_from(payload.len()).unwrap_or(u16::MAX).to_le_bytes());
     out.extend_from_slice(payload);
     let checksum = crc32c::crc32c(&out[start..]);
@@ -94,15 +97,21 @@ fn block_payload(block: u64, checksum: u32) -> [u8; 12] {
     payload
 }
 
-/// The first record of some bytes, if it is whole: its kind, its payload and its length.
+/// The first record in these bytes, if it is intact: its kind, its payload and its length.
 fn first_record(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     let length = usize::from(u16::from_le_bytes([*bytes.get(1)?, *bytes.get(2)?]));
-    let framed = bytes.get(..HEAD + length)?;
-    let checksum = bytes.get(HEAD + length..HEAD + length + TAIL)?;
-    (crc32c::crc32c(framed).to_le_bytes() == checksum).then(|| (framed[0], &framed[HEAD..], HEAD + length + TAIL))
+    let framed = bytes.get(..HEADER_BYTES + length)?;
+    let checksum = bytes.get(HEADER_BYTES + length..HEADER_BYTES + length + CHECKSUM_BYTES)?;
+    (crc32c::crc32c(framed).to_le_bytes() == checksum).then(|| {
+        (
+            framed[0],
+            &framed[HEADER_BYTES..],
+            HEADER_BYTES + length + CHECKSUM_BYTES,
+        )
+    })
 }
 
-/// What the bytes of a journal say about this content, and how many of them are sound. `None`: it is another's.
+/// Replays a journal; returns its content and the number of intact bytes, or `None` for another key.
 fn replay(bytes: &[u8], key: Key) -> Option<(Recovered, usize)> {
     let (kind, payload, mut sound) = first_record(bytes)?;
     if kind != KEY || payload != key.to_payload() {
@@ -123,7 +132,7 @@ fn replay(bytes: &[u8], key: Key) -> Option<(Recovered, usize)> {
                     break;
                 };
                 let checksum = u32::from_le_bytes(checksum);
-                // A hash that saw the block as it was before is no hash of what is there now.
+                // A hash over the previous bytes of the block does not apply to the new ones.
                 if recovered
                     .blocks
                     .insert(block, checksum)
@@ -133,7 +142,7 @@ fn replay(bytes: &[u8], key: Key) -> Option<(Recovered, usize)> {
                 }
             }
             (CHECKPOINT, Some((blocks, state))) => {
-                // Blocks come before the checkpoint that covers them, so counting them is enough.
+                // Blocks are recorded before the checkpoint that covers them, so counting them is enough.
                 let durable = recovered.blocks.range(..blocks).count() as u64;
                 if blocks > key.blocks() || durable != blocks {
                     break;
@@ -150,21 +159,21 @@ fn replay(bytes: &[u8], key: Key) -> Option<(Recovered, usize)> {
     Some((recovered, sound))
 }
 
-/// The blocks that a journal says are durable, without opening it for writing.
+/// Reads the durable blocks of a journal without opening it for writing.
 pub(crate) fn peek(path: &Path, key: Key) -> io::Result<Vec<u64>> {
     let replayed = replay(&std::fs::read(path)?, key);
     let blocks = replayed.map(|(recovered, _)| recovered.blocks.into_keys().collect());
     Ok(blocks.unwrap_or_default())
 }
 
-/// An open journal.
+/// A journal that is open for appending.
 #[derive(Debug)]
 pub(crate) struct Journal {
     file: File,
 }
 
 impl Journal {
-    /// Opens the journal of some content, or begins one. What it says is trusted no further than its checksums.
+    /// Opens or creates the journal of a content. Records are trusted up to the first with a wrong checksum.
     pub(crate) fn open(path: &Path, key: Key) -> io::Result<(Self, Recovered)> {
         let mut file = OpenOptions::new()
             .read(true)
@@ -176,7 +185,7 @@ impl Journal {
         file.read_to_end(&mut bytes)?;
         let mut journal = Self { file };
         if let Some((recovered, sound)) = replay(&bytes, key) {
-            // Appending behind a torn record would hide everything appended.
+            // Records after a torn one would never be replayed.
             journal.file.set_len(sound as u64)?;
             journal.file.seek(SeekFrom::End(0))?;
             return Ok((journal, recovered));
@@ -190,7 +199,7 @@ impl Journal {
         Ok((journal, Recovered::NOTHING))
     }
 
-    /// Notes that from here on a start of a machine writes, which has found all that was noted before.
+    /// Records the boot that writes from here on and that has checked all earlier blocks.
     pub(crate) fn begin(&mut self, boot: &Boot) -> io::Result<()> {
         let mut record = Vec::new();
         push_record(&mut record, BOOT, boot.name().as_bytes());
@@ -198,7 +207,7 @@ impl Journal {
         self.file.sync_data()
     }
 
-    /// Notes blocks, and how far the hash has come. Everything noted must have been synced before.
+    /// Records durable blocks and a checkpoint. All of their bytes must be synced before.
     pub(crate) fn append(&mut self, blocks: &[(u64, u32)], checkpoint: Option<&Checkpoint>) -> io::Result<()> {
         let mut records = Vec::new();
         for (block, checksum) in blocks {
@@ -214,8 +223,9 @@ impl Journal {
     }
 }
 
-/// Replays a journal of these records and what follows them, as a disk may hold it; for the fuzz targets. Each record
-/// is its kind, the length of its payload, and the payload.
+/// Replays a journal made of these bytes; for the fuzz targets.
+///
+/// The bytes are records (kind, length of the payload, payload) and then anything, as a disk may hold it.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn replay_anything(bytes: &[u8]) {
     let key = Key {
@@ -340,14 +350,18 @@ mod tests {
         assert_eq!(
             recovered(&rewritten(3)),
             Some(checkpoint.clone()),
-            "it has not seen block 3"
+            "the checkpoint does not cover block 3"
         );
 
         let mut bytes = rewritten(1);
         let mut payload = 3_u64.to_le_bytes().to_vec();
         payload.extend_from_slice(&checkpoint.state);
         push_record(&mut bytes, CHECKPOINT, &payload);
-        assert_eq!(recovered(&bytes), Some(checkpoint.clone()), "a later one has seen it");
+        assert_eq!(
+            recovered(&bytes),
+            Some(checkpoint.clone()),
+            "a later checkpoint covers the new block"
+        );
 
         let mut same = written(&[(0, 10), (1, 11), (2, 12)], Some(&checkpoint));
         push_record(&mut same, BLOCK, &block_payload(1, 11));
@@ -390,7 +404,7 @@ mod tests {
             blocks in proptest::collection::vec((0_u64..256, any::<u32>()), 0..40),
             cut in 0.0..1.0, flip in proptest::option::of((0.0..1.0, 0_u8..8)),
         ) {
-            // As `append` writes it, but not to a disk, whose syncs take longer than all else here.
+            // As `append` writes it, but in memory: syncs would take most of the time.
             let mut bytes = Vec::new();
             push_record(&mut bytes, KEY, &key().to_payload());
             for (block, checksum) in &blocks {
@@ -409,7 +423,7 @@ mod tests {
                     seen.insert(block, crc);
                     Some(seen.clone())
                 }).collect();
-                // What is recovered is what some prefix of the records said.
+                // The recovered blocks are those of some prefix of the records.
                 prop_assert!(recovered.blocks.is_empty() || whole.contains(&recovered.blocks));
             }
         }

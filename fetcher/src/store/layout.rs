@@ -1,5 +1,6 @@
-//! How a revision is laid out in its folder, as data: where each file's bytes stand, and what stands beside them. It
-//! follows from the listing alone and touches nothing; [`super::publish`] writes it, `verify` compares it.
+//! The arrangement of files, links and notes in the folder of a revision. Pure.
+//!
+//! It depends on the listing alone. [`super::publish`] writes it, and `verify` compares it.
 
 use std::fmt::Write;
 
@@ -12,24 +13,24 @@ use crate::model::manifest::manifest_digest;
 use crate::model::path::{FilePath, InvalidPath};
 use crate::model::remote_file::RemoteFile;
 
-/// How the published folder is laid out.
+/// The layout of a published folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
-    /// Every file under the path that its source lists.
+    /// Every file at the path that its source lists.
     #[default]
     AsListed,
-    /// As the hub's own client keeps a model, so that clients find it by its name.
+    /// The cache of the hub's own client, in which clients find a model by its name.
     HuggingFaceCache(HubCache),
-    /// As a revision was published before, whatever layout that was.
+    /// The arrangement of an already published revision, in any layout.
     Kept(Box<StoredManifest>),
 }
 
-/// A model in the cache of the hub's own client:
+/// A model in the cache of the hub's own client.
 ///
 /// ```text
 /// models--org--name/blobs/<etag>               the bytes
-/// models--org--name/snapshots/<commit>/<path>  link to them
-/// models--org--name/refs/<reference>           the commit, without an end of line: clients take one for a part of it
+/// models--org--name/snapshots/<commit>/<path>  a link to the bytes
+/// models--org--name/refs/<reference>           the commit, without a newline, which clients would read as part of it
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubCache {
@@ -37,9 +38,9 @@ pub struct HubCache {
     reference: FilePath,
 }
 
-/// A name that clients are to find a revision by, and that no file can have.
+/// A reference that cannot be the name of a file.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{reference:?} cannot be kept as a reference in the layout of the hub's cache: {reason}; give a branch or tag")]
+#[error("{reference:?} is not a valid reference for the layout of the hub's cache: {reason}; give a branch or tag")]
 pub struct InvalidReference {
     reference: String,
     reason: InvalidPath,
@@ -48,38 +49,38 @@ pub struct InvalidReference {
 /// A link in a published folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// Where it stands, below the revision's folder.
+    /// Path below the revision's folder.
     pub path: FilePath,
-    /// Where it leads, from there.
+    /// Target, relative to the folder of the link.
     pub target: String,
 }
 
-/// A small file in a published folder that is no file of the model.
+/// A small text file of the layout that is not a file of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
-    /// Where it stands, below the revision's folder.
+    /// Path below the revision's folder.
     pub path: FilePath,
-    /// All that it holds.
+    /// Content of the file.
     pub text: String,
 }
 
-/// What a revision's folder holds.
+/// The files, links and notes of a revision's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Arrangement {
     /// Name of the folder.
     pub(crate) id: String,
-    /// Digest of the canonical manifest, the same in every layout.
+    /// Manifest digest, the same in every layout.
     pub(crate) digest: String,
-    /// Where the bytes of each file stand, in the order of the files. Files with the same bytes may share a place.
+    /// Path of the bytes of each file, in the order of the files. Files with the same content may share one.
     pub(crate) places: Vec<FilePath>,
-    /// Links to them.
+    /// Links to the files.
     pub(crate) links: Vec<Link>,
-    /// What else is there.
+    /// Notes of the layout.
     pub(crate) notes: Vec<Note>,
 }
 
 impl HubCache {
-    /// A model of the hub, `org/name`, found by a branch or tag.
+    /// A model of the hub, `org/name`, that clients find by a branch or tag.
     pub fn new(repo: &str, reference: &str) -> Result<Self, InvalidReference> {
         Ok(Self {
             folder: format!("models--{}", repo.replace('/', "--")),
@@ -102,7 +103,7 @@ impl HubCache {
         }
     }
 
-    /// A revision asked for by its commit has no other name.
+    /// The reference as a file; `None` if the reference is the commit itself.
     fn note(&self, commit: &str) -> Option<Note> {
         (self.reference.as_str() != commit).then(|| Note {
             path: FilePath::below(&format!("{}/refs", self.folder), self.reference.as_str()),
@@ -112,7 +113,7 @@ impl HubCache {
 }
 
 impl Layout {
-    /// What the folder of a revision holds.
+    /// The arrangement of a revision in this layout.
     pub(crate) fn arrange(&self, revision: &str, files: &[RemoteFile]) -> Arrangement {
         let digest = manifest_digest(files);
         match self {
@@ -134,7 +135,7 @@ impl Layout {
                 let links: Vec<_> = files.iter().map(|file| cache.link(revision, file)).collect();
                 let notes: Vec<_> = cache.note(revision).into_iter().collect();
                 Arrangement {
-                    id: revision_id(revision, &seal(&digest, &links, &notes)),
+                    id: revision_id(revision, &layout_digest(&digest, &links, &notes)),
                     digest,
                     places: files.iter().map(|file| cache.place(file)).collect(),
                     links,
@@ -145,15 +146,15 @@ impl Layout {
     }
 }
 
-/// Digest of the manifest and of all that stands beside the files: another layout of the same files is another folder.
-fn seal(digest: &str, links: &[Link], notes: &[Note]) -> String {
+/// Digest of the manifest, the links and the notes, so that another layout of the same files has another folder.
+fn layout_digest(digest: &str, links: &[Link], notes: &[Note]) -> String {
     let mut text = format!("{digest}\n");
     for Link { path, target } in links {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(text, "{path} -> {target}");
     }
-    for Note { path, text: held } in notes {
-        let _ = writeln!(text, "{path} = {held}");
+    for Note { path, text: content } in notes {
+        let _ = writeln!(text, "{path} = {content}");
     }
     format!("sha256:{}", hex(&Sha256::digest(text)))
 }

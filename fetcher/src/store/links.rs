@@ -1,4 +1,4 @@
-//! Links and notes that a layout places beside the files.
+//! Links and notes that a layout has in addition to the files.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -9,21 +9,21 @@ use super::{Link, Note};
 use crate::disk::files::{make_way, size_of_plain_file};
 use crate::model::error::StorageError;
 
-/// Whether a link is there and leads where it should.
-pub(crate) fn leads(folder: &Path, link: &Link) -> bool {
+/// Whether the folder has this link with this target.
+pub(crate) fn has_link(folder: &Path, link: &Link) -> bool {
     fs::read_link(folder.join(link.path.as_str())).is_ok_and(|target| target == Path::new(&link.target))
 }
 
-/// Whether a note is there and says what it should.
-pub(crate) fn says(folder: &Path, note: &Note) -> bool {
+/// Whether the folder has this note with this text.
+pub(crate) fn has_note(folder: &Path, note: &Note) -> bool {
     let path = folder.join(note.path.as_str());
     size_of_plain_file(&path) == Some(note.text.len() as u64)
         && fs::read(&path).is_ok_and(|text| text == note.text.as_bytes())
 }
 
-/// Sets a link. Its name becomes durable with its folder.
+/// Creates a link. The caller syncs the folder.
 pub(super) fn set_link(folder: &Path, link: &Link) -> Result<(), StorageError> {
-    if leads(folder, link) {
+    if has_link(folder, link) {
         return Ok(());
     }
     let path = folder.join(link.path.as_str());
@@ -31,7 +31,7 @@ pub(super) fn set_link(folder: &Path, link: &Link) -> Result<(), StorageError> {
     symlink(&link.target, &path).map_err(StorageError::at("link", &path))
 }
 
-/// Writes a note. Its name becomes durable with its folder.
+/// Writes a note. The caller syncs the folder.
 pub(super) fn set_note(folder: &Path, note: &Note) -> Result<(), StorageError> {
     let path = folder.join(note.path.as_str());
     make_way(&path)?;

@@ -1,7 +1,7 @@
-//! One writer at a time.
+//! Allows one writer at a time.
 //!
-//! A POSIX record lock, which network file systems pass on to their server; `flock` is silently local to the node
-//! on several of them. Being the process's own, it does not keep two stores of one process apart.
+//! A POSIX record lock: network file systems forward it to their server, while `flock` is silently local to the node on
+//! several of them. The lock belongs to the process, so two stores of one process do not exclude each other.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::model::error::StorageError;
 
-/// A held lock: released when dropped, and by the system when the process ends.
+/// A held lock, released on drop and by the system when the process ends.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: File,
@@ -32,12 +32,12 @@ impl Lock {
             Err(Errno::AGAIN | Errno::ACCESS) => {
                 let busy = io::Error::new(
                     io::ErrorKind::WouldBlock,
-                    "another fetcher is at work in this folder; wait until it ends, or stop it",
+                    "another fetcher writes to this folder; wait until it ends, or stop it",
                 );
                 return Err(StorageError::at("lock", path)(busy));
             }
             Err(Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS) => {
-                tracing::warn!(path = %path.display(), "the file system has no locks; make sure that one fetcher writes here at a time");
+                tracing::warn!(path = %path.display(), "continuing without a lock: the file system has none; make sure that only one fetcher writes here");
             }
             Err(error) => return Err(StorageError::at("lock", path)(error.into())),
         }

@@ -1,4 +1,4 @@
-//! What is published, as the store itself remembers it.
+//! The stored manifests of published revisions.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use modelcache_crds::names::CURRENT;
 use serde::{Deserialize, Serialize};
 
-use super::{Arrangement, Link, Note, OWN, REVISIONS};
+use super::{Arrangement, INTERNAL, Link, Note, REVISIONS};
 use super::{Contents, Unpacked, UnpackedFile};
 use crate::model::digest::ContentDigest;
 use crate::model::error::StorageError;
 use crate::model::path::FilePath;
 use crate::model::remote_file::RemoteFile;
 
-/// What is published in a revision's folder.
+/// The files, links and notes of a published revision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredManifest {
@@ -23,60 +23,60 @@ pub struct StoredManifest {
     pub id: String,
     /// Immutable revision.
     pub revision: String,
-    /// Digest of the canonical manifest.
+    /// Manifest digest.
     pub digest: String,
-    /// Every file.
+    /// All files.
     pub files: Vec<StoredFile>,
-    /// What leads to them.
+    /// Links of the layout.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<Link>,
-    /// What stands beside them.
+    /// Notes of the layout.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
-    /// The archives that some of them were unpacked from.
+    /// Archives that some of the files were unpacked from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub archives: Vec<StoredArchive>,
 }
 
-/// An archive whose files are published.
+/// An archive and its published files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredArchive {
-    /// What its source calls it.
+    /// Path of the archive, as its source lists it.
     pub path: FilePath,
-    /// Its bytes.
+    /// Size of the archive in bytes.
     pub size: u64,
-    /// What it hashed to.
+    /// Digest of the archive.
     pub digest: ContentDigest,
-    /// The files that were in it.
+    /// Paths of its files.
     pub files: Vec<FilePath>,
 }
 
-/// A file of a stored manifest.
+/// A published file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredFile {
-    /// As it is listed.
+    /// Path as its source lists it.
     pub path: FilePath,
-    /// Where its bytes are below the revision's folder, when not at its path.
+    /// Path of its bytes below the revision's folder, if it differs from `path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<FilePath>,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// What its bytes hash to.
+    /// Digest of its bytes.
     pub digest: ContentDigest,
-    /// Where its bytes came from.
+    /// Source of its bytes.
     pub source: String,
 }
 
 impl StoredFile {
-    /// Where its bytes are, below the revision's folder.
+    /// Path of its bytes, below the revision's folder.
     #[must_use]
     pub fn place(&self) -> &FilePath {
         self.place.as_ref().unwrap_or(&self.path)
     }
 
-    /// What a source is asked for to have it again.
+    /// The file as a source lists it, for fetching it again.
     #[must_use]
     pub fn remote(&self) -> RemoteFile {
         RemoteFile {
@@ -107,7 +107,7 @@ impl StoredManifest {
         }
     }
 
-    /// The manifest of a revision of which some files were unpacked; what its source lists is arranged, and names it.
+    /// The manifest of a revision that may have unpacked files; `listed` arranges what its source lists.
     pub(super) fn of(revision: &str, contents: &Contents, source: &str, listed: Arrangement) -> Self {
         let archive = |unpacked: &Unpacked| StoredArchive {
             path: unpacked.path.clone(),
@@ -118,7 +118,7 @@ impl StoredManifest {
         let places = if contents.archives.is_empty() {
             listed.places
         } else {
-            // Only files that stand as they are listed come in archives.
+            // Models with archives are always published as listed.
             contents.files.iter().map(|file| file.path.clone()).collect()
         };
         Self {
@@ -127,7 +127,7 @@ impl StoredManifest {
         }
     }
 
-    /// What a listed archive was unpacked to here, if it was.
+    /// The files of a listed archive, if this revision has them.
     pub(crate) fn unpacked(&self, archive: &RemoteFile) -> Option<Unpacked> {
         let is_it = |stored: &&StoredArchive| stored.digest == archive.digest && stored.size == archive.size;
         let stored = self.archives.iter().find(is_it)?;
@@ -148,19 +148,19 @@ impl StoredManifest {
         })
     }
 
-    /// The folder with the files, relative to the root.
+    /// The revision's folder, relative to the root.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
         Path::new(REVISIONS).join(&self.id)
     }
 }
 
-/// Where the manifest of a revision is kept.
+/// Path of the manifest of a revision.
 pub(super) fn manifest_path(root: &Path, id: &str) -> PathBuf {
-    root.join(OWN).join("manifests").join(format!("{id}.json"))
+    root.join(INTERNAL).join("manifests").join(format!("{id}.json"))
 }
 
-/// The manifests of every published revision below a root, in the order of their ids. Needs no lock.
+/// The manifests of all published revisions below a root, sorted by id. Needs no lock.
 pub fn published(root: &Path) -> Result<Vec<StoredManifest>, StorageError> {
     let folder = root.join(REVISIONS);
     let entries = match fs::read_dir(&folder) {
@@ -177,7 +177,7 @@ pub fn published(root: &Path) -> Result<Vec<StoredManifest>, StorageError> {
     Ok(manifests)
 }
 
-/// The manifest of the revision `current` names, if any. Needs no lock.
+/// The manifest of the revision that `current` names, if any. Needs no lock.
 pub fn current(root: &Path) -> Result<Option<StoredManifest>, StorageError> {
     let link = root.join(CURRENT);
     let target = match fs::read_link(&link) {
@@ -190,24 +190,24 @@ pub fn current(root: &Path) -> Result<Option<StoredManifest>, StorageError> {
     }
 }
 
-/// What of ours a folder holds.
+/// What the fetcher has published in a folder.
 pub(crate) enum Holding {
-    /// A published revision: the folder is a store, whose `current` names it, or it is the revision's own.
+    /// A revision: the one that `current` of the folder names, or the one whose own folder it is.
     Revision {
-        /// The store.
+        /// Root of the store.
         root: PathBuf,
-        /// What is in the revision.
+        /// Manifest of the revision.
         manifest: StoredManifest,
     },
-    /// It is a store in which nothing is published.
+    /// The folder is a store without a published revision.
     Nothing,
-    /// It is none of ours.
+    /// The folder is not a store.
     Foreign,
 }
 
-/// What of ours a folder holds, which is named without a link on the way. Needs no lock.
+/// Finds out what the fetcher has published in a folder; its path must not contain links. Needs no lock.
 pub(crate) fn holding(folder: &Path) -> Result<Holding, StorageError> {
-    if folder.join(OWN).is_dir() {
+    if folder.join(INTERNAL).is_dir() {
         return Ok(match current(folder)? {
             Some(manifest) => Holding::Revision {
                 root: folder.to_owned(),
@@ -235,7 +235,7 @@ pub(crate) fn holding(folder: &Path) -> Result<Holding, StorageError> {
     })
 }
 
-/// The manifest of a published revision; `None` when there is none, or it is not this revision's.
+/// Reads the manifest of a revision; `None` if it is missing, unreadable or of another revision.
 fn read(root: &Path, id: &str) -> Result<Option<StoredManifest>, StorageError> {
     let path = manifest_path(root, id);
     let text = match fs::read(&path) {
@@ -245,20 +245,22 @@ fn read(root: &Path, id: &str) -> Result<Option<StoredManifest>, StorageError> {
     match parse(&text, id) {
         Ok(manifest) => Ok(manifest),
         Err(error) => {
-            tracing::warn!(path = %path.display(), error = %error, "cannot read a manifest, so its revision is not reused");
+            tracing::warn!(path = %path.display(), error = %error, "ignoring a revision: its manifest cannot be read");
             Ok(None)
         }
     }
 }
 
-/// A manifest; `None` when it is not this revision's.
+/// Parses a manifest; `None` if it is of another revision.
 fn parse(text: &[u8], id: &str) -> Result<Option<StoredManifest>, serde_json::Error> {
     let manifest: StoredManifest = serde_json::from_slice(text)?;
     Ok(Some(manifest).filter(|manifest| manifest.id == id))
 }
 
-/// Reads a manifest; for the fuzz targets. Whatever it says of files leads below the folder of its revision, what came
-/// of an archive is among its files, and it is written as it was read.
+/// Parses any bytes as a manifest; for the fuzz targets.
+///
+/// All paths stay below the folder of the revision, files of archives are files of the manifest, and a round trip keeps
+/// everything.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn read_anything(bytes: &[u8]) {
     let Ok(manifest) = serde_json::from_slice::<StoredManifest>(bytes) else {
@@ -269,13 +271,13 @@ pub(super) fn read_anything(bytes: &[u8]) {
         assert_eq!(manifest.folder(), Path::new(REVISIONS).join(id));
     }
     let files = manifest.files.iter().flat_map(|file| [&file.path, file.place()]);
-    let beside = manifest.links.iter().map(|link| &link.path);
-    let beside = beside.chain(manifest.notes.iter().map(|note| &note.path));
+    let links = manifest.links.iter().map(|link| &link.path);
+    let notes = manifest.notes.iter().map(|note| &note.path);
     let archives = manifest
         .archives
         .iter()
         .flat_map(|archive| archive.files.iter().chain([&archive.path]));
-    for path in files.chain(beside).chain(archives) {
+    for path in files.chain(links).chain(notes).chain(archives) {
         crate::model::fuzz_input::require_below(path);
     }
     for archive in &manifest.archives {
@@ -297,6 +299,6 @@ pub(super) fn read_anything(bytes: &[u8]) {
             );
         }
     }
-    let again = serde_json::to_vec_pretty(&manifest).and_then(|text| serde_json::from_slice(&text));
-    assert!(again.is_ok_and(|again: StoredManifest| again == manifest));
+    let parsed = serde_json::to_vec_pretty(&manifest).and_then(|text| serde_json::from_slice(&text));
+    assert!(parsed.is_ok_and(|parsed: StoredManifest| parsed == manifest));
 }

@@ -1,5 +1,6 @@
-//! What of a revision is on disk already, judged by names, sizes and journals. Needs no lock and hashes nothing, so what
-//! is published may turn out damaged.
+//! Estimates which bytes of a revision are on disk, from names, sizes and journals.
+//!
+//! Needs no lock and hashes nothing, so published files may turn out to be damaged.
 
 use std::collections::HashSet;
 use std::fs;
@@ -13,18 +14,18 @@ use crate::disk::files::size_of_plain_file;
 use crate::model::error::StorageError;
 use crate::model::remote_file::RemoteFile;
 
-/// What of a revision is on disk, and what is missing.
+/// The bytes of a revision that are on disk, and those that are missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Present {
-    /// Bytes that need not be fetched.
+    /// Bytes on disk.
     pub(crate) bytes: u64,
     /// Bytes to fetch; files with the same content are fetched once.
     pub(crate) missing: u64,
-    /// Of the bytes to fetch, those that no room is reserved for yet.
+    /// Bytes to fetch without reserved space.
     pub(crate) room: u64,
 }
 
-/// Looks for the files of a revision below a root, which need not be there.
+/// Looks for the files of a revision below a root, which need not exist.
 pub(crate) fn present(
     root: &Path,
     revision: &str,
@@ -43,7 +44,7 @@ pub(crate) fn present(
         if !seen.insert(content) {
             continue;
         }
-        let (durable, reserved) = under_way(root, file, block_bytes);
+        let (durable, reserved) = partial_bytes(root, file, block_bytes);
         present.bytes += durable;
         present.missing += file.size - durable;
         present.room += file.size.saturating_sub(reserved);
@@ -53,7 +54,7 @@ pub(crate) fn present(
 
 type Content = (crate::model::digest::ContentDigest, u64);
 
-/// What is published, or staged for this revision.
+/// Contents that are published, or staged for this revision.
 fn complete(root: &Path, revision: &str, files: &[RemoteFile]) -> Result<HashSet<Content>, StorageError> {
     let mut complete = HashSet::new();
     for manifest in published(root)? {
@@ -64,7 +65,7 @@ fn complete(root: &Path, revision: &str, files: &[RemoteFile]) -> Result<HashSet
             }
         }
     }
-    // What is staged for another layout is not found here; what is under way is.
+    // Files that are staged for another layout are not found, but partial files are.
     let arrangement = Layout::AsListed.arrange(revision, files);
     let staging = staging(root, &arrangement.id);
     for file in files {
@@ -75,8 +76,8 @@ fn complete(root: &Path, revision: &str, files: &[RemoteFile]) -> Result<HashSet
     Ok(complete)
 }
 
-/// Bytes of a file that an earlier fetch has made durable, and bytes it has reserved.
-fn under_way(root: &Path, file: &RemoteFile, block_bytes: u64) -> (u64, u64) {
+/// Durable bytes of a partial file, and its bytes of allocated space.
+fn partial_bytes(root: &Path, file: &RemoteFile, block_bytes: u64) -> (u64, u64) {
     let path = partial(root, &file.digest);
     let Ok(metadata) = fs::metadata(&path) else {
         return (0, 0);
@@ -86,7 +87,7 @@ fn under_way(root: &Path, file: &RemoteFile, block_bytes: u64) -> (u64, u64) {
         size: file.size,
         block_bytes,
     };
-    // An unreadable journal is one that says nothing.
+    // An unreadable journal counts as empty.
     let blocks = journal::peek(&super::journal(&path), key).unwrap_or_default();
     let durable = blocks
         .into_iter()
@@ -158,7 +159,7 @@ mod tests {
             block_bytes: BLOCK,
         };
         let (mut journal, _) = Journal::open(&store.journal(&files[2].digest), key).unwrap();
-        // The last one is not there, whatever the journal says.
+        // The last one is beyond the end of the partial file.
         journal.append(&[(0, 1), (7, 1), (9, 1)], None).unwrap();
 
         let found = present(folder.path(), "new", &files, BLOCK).unwrap();

@@ -1,5 +1,5 @@
-//! The one way files become visible. It cannot be called halfway, and a crash at any point leaves either the old
-//! state or the new one, both proven.
+//! Publication, the only step that makes files visible. A crash at any point leaves the old or the new revision, both
+//! verified.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,8 +11,8 @@ use modelcache_crds::names::CURRENT;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::blocks::forget_unpublished;
-use super::links::{leads, says, set_link, set_note};
+use super::blocks::remove_unpublished;
+use super::links::{has_link, has_note, set_link, set_note};
 use super::manifest::manifest_path;
 use super::{PublishedPath, REVISIONS, Store, StoredFile, StoredManifest};
 use crate::disk::files::{
@@ -20,66 +20,69 @@ use crate::disk::files::{
 };
 use crate::model::error::StorageError;
 
+/// Publishes a staged or published revision, and lets `current` name it.
 pub(super) fn publish(store: &Store, manifest: &StoredManifest) -> Result<PublishedPath, StorageError> {
-    put_in_place(store, manifest)?;
+    move_to_revisions(store, manifest)?;
     point_current(store, &manifest.id)?;
     clean(store);
     Ok(PublishedPath(format!("{REVISIONS}/{}", manifest.id)))
 }
 
-/// Has a complete revision under its final name, and nothing else: `current` goes on naming what it names, and what
-/// another fetch has under way stays.
-pub(super) fn put_in_place(store: &Store, manifest: &StoredManifest) -> Result<(), StorageError> {
+/// Moves a complete revision to its final name. `current` and the partial files of other fetches stay.
+pub(super) fn move_to_revisions(store: &Store, manifest: &StoredManifest) -> Result<(), StorageError> {
     let staging = store.staging(&manifest.id);
     let revision = store.revision(&manifest.id);
     if staging.exists() {
         require_files(&staging, manifest)?;
-        lay_out(&staging, manifest)?;
-        settle(&staging, manifest)?;
-        // The manifest first: a folder below `revisions` always has one.
+        write_layout(&staging, manifest)?;
+        finish_folder(&staging, manifest)?;
+        // Before the move: a folder below `revisions` always has a manifest.
         write_manifest(store, manifest)?;
-        move_into_place(store, &staging, &revision)?;
+        replace_revision(store, &staging, &revision)?;
     } else {
         require_files(&revision, manifest)?;
         require_layout(&revision, manifest)?;
         write_manifest(store, manifest)?;
-        // It may have been moved there by a run that was killed before the name was durable.
+        // A killed run may have moved it there without making its name durable.
         sync_folder(&store.root().join(REVISIONS))?;
     }
     Ok(())
 }
 
-/// Refuses a folder in which a file is missing or has another size.
+/// Fails if a file is missing or has another size.
 fn require_files(folder: &Path, manifest: &StoredManifest) -> Result<(), StorageError> {
     for file in &manifest.files {
         let path = folder.join(file.place().as_str());
         if size_of_plain_file(&path) != Some(file.size) {
-            let missing = io::Error::new(io::ErrorKind::NotFound, "it is not there with its size; fetch again");
+            let missing = io::Error::new(
+                io::ErrorKind::NotFound,
+                "it is missing or has another size; fetch again",
+            );
             return Err(StorageError::at("publish", &path)(missing));
         }
     }
     Ok(())
 }
 
-/// Refuses a folder that lacks something beside its files.
+/// Fails if a link or note of the layout is missing or differs.
 fn require_layout(folder: &Path, manifest: &StoredManifest) -> Result<(), StorageError> {
-    let links = manifest.links.iter().filter(|link| !leads(folder, link));
-    let notes = manifest.notes.iter().filter(|note| !says(folder, note));
+    let links = manifest.links.iter().filter(|link| !has_link(folder, link));
+    let notes = manifest.notes.iter().filter(|note| !has_note(folder, note));
     let wrong = links.map(|link| &link.path).chain(notes.map(|note| &note.path)).next();
     wrong.map_or(Ok(()), |path| {
-        let missing = io::Error::new(io::ErrorKind::NotFound, "it is not as its layout wants it; fetch again");
+        let missing = io::Error::new(io::ErrorKind::NotFound, "it differs from the layout; fetch again");
         Err(StorageError::at("publish", &folder.join(path.as_str()))(missing))
     })
 }
 
-/// Writes what stands beside the files. Names are made durable when the folder is settled.
-fn lay_out(folder: &Path, manifest: &StoredManifest) -> Result<(), StorageError> {
+/// Writes the links and notes of the layout. [`finish_folder`] makes their names durable.
+fn write_layout(folder: &Path, manifest: &StoredManifest) -> Result<(), StorageError> {
     manifest.links.iter().try_for_each(|link| set_link(folder, link))?;
     manifest.notes.iter().try_for_each(|note| set_note(folder, note))
 }
 
-/// Removes what is not of the manifest, opens the rest to readers and makes every name durable.
-fn settle(folder: &Path, manifest: &StoredManifest) -> Result<(), StorageError> {
+/// Removes entries that are not in the manifest, sets permissions, and makes every name durable.
+fn finish_folder(folder: &Path, manifest: &StoredManifest) -> Result<(), StorageError> {
     let files = manifest.files.iter().map(StoredFile::place);
     let files = files.chain(manifest.notes.iter().map(|note| &note.path));
     let files: BTreeSet<PathBuf> = files.map(|path| folder.join(path.as_str())).collect();
@@ -107,18 +110,18 @@ fn settle(folder: &Path, manifest: &StoredManifest) -> Result<(), StorageError> 
 fn write_manifest(store: &Store, manifest: &StoredManifest) -> Result<(), StorageError> {
     let path = manifest_path(store.root(), &manifest.id);
     let text = serde_json::to_vec_pretty(manifest).map_err(|error| StorageError::at("write", &path)(error.into()))?;
-    if fs::read(&path).is_ok_and(|there| there == text) {
+    if fs::read(&path).is_ok_and(|existing| existing == text) {
         return path.parent().map_or(Ok(()), sync_folder);
     }
     write_whole(&path, &text)
 }
 
-/// Moves a complete revision under its final name. A damaged revision of the same name is exchanged for it.
-fn move_into_place(store: &Store, staging: &Path, revision: &Path) -> Result<(), StorageError> {
+/// Moves a complete revision to its final name, or exchanges it with a damaged revision of the same name.
+fn replace_revision(store: &Store, staging: &Path, revision: &Path) -> Result<(), StorageError> {
     if revision.exists() {
-        // Not exchanged from `staging`, whose content counts as proven: a crash right after the exchange would
-        // leave the damaged revision there.
-        let swap = store.own("swap");
+        // Not exchanged from `staging`, whose files count as verified: a crash right after the exchange would leave
+        // the damaged revision there.
+        let swap = store.internal("swap");
         create_folders(&swap)?;
         let fresh = swap.join("fresh");
         fs::rename(staging, &fresh).map_err(StorageError::at("rename", staging))?;
@@ -137,8 +140,9 @@ fn move_into_place(store: &Store, staging: &Path, revision: &Path) -> Result<(),
     staging.parent().map_or(Ok(()), sync_folder)
 }
 
-/// Exchanges a damaged revision for a fresh one on a file system that cannot do it at once. The fresh one goes back to
-/// `staging` first, where it is found again after a crash; `swap` is thrown away then.
+/// Replaces a damaged revision on a file system without an atomic exchange.
+///
+/// The fresh revision goes back to `staging` first. After a crash it is found there, and `swap` is removed.
 pub(super) fn exchange_in_steps(
     swap: &Path,
     fresh: &Path,
@@ -151,14 +155,14 @@ pub(super) fn exchange_in_steps(
     fs::rename(staging, revision).map_err(StorageError::at("rename", staging))
 }
 
-/// Lets `current` name a revision, by replacing the link as a whole.
+/// Lets `current` name a revision, by renaming a new link over the old one.
 fn point_current(store: &Store, id: &str) -> Result<(), StorageError> {
     let link = store.root().join(CURRENT);
     let target = Path::new(REVISIONS).join(id);
-    if fs::read_link(&link).is_ok_and(|there| there == target) {
+    if fs::read_link(&link).is_ok_and(|existing| existing == target) {
         return sync_folder(store.root());
     }
-    let temporary = store.own("current");
+    let temporary = store.internal("current");
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(StorageError::at("remove", &temporary)(error));
@@ -170,14 +174,14 @@ fn point_current(store: &Store, id: &str) -> Result<(), StorageError> {
     sync_folder(store.root())
 }
 
-/// Removes what earlier fetches left under way. The revision is published: a failure here must not hide that.
+/// Removes partial and staged files of earlier fetches. Errors are only logged: the revision is published.
 fn clean(store: &Store) {
-    for folder in [store.partials(), store.own("staging")] {
+    for folder in [store.partials(), store.internal("staging")] {
         if let Err(error) = remove_tree(&folder).and_then(|()| create_folders(&folder)) {
-            tracing::warn!(error = %error, "cannot remove what earlier fetches left; it takes up room");
+            tracing::warn!(error = %error, "failed to remove files of earlier fetches; they take up space");
         }
     }
-    if let Err(error) = forget_unpublished(store.root()) {
-        tracing::warn!(error = %error, "cannot remove the checksums of what is not published any more");
+    if let Err(error) = remove_unpublished(store.root()) {
+        tracing::warn!(error = %error, "failed to remove block checksums of files that are no longer published");
     }
 }

@@ -1,6 +1,7 @@
-//! Where a published revision came from, in words a source can be opened with again.
+//! The recorded source of a published revision, with which the source can be reopened.
 //!
-//! It holds no credential. And whoever can write to the volume can write this: so nobody is told a token because of it.
+//! A record contains no credential. It is not trusted with one either: anyone who can write to the volume can change it,
+//! so no token is sent because of a record.
 
 use std::fs;
 use std::io;
@@ -8,26 +9,26 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{OWN, Store};
+use super::{INTERNAL, Store};
 use crate::disk::files::{create_folders, write_whole};
 use crate::model::error::StorageError;
 
-/// Where a revision came from.
+/// The source of a revision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceRecord {
-    /// The source's address, with the immutable revision where an address can hold one.
+    /// Address of the source, with the immutable revision if the kind of address has one.
     pub source: String,
-    /// Base URL of its server, where the address does not hold it.
+    /// Base URL of its server, if it is not in the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// Region of a bucket.
+    /// Region of the bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
 }
 
 impl Store {
-    /// Remembers where a revision comes from.
+    /// Records the source of a revision.
     pub fn record_source(&self, id: &str, record: &SourceRecord) -> Result<(), StorageError> {
         let path = path(self.root(), id);
         if recorded_source(self.root(), id)?.as_ref() == Some(record) {
@@ -41,7 +42,7 @@ impl Store {
     }
 }
 
-/// Where a revision came from, if that is known. Needs no lock.
+/// The recorded source of a revision; `None` if it is missing or unreadable. Needs no lock.
 pub fn recorded_source(root: &Path, id: &str) -> Result<Option<SourceRecord>, StorageError> {
     let path = path(root, id);
     let text = match fs::read(&path) {
@@ -50,13 +51,13 @@ pub fn recorded_source(root: &Path, id: &str) -> Result<Option<SourceRecord>, St
     };
     let record = serde_json::from_slice(&text);
     if let Err(error) = &record {
-        tracing::warn!(path = %path.display(), %error, "cannot read where a revision came from");
+        tracing::warn!(path = %path.display(), %error, "ignoring the recorded source of a revision: it cannot be read");
     }
     Ok(record.ok())
 }
 
 fn path(root: &Path, id: &str) -> PathBuf {
-    root.join(OWN).join("sources").join(format!("{id}.json"))
+    root.join(INTERNAL).join("sources").join(format!("{id}.json"))
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ fn a_damaged_revision_is_exchanged_for_a_sound_one() {
     assert!(!folder.path().join(".modelcache/swap").exists());
 }
 
-/// A store in the layout of the hub's cache, with two files of the same bytes and one of its own staged.
+/// A store in the layout of the hub's cache, with three staged files, two of them with the same content.
 fn staged_cache(root: &Path) -> (Store, Vec<RemoteFile>) {
     let layout = Layout::HuggingFaceCache(HubCache::new("org/name", "main").unwrap());
     let store = Store::open(root).unwrap().with_layout(layout);
@@ -136,7 +136,7 @@ fn staged_cache(root: &Path) -> (Store, Vec<RemoteFile>) {
     (store, files)
 }
 
-/// Everything in a folder that is no folder: what a file holds, or where a link leads.
+/// Every file below a folder with its text, and every link with its target.
 fn contents_below(folder: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -162,7 +162,7 @@ fn contents_below(folder: &Path) -> Vec<(String, String)> {
 fn a_layout_is_published_with_its_links_and_notes_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let (store, files) = staged_cache(folder.path());
-    // As a publication that was cut short may leave them, and worse.
+    // Leftovers of an interrupted publication, and worse.
     let staging = store
         .staging(&store.arrange("abc", &files).id)
         .join("models--org--name");
@@ -180,7 +180,7 @@ fn a_layout_is_published_with_its_links_and_notes_and_nothing_else() {
 
     let model = folder.path().join("current/models--org--name");
     let (braces, numbers) = (files[0].digest.hex(), files[2].digest.hex());
-    let entry = |path: &str, holds: String| (path.to_owned(), holds);
+    let entry = |path: &str, content: String| (path.to_owned(), content);
     let mut wanted = [
         entry(&format!("blobs/{braces}"), "{}".to_owned()),
         entry(&format!("blobs/{numbers}"), "1234".to_owned()),
@@ -236,7 +236,7 @@ fn an_exchange_in_steps_that_is_cut_short_leaves_the_sound_revision_staged() {
     }
     fs::create_dir(at("staging")).unwrap();
     let exchange = || publish::exchange_in_steps(&at("swap"), &at("swap/fresh"), &at("staging/id"), &at("revision"));
-    // The damaged one cannot be moved where something is.
+    // The damaged revision cannot be moved over an existing folder.
     exchange().unwrap_err();
     assert_eq!(fs::read_to_string(at("staging/id/a")).unwrap(), "sound");
     assert_eq!(fs::read_to_string(at("revision/a")).unwrap(), "damaged");
@@ -278,7 +278,7 @@ proptest! {
 }
 
 /// Not a test of its own: [`a_second_fetcher_is_told_that_the_folder_is_busy`] runs it in another process, since a
-/// POSIX lock keeps processes apart and not threads.
+/// POSIX lock excludes processes and not threads.
 #[test]
 fn open_the_folder_given() {
     let Some(root) = std::env::var_os("MODELCACHE_TEST_LOCK_ROOT") else {
@@ -305,6 +305,6 @@ fn a_second_fetcher_is_told_that_the_folder_is_busy() {
         .output()
         .unwrap();
     assert!(output.status.success());
-    let told = fs::read_to_string(answer).unwrap();
-    assert!(told.contains("another fetcher is at work"), "{told}");
+    let error = fs::read_to_string(answer).unwrap();
+    assert!(error.contains("another fetcher writes to this folder"), "{error}");
 }

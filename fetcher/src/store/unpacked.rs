@@ -1,4 +1,4 @@
-//! What a revision holds beyond what its source lists: files that were unpacked from archives.
+//! Files of a revision that its source does not list: they were unpacked from archives.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,38 +6,38 @@ use crate::model::digest::ContentDigest;
 use crate::model::path::FilePath;
 use crate::model::remote_file::RemoteFile;
 
-/// What came out of an archive.
+/// An archive and the files that were unpacked from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Unpacked {
-    /// The archive, as its source lists it.
+    /// Path of the archive, as its source lists it.
     pub(crate) path: FilePath,
-    /// Its bytes.
+    /// Size of the archive in bytes.
     pub(crate) size: u64,
-    /// Its digest.
+    /// Digest of the archive.
     pub(crate) digest: ContentDigest,
-    /// The files that were in it.
+    /// Files of the archive.
     pub(crate) files: Vec<UnpackedFile>,
 }
 
-/// A file that was in an archive.
+/// A file that was unpacked from an archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct UnpackedFile {
-    /// Below the revision's folder.
+    /// Path below the revision's folder.
     pub(crate) path: FilePath,
-    /// Bytes.
+    /// Size in bytes.
     pub(crate) size: u64,
-    /// What they hash to; computed here, when they were unpacked from the proven archive.
+    /// Digest, computed while the file was unpacked from the verified archive.
     pub(crate) digest: ContentDigest,
 }
 
-/// What is to be published: every file, and the archives that some of them came from.
+/// The files to publish, and the archives that some of them were unpacked from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
-    /// Every file.
+    /// All files, unpacked ones included.
     pub(crate) files: Vec<RemoteFile>,
-    /// What was unpacked.
+    /// Unpacked archives.
     pub(crate) archives: Vec<Unpacked>,
 }
 

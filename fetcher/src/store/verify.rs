@@ -1,4 +1,4 @@
-//! Proves again what is on disk, by hashing it. Reads only, and needs no lock.
+//! Verifies published files by hashing them again. Only reads, and needs no lock.
 
 use std::collections::HashSet;
 use std::fs::{self};
@@ -7,85 +7,84 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{StoredFile, StoredManifest, leads, says};
+use super::{StoredFile, StoredManifest, has_link, has_note};
 use crate::disk::blocking::blocking;
 use crate::disk::hash::hash_file;
 use crate::model::error::{FetchError, StorageError};
 use crate::model::path::FilePath;
 use crate::observe::progress::Progress;
 
-/// Something published that is not what its manifest says.
+/// A published file, link or note that differs from its manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// The file of the model, or what stands beside its files.
+    /// Path of the file as listed, or of the link or note.
     pub file: FilePath,
-    /// Where it is, below the revision's folder.
+    /// Path on disk, below the revision's folder.
     pub place: FilePath,
-    /// What is wrong with it.
+    /// The difference.
     pub kind: DamageKind,
 }
 
-/// What is wrong with it.
+/// A difference between a published file, link or note and its manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DamageKind {
-    /// It is not there, or is no regular file.
+    /// It does not exist, or is not a regular file.
     Missing,
-    /// It has another length.
+    /// It has another size.
     WrongSize {
-        /// Bytes it should have.
+        /// Size in the manifest, in bytes.
         expected: u64,
-        /// Bytes it has.
+        /// Size on disk, in bytes.
         actual: u64,
     },
-    /// Its bytes hash to something else.
+    /// Its bytes have another digest.
     WrongDigest {
-        /// What they should hash to.
+        /// Digest in the manifest.
         expected: String,
-        /// What they hash to.
+        /// Digest of the bytes on disk.
         actual: String,
     },
-    /// It is no link that leads there.
+    /// It is not a link with this target.
     WrongLink {
-        /// Where it should lead.
+        /// Target in the manifest.
         expected: String,
     },
-    /// It is no file with this text.
+    /// It is not a file with this text.
     WrongText {
-        /// What it should say.
+        /// Text in the manifest.
         expected: String,
     },
 }
 
-/// A published file of which nobody can say whether it is damaged.
+/// A published file that cannot be read, so that it is unknown whether it is damaged.
 #[derive(Debug)]
 pub struct Unreadable {
-    /// The file of the model.
+    /// Path of the file as listed.
     pub file: FilePath,
-    /// Where it is, below the revision's folder.
+    /// Path on disk, below the revision's folder.
     pub place: FilePath,
-    /// Why.
+    /// Why it cannot be read.
     pub error: StorageError,
 }
 
-/// What was found in a published revision.
+/// The result of verifying a published revision.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// What is not as it should be.
+    /// Damaged files, links and notes.
     pub damages: Vec<Damage>,
-    /// What could not be read.
+    /// Unreadable files.
     pub unreadable: Vec<Unreadable>,
 }
 
 impl Findings {
-    /// Whether everything is as it should be.
+    /// Whether nothing is damaged or unreadable.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.damages.is_empty() && self.unreadable.is_empty()
     }
 }
 
-/// Hashes every file of a published revision again, looks at what stands beside them, and says what is damaged and what
-/// cannot be read. Changes nothing.
+/// Hashes every file of a published revision and compares its links and notes. Changes nothing.
 pub async fn verify(
     root: &Path,
     manifest: &StoredManifest,
@@ -101,7 +100,7 @@ pub async fn verify(
         let mut findings = Findings::default();
         let mut hashed = HashSet::new();
         for file in &manifest.files {
-            // Files may share their bytes, which are hashed and told of once.
+            // Files with the same content may share their bytes, which are hashed and reported once.
             if !hashed.insert(file.place()) {
                 progress.verified(file.size);
                 progress.file_done();
@@ -115,7 +114,7 @@ pub async fn verify(
                     place,
                     kind,
                 }),
-                // One bad place on a disk says nothing of the other files.
+                // A bad sector does not keep the other files from being verified.
                 Err(FetchError::Storage(error)) => findings.unreadable.push(Unreadable {
                     error: error.of(&path),
                     file: path,
@@ -124,25 +123,25 @@ pub async fn verify(
                 Err(error) => return Err(error),
             }
         }
-        findings.damages.extend(damages_beside(&folder, &manifest));
+        findings.damages.extend(layout_damages(&folder, &manifest));
         Ok(findings)
     })
     .await
 }
 
-/// What leads to the files and is not as it should be.
-fn damages_beside(folder: &Path, manifest: &StoredManifest) -> Vec<Damage> {
+/// Damaged links and notes of the layout.
+fn layout_damages(folder: &Path, manifest: &StoredManifest) -> Vec<Damage> {
     let damage = |path: &FilePath, kind| Damage {
         file: path.clone(),
         place: path.clone(),
         kind,
     };
-    let links = manifest.links.iter().filter(|link| !leads(folder, link));
+    let links = manifest.links.iter().filter(|link| !has_link(folder, link));
     let links = links.map(|link| {
         let expected = link.target.clone();
         damage(&link.path, DamageKind::WrongLink { expected })
     });
-    let notes = manifest.notes.iter().filter(|note| !says(folder, note));
+    let notes = manifest.notes.iter().filter(|note| !has_note(folder, note));
     let notes = notes.map(|note| {
         let expected = note.text.clone();
         damage(&note.path, DamageKind::WrongText { expected })
@@ -291,7 +290,7 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("sound"), b"1234").unwrap();
         fs::write(folder.join("flipped"), b"1235").unwrap();
-        // Whoever goes through it gets no answer, whatever their rights.
+        // A link loop fails for every user, root included.
         symlink("loop", folder.join("loop")).unwrap();
         let names = ["loop/a", "flipped", "loop/b", "sound"];
         let manifest = manifest(names.iter().map(|name| stored(name, b"1234")).collect());
@@ -300,7 +299,7 @@ mod tests {
             .await
             .unwrap();
         assert!(!found.is_sound());
-        let unreadable: Vec<_> = found.unreadable.iter().map(|one| one.file.as_str()).collect();
+        let unreadable: Vec<_> = found.unreadable.iter().map(|entry| entry.file.as_str()).collect();
         assert_eq!(unreadable, ["loop/a", "loop/b"]);
         let damaged: Vec<_> = found.damages.iter().map(|damage| damage.file.as_str()).collect();
         assert_eq!(damaged, ["flipped"]);

@@ -128,7 +128,7 @@ async fn verify_names_what_is_damaged_in_a_cache_and_a_fetch_mends_it() {
     let told = said(&output);
     let both = [
         format!("blobs/{COMMIT} (config.json): hashes to"),
-        format!("snapshots/{COMMIT}/sub/empty: is no link to ../../../blobs/"),
+        format!("snapshots/{COMMIT}/sub/empty: is not a link to ../../../blobs/"),
     ];
     assert!(both.iter().all(|line| told.contains(line)), "{told}");
     assert!(told.contains("2 of 7 published files are damaged"), "{told}");
@@ -138,9 +138,9 @@ async fn verify_names_what_is_damaged_in_a_cache_and_a_fetch_mends_it() {
 }
 
 #[rstest]
-#[case::cache_of_a_list("https://localhost/SHA256SUMS", &["--layout", "hugging-face-cache"], "for models of the hub")]
-#[case::ollama_of_the_hub("org/name", &["--layout", "ollama"], "for models of Ollama's registry")]
-#[case::name_without_cache("org/name", &["--ref", "main"], "--ref names a model")]
+#[case::cache_of_a_list("https://localhost/SHA256SUMS", &["--layout", "hugging-face-cache"], "needs a model of the hub")]
+#[case::ollama_of_the_hub("org/name", &["--layout", "ollama"], "needs a model of Ollama's registry")]
+#[case::name_without_cache("org/name", &["--ref", "main"], "--ref is for the layout")]
 #[tokio::test]
 async fn what_does_not_go_together_is_told_before_anything_is_asked(
     #[case] source: &str,

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use modelcache_crds::conditions::ConditionType;
+use modelcache_crds::fetch_defaults::{DEFAULT_CONNECTIONS, SMALL_FILE_MAX_BYTES};
 use modelcache_tests::hub::{Access, Hub, HubConfig, Stage};
 use modelcache_tests::real_model;
 use pretty_assertions::assert_eq;
@@ -69,12 +70,13 @@ async fn a_model_becomes_ready_and_a_pod_loads_its_weights_offline() {
         assert_eq!(status.path.as_deref(), Some("current"));
         let served = world.hub.stats();
         assert_eq!(served.credentials_at_cdn, 0);
-        // Work stealing and the endgame request some bytes twice: on two shared cores, a connection may be slow by
-        // chance.
+        // What work stealing may send twice, however slow the machine makes some connections: see the schedule's budget.
+        let connections = i64::from(DEFAULT_CONNECTIONS);
+        let duplicates = (resolved.bytes / 50).max(connections * i64::try_from(SMALL_FILE_MAX_BYTES)?);
         let sent = i64::try_from(served.bytes_sent)?;
         assert!(
-            (resolved.bytes..resolved.bytes + resolved.bytes / 10).contains(&sent),
-            "{sent} bytes were sent for {}: something was fetched twice",
+            (resolved.bytes..=resolved.bytes + duplicates).contains(&sent),
+            "{sent} bytes were sent for {}, and no more than {duplicates} may be sent twice",
             resolved.bytes
         );
         for reason in ["Resolved", "FetchStarted", "Ready"] {

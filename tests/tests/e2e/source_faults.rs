@@ -210,7 +210,7 @@ async fn truncated_weights_at_the_source_are_reported_and_not_published() {
             message: &[
                 "model.safetensors",
                 "at byte 1048575",
-                "cut short",
+                "truncated",
                 "files.formatCheck: Warn",
             ],
         };

@@ -1,38 +1,47 @@
-//! The options of plan.
+//! Options of `plan`.
 
 use std::path::PathBuf;
 
 use clap::Args as Group;
 
 use super::{OriginArgs, SourceArgs};
+use crate::application::probe::{PROBE_MAX_BYTES, PROBE_MAX_TIME};
 
-/// Options of plan.
+/// Options of `plan`.
 #[derive(Group, Debug)]
 pub struct PlanArgs {
-    /// What to list
+    /// The model
     #[command(flatten)]
     pub source: SourceArgs,
 
-    /// Folder it would be fetched into: tell what of it is there already, and whether there is room for the rest
+    /// Folder to compare with: shows how much of the model it holds and whether the rest fits
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 
-    /// Fetch for 3 seconds, or 32 MiB, to tell the time it will take; it is what happens at a terminal
-    #[arg(long, overrides_with = "no_probe")]
+    /// Estimate of the time by a short probe; the default at a terminal
+    #[arg(long, overrides_with = "no_probe", help = probe_help())]
     pub probe: bool,
 
-    /// Fetch nothing, also at a terminal
+    /// No probe, not even at a terminal
     #[arg(long)]
     pub no_probe: bool,
 
-    /// Whom a fetch would ask
+    /// Origins of the probe
     #[command(flatten)]
     pub origins: OriginArgs,
 }
 
+fn probe_help() -> String {
+    format!(
+        "Estimate of the time by a probe of at most {} seconds or {} MiB; the default at a terminal",
+        PROBE_MAX_TIME.as_secs(),
+        PROBE_MAX_BYTES >> 20
+    )
+}
+
 impl PlanArgs {
-    /// Whether to probe. Not unasked where no person waits for it: a hub counts every request.
-    pub(crate) fn is_to_probe(&self, is_watched: bool) -> bool {
+    /// Whether to probe. Without `--probe` only if a person watches: hubs count every request.
+    pub(crate) fn should_probe(&self, is_watched: bool) -> bool {
         self.probe || (is_watched && !self.no_probe)
     }
 }

@@ -1,4 +1,4 @@
-//! The options of repair, and which revisions it and verify mean.
+//! Options of `repair`, and the choice of revisions that it shares with `verify`.
 
 use std::path::PathBuf;
 
@@ -7,46 +7,46 @@ use clap::Args as Group;
 use super::{AccessArgs, TransferArgs};
 use crate::source::SourceAddress;
 
-/// Options of repair.
+/// Options of `repair`.
 #[derive(Group, Debug)]
 pub struct RepairArgs {
-    /// The folder that was fetched into
+    /// Folder that a model was fetched into
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
 
-    /// What to repair
+    /// Revisions to repair
     #[command(flatten)]
     pub revisions: RevisionArgs,
 
-    /// Where to fetch from what is damaged; left out, where it was fetched from
+    /// Source of the damaged blocks; unset: the recorded source of the revision
     ///
-    /// Any SOURCE that `fetch` takes, and at which the same files can be had: they are found by digest and size.
+    /// Any SOURCE that `fetch` accepts and that serves the same files. Files are matched by digest and size.
     #[arg(long, value_name = "SOURCE")]
     pub source: Option<SourceAddress>,
 
-    /// How to get there
+    /// Access to the source
     #[command(flatten)]
     pub access: AccessArgs,
 
-    /// From where else and how fast
+    /// Origins and limits of the transfer
     #[command(flatten)]
     pub transfer: TransferArgs,
 }
 
-/// Which of the published revisions are meant.
+/// The published revisions that a command works on.
 #[derive(Group, Debug)]
 pub struct RevisionArgs {
-    /// One revision, by the name of its folder below DIR/revisions; left out, the current one
+    /// One revision, by the name of its folder below DIR/revisions; unset: the current one
     #[arg(long, value_name = "ID", conflicts_with = "all")]
     pub revision_dir: Option<String>,
 
-    /// Every published revision
+    /// All published revisions
     #[arg(long)]
     pub all: bool,
 }
 
 impl RevisionArgs {
-    /// Whether the revision is meant that `current` names.
+    /// Whether the command works on the revision that `current` names.
     pub(crate) fn is_current(&self) -> bool {
         self.revision_dir.is_none() && !self.all
     }

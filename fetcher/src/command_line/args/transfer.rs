@@ -1,54 +1,101 @@
-//! Whom to ask besides the source, and how fast.
+//! Options of a transfer: its mirrors, its parallelism and its limits.
 
 use std::time::Duration;
 
 use clap::Args as Group;
+use modelcache_crds::fetch_defaults::{
+    DEFAULT_CONNECTIONS, DEFAULT_FILES_AHEAD, DEFAULT_PARALLEL_FILES, DEFAULT_PARALLEL_SMALL_FILES,
+    DEFAULT_STALL_TIMEOUT_SECS, INITIAL_CONNECTIONS, MAX_CONNECTIONS, MAX_PARALLEL_FILES, MAX_STALL_TIMEOUT_SECS,
+    MIN_CONNECTIONS, MIN_PARALLEL_FILES, MIN_STALL_TIMEOUT_SECS, SMALL_FILE_MAX_BYTES,
+};
 use modelcache_crds::quantity;
 
+use super::bounds;
 use crate::source::MirrorAddress;
 use crate::transfer::Settings;
 
-/// From where files come besides their source, and how fast.
+/// Options of a transfer.
 #[derive(Group, Debug)]
 pub struct TransferArgs {
-    /// Whom to ask
+    /// Origins
     #[command(flatten)]
     pub origins: OriginArgs,
 
-    /// Files fetched at the same time at most [default: 4, and 12 more of 1 MiB at most]
-    ///
-    /// Small files take round trips rather than bytes, so that many of them are fetched beside large ones. Left out, the
-    /// next file is also begun when all that is left of one before is on its way. A number that is given is a cap on all.
-    #[arg(long, env = "MODELCACHE_PARALLEL_FILES", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=32))]
+    /// Maximum number of files fetched in parallel
+    #[arg(
+        long,
+        env = "MODELCACHE_PARALLEL_FILES",
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u16).range(bounds(MIN_PARALLEL_FILES, MAX_PARALLEL_FILES)),
+        help = parallel_files_help(),
+        long_help = parallel_files_long_help(),
+    )]
     pub parallel_files: Option<u16>,
 
-    /// Seconds without a byte after which a connection is given up and the rest of its range asked for anew
-    #[arg(long, env = "MODELCACHE_STALL_TIMEOUT", value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    /// Seconds without data after which a connection is closed and the rest of its range is requested again
+    #[arg(
+        long,
+        env = "MODELCACHE_STALL_TIMEOUT",
+        value_name = "SECONDS",
+        default_value_t = DEFAULT_STALL_TIMEOUT_SECS,
+        value_parser = clap::value_parser!(u16).range(bounds(MIN_STALL_TIMEOUT_SECS, MAX_STALL_TIMEOUT_SECS)),
+    )]
     pub stall_timeout: u16,
 
-    /// Bytes received per second at most, over all connections: a number, or a quantity such as 50Mi or 100M
+    /// Maximum bytes received per second over all connections: a number, or a quantity such as 50Mi or 100M
     ///
-    /// Left out, as many as come.
+    /// Unset: no limit.
     #[arg(long, env = "MODELCACHE_MAX_BYTES_PER_SECOND", value_name = "BYTES", value_parser = bytes_per_second)]
     pub max_bytes_per_second: Option<u64>,
 }
 
-/// Who is asked, and how.
+/// Options of the origins: mirrors and connections.
 #[derive(Group, Debug)]
 pub struct OriginArgs {
-    /// A further place that holds the same files; may be given several times (in the variable: one a line)
+    /// Mirror that serves the same files; repeatable (in the variable: one per line)
     ///
-    /// The base URL of a server that speaks the hub's protocol, or any SOURCE. Files are fetched from all places at
-    /// once whose listing has the digest and size that SOURCE lists. A place that is slow or fails is asked less or no
-    /// more; one that sends wrong bytes is found, named and done without. The hub's token is not sent to mirrors.
+    /// The base URL of a server with the protocol of the hub, or any SOURCE. A file is fetched in parallel from all
+    /// origins that list it with the digest and size that SOURCE lists. A slow or failing origin gets fewer requests or
+    /// none. An origin that sends wrong bytes is dropped and named in the report. The hub's token is not sent to mirrors.
     #[arg(long, env = "MODELCACHE_MIRROR", value_name = "URL", value_delimiter = '\n')]
     pub mirror: Vec<MirrorAddress>,
 
-    /// Requests at the same time at most, over all files
-    ///
-    /// A fetch begins with 16 and tries more where they bring more, and fewer where they do not bring less.
-    #[arg(long, env = "MODELCACHE_CONNECTIONS", value_name = "COUNT", default_value_t = 44, value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// Maximum number of parallel requests over all files
+    #[arg(
+        long,
+        env = "MODELCACHE_CONNECTIONS",
+        value_name = "COUNT",
+        default_value_t = DEFAULT_CONNECTIONS,
+        value_parser = clap::value_parser!(u16).range(bounds(MIN_CONNECTIONS, MAX_CONNECTIONS)),
+        long_help = connections_long_help(),
+    )]
     pub connections: u16,
+}
+
+fn parallel_files_help() -> String {
+    format!(
+        "Maximum number of files fetched in parallel [default: {DEFAULT_PARALLEL_FILES}, and \
+         {DEFAULT_PARALLEL_SMALL_FILES} more of at most {} MiB]",
+        SMALL_FILE_MAX_BYTES >> 20
+    )
+}
+
+fn parallel_files_long_help() -> String {
+    format!(
+        "{}\n\n\
+         Small files cost round trips rather than bandwidth, so more of them are fetched in parallel. If unset, up to \
+         {DEFAULT_FILES_AHEAD} more files start as soon as all remaining bytes of an earlier file are requested. A \
+         number that is set limits all files together.",
+        parallel_files_help()
+    )
+}
+
+fn connections_long_help() -> String {
+    format!(
+        "Maximum number of parallel requests over all files\n\n\
+         A fetch starts with {INITIAL_CONNECTIONS}. It tries more and fewer, and keeps more if throughput grows, or \
+         fewer if throughput does not fall."
+    )
 }
 
 impl TransferArgs {
@@ -62,7 +109,7 @@ impl TransferArgs {
         };
         match self.parallel_files {
             None => settings,
-            // A cap on all of them.
+            // Zero for the other kinds of files, so that the number limits all files.
             Some(files) => Settings {
                 parallel_files: files.into(),
                 files_ahead: 0,

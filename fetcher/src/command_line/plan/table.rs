@@ -1,11 +1,11 @@
-//! A plan for people: sizes lined up, digests cut to what identifies.
+//! A plan as a table for people, with shortened digests.
 
 use std::fmt::Write;
 
-use super::{OnDisk, Plan, Speed, told};
+use super::{OnDisk, Plan, Speed, describe};
 use crate::command_line::terminal::{bytes, elapsed};
 
-// Writing to a string does not fail.
+// Writing to a string cannot fail.
 pub(super) fn table(plan: &Plan) -> String {
     let selected = &plan.selected;
     let mut text = String::new();
@@ -17,20 +17,20 @@ pub(super) fn table(plan: &Plan) -> String {
         let digest: String = file.digest.to_string().chars().take(21).collect();
         let _ = writeln!(text, "{:>9}  {digest:<21}  {}", bytes(file.size), file.path);
     }
-    for out in &selected.left_out {
+    for skipped in &selected.left_out {
         let _ = writeln!(
             text,
             "{:>9}  {:<21}  {} ({})",
             "-",
             "",
-            out.file.path,
-            told(&out.reason)
+            skipped.file.path,
+            describe(&skipped.reason)
         );
     }
     let _ = write!(text, "\n{} files, {}", selected.files.len(), bytes(selected.bytes));
     if !selected.left_out.is_empty() {
-        let left_out = selected.left_out.iter().map(|out| out.file.size).sum();
-        let _ = write!(text, "; {} left out, {}", selected.left_out.len(), bytes(left_out));
+        let skipped = selected.left_out.iter().map(|skipped| skipped.file.size).sum();
+        let _ = write!(text, "; {} skipped, {}", selected.left_out.len(), bytes(skipped));
     }
     text.push('\n');
     if let Some(disk) = &plan.disk {
@@ -45,22 +45,18 @@ pub(super) fn table(plan: &Plan) -> String {
 
 fn on_disk(disk: &OnDisk) -> String {
     let OnDisk { dir, present, free } = disk;
-    let room = if present.room <= *free {
-        format!(
-            "it needs room for {}, and {} are free",
-            bytes(present.room),
-            bytes(*free)
-        )
+    let needed = bytes(present.room);
+    let space = if present.room <= *free {
+        format!("needs {needed} of space, {} are free", bytes(*free))
     } else {
         format!(
-            "it needs room for {}, but only {} are free: {} too little",
-            bytes(present.room),
+            "needs {needed} of space, only {} are free: {} short",
             bytes(*free),
             bytes(present.room - free)
         )
     };
     format!(
-        "{} are in {dir} already, {} are to be fetched; {room}\n",
+        "{} already in {dir}, {} to fetch; {space}\n",
         bytes(present.bytes),
         bytes(present.missing)
     )
@@ -69,33 +65,33 @@ fn on_disk(disk: &OnDisk) -> String {
 fn origins(speed: &Speed) -> String {
     let mut text = format!("\n{:>11}  {:>10}  ORIGIN\n", "SPEED", "FIRST BYTE");
     for origin in &speed.probed {
-        let _ = match (&origin.error, origin.brought.bytes_per_second()) {
+        let _ = match (&origin.error, origin.sample.bytes_per_second()) {
             (None, Some(rate)) => writeln!(
                 text,
                 "{:>11}  {:>10}  {}",
                 format!("{}/s", bytes(rate)),
-                format!("{} ms", origin.brought.first.as_millis()),
+                format!("{} ms", origin.sample.first_byte.as_millis()),
                 origin.name
             ),
-            (error, _) => not_had(&mut text, &origin.name, error.as_deref()),
+            (error, _) => write_unavailable(&mut text, &origin.name, error.as_deref()),
         };
     }
-    for origin in &speed.left_out {
-        let _ = not_had(&mut text, &origin.name, origin.last_error.as_deref());
+    for origin in &speed.skipped {
+        let _ = write_unavailable(&mut text, &origin.name, origin.last_error.as_deref());
     }
     text
 }
 
-fn not_had(text: &mut String, name: &str, error: Option<&str>) -> std::fmt::Result {
-    let error = error.unwrap_or("brought nothing");
+fn write_unavailable(text: &mut String, name: &str, error: Option<&str>) -> std::fmt::Result {
+    let error = error.unwrap_or("sent no data");
     writeln!(text, "{:>11}  {:>10}  {name} ({error})", "-", "-")
 }
 
 fn time(plan: &Plan) -> String {
     match plan.duration() {
-        _ if plan.bytes_to_fetch() == 0 => "\nnothing is to be fetched\n".to_owned(),
+        _ if plan.bytes_to_fetch() == 0 => "\nnothing to fetch\n".to_owned(),
         Some(time) => format!("\nabout {} for {}\n", elapsed(time), bytes(plan.bytes_to_fetch())),
-        None => "\nhow long it takes cannot be told: no origin brought a byte\n".to_owned(),
+        None => "\nno time estimate: no origin sent data\n".to_owned(),
     }
 }
 
@@ -106,12 +102,12 @@ mod tests {
     use modelcache_crds::report::{OriginFault, OriginReport};
 
     use super::*;
-    use crate::application::estimate::Brought;
-    use crate::command_line::plan::Probed;
+    use crate::application::estimate::Sample;
+    use crate::command_line::plan::ProbeResult;
     use crate::store::Present;
 
     #[test]
-    fn what_is_on_disk_and_whether_the_rest_has_room() {
+    fn what_is_on_disk_and_whether_the_rest_fits() {
         let disk = |free| OnDisk {
             dir: "models".to_owned(),
             present: Present {
@@ -123,23 +119,23 @@ mod tests {
         };
         assert_eq!(
             on_disk(&disk(5 << 30)),
-            "1.00 GiB are in models already, 3.00 GiB are to be fetched; it needs room for 2.00 GiB, and 5.00 GiB are free\n"
+            "1.00 GiB already in models, 3.00 GiB to fetch; needs 2.00 GiB of space, 5.00 GiB are free\n"
         );
         assert!(
-            on_disk(&disk(1 << 30)).ends_with("but only 1.00 GiB are free: 1.00 GiB too little\n"),
+            on_disk(&disk(1 << 30)).ends_with("only 1.00 GiB are free: 1.00 GiB short\n"),
             "{}",
             on_disk(&disk(1 << 30))
         );
     }
 
     #[test]
-    fn what_each_origin_brings() {
-        let probed = |name: &str, bytes, error: Option<&str>| Probed {
+    fn the_speed_of_each_origin() {
+        let probed = |name: &str, bytes, error: Option<&str>| ProbeResult {
             name: name.to_owned(),
-            brought: Brought {
+            sample: Sample {
                 bytes,
-                first: Duration::from_millis(120),
-                last: Duration::from_millis(1120),
+                first_byte: Duration::from_millis(120),
+                last_byte: Duration::from_millis(1120),
             },
             error: error.map(str::to_owned),
         };
@@ -148,7 +144,7 @@ mod tests {
                 probed("https://hub", 100 << 20, None),
                 probed("https://mirror", 0, Some("refused")),
             ],
-            left_out: vec![OriginReport {
+            skipped: vec![OriginReport {
                 name: "https://other".to_owned(),
                 bytes: 0,
                 failures: 0,

@@ -1,16 +1,16 @@
-//! What a terminal shows of a run, line by line. Pure: values and a width in, text out.
+//! Lines of progress for a terminal. Pure: values and a width in, text out.
 
 use super::{bytes, duration};
-use crate::observe::progress::{FileSnapshot, OriginCourse, OriginSnapshot};
+use crate::observe::progress::{FileSnapshot, OriginSnapshot, OriginState};
 use crate::observe::rate::Reading;
 
-/// A narrower bar says nothing.
-const NARROWEST_BAR: usize = 6;
+/// Minimum width of a bar, below which it is omitted.
+const MIN_BAR_COLUMNS: usize = 6;
 
-/// A narrower name neither.
-const NARROWEST_NAME: usize = 12;
+/// Minimum width of the name of a file.
+const MIN_NAME_COLUMNS: usize = 12;
 
-/// A file under way: `model-00001-…etensors ━━━━━━╸        45%  2.07 GiB of  4.59 GiB   62.1 MiB/s`.
+/// An active file: `model-00001-…etensors ━━━━━━╸        45%  2.07 GiB of  4.59 GiB   62.1 MiB/s`.
 pub(super) fn file(width: usize, file: &FileSnapshot, bytes_per_second: u64) -> String {
     let percent = percent(file.bytes, file.size);
     let amounts = if width >= 60 {
@@ -20,29 +20,29 @@ pub(super) fn file(width: usize, file: &FileSnapshot, bytes_per_second: u64) -> 
     };
     let tail = format!("{percent:>3}%{amounts}  {:>10}", speed(bytes_per_second));
     let room = width.saturating_sub(chars(&tail) + 1);
-    let name = (room * 3 / 5).max(NARROWEST_NAME);
+    let name = (room * 3 / 5).max(MIN_NAME_COLUMNS);
     let shown = shortened(&file.name, name);
     let line = format!("{shown:<name$} ");
     let bar = bar(room.saturating_sub(name + 2), file.bytes, file.size);
     fitted(width, &format!("{line}{bar} {tail}"))
 }
 
-/// An origin: `  62.1 MiB/s   1.20 GiB  from https://…`, or why it brings nothing.
+/// An origin: `  62.1 MiB/s   1.20 GiB  from https://…`, with the reason if it was dropped.
 pub(super) fn origin(width: usize, origin: &OriginSnapshot, bytes_per_second: u64) -> String {
-    let (state, why) = match origin.course {
-        OriginCourse::Asked => (speed(bytes_per_second), None),
-        OriginCourse::Resting => ("resting".to_owned(), None),
-        OriginCourse::Dropped(_) => ("dropped".to_owned(), origin.last_error.as_deref()),
+    let (state, reason) = match origin.state {
+        OriginState::Active => (speed(bytes_per_second), None),
+        OriginState::Paused => ("paused".to_owned(), None),
+        OriginState::Dropped(_) => ("dropped".to_owned(), origin.last_error.as_deref()),
     };
-    let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+    let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     let head = format!("{state:>12}  {:>8}  from ", bytes(origin.bytes));
-    // Of what was dropped the reason is worth more than the end of its name.
+    // The reason for dropping an origin matters more than the end of its name.
     let room = width.saturating_sub(chars(&head));
-    let name = if why.is_empty() { room } else { room / 2 };
-    fitted(width, &format!("{head}{}{why}", shortened(&origin.name, name)))
+    let name = if reason.is_empty() { room } else { room / 2 };
+    fitted(width, &format!("{head}{}{reason}", shortened(&origin.name, name)))
 }
 
-/// The whole run: `fetching ━━━━╸   6.71 GiB of 16.0 GiB, 112 MiB/s, 1 min 24 s left, 2 of 7 files`.
+/// The run: `fetching ━━━━╸   6.71 GiB of 16.0 GiB, 112 MiB/s, 1 min 24 s left, 2 of 7 files`.
 pub(super) fn total(width: usize, verb: &str, done: u64, reading: Reading) -> String {
     let summary = summary(done, reading);
     let bar = bar(
@@ -59,7 +59,7 @@ pub(super) fn summary(done: u64, reading: Reading) -> String {
 
     let counters = reading.counters;
     let mut text = format!("{} of {}", bytes(done), bytes(counters.bytes_total));
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     if reading.bytes_per_second > 0 {
         let _ = write!(text, ", {}/s", bytes(reading.bytes_per_second));
     }
@@ -73,14 +73,14 @@ fn speed(bytes_per_second: u64) -> String {
     format!("{}/s", bytes(bytes_per_second))
 }
 
-/// Cut: 100 only when the last byte is there.
+/// Percentage, rounded down: 100 only with the last byte.
 fn percent(part: u64, whole: u64) -> u128 {
     (u128::from(part) * 100).checked_div(whole.into()).unwrap_or(100)
 }
 
-/// A bar of exactly this width, or nothing where it would be too narrow.
+/// A bar of exactly this width, or nothing if that is too narrow.
 fn bar(width: usize, done: u64, total: u64) -> String {
-    if width < NARROWEST_BAR {
+    if width < MIN_BAR_COLUMNS {
         return String::new();
     }
     let halves = u128::from(done) * 2 * width as u128;
@@ -91,7 +91,7 @@ fn bar(width: usize, done: u64, total: u64) -> String {
     format!("{bar:<width$}")
 }
 
-/// A name in so many characters, cut in its middle: both ends tell shards apart.
+/// A name of at most `width` characters, shortened in its middle: both ends distinguish shards.
 fn shortened(name: &str, width: usize) -> String {
     let count = chars(name);
     if count <= width {
@@ -104,7 +104,7 @@ fn shortened(name: &str, width: usize) -> String {
     format!("{first}…{last}")
 }
 
-/// No line is wider than the terminal: it would take two, and be left behind when it is drawn again.
+/// Shortens a line to the width of the terminal: a wrapped line would not be erased when it is drawn again.
 fn fitted(width: usize, line: &str) -> String {
     let line: String = line.chars().filter(|c| !c.is_control()).collect();
     if chars(&line) <= width {
@@ -118,7 +118,7 @@ fn chars(text: &str) -> usize {
     text.chars().count()
 }
 
-/// Whether what is hashed is ahead of what was fetched: what was on disk before is being looked at.
+/// Whether hashing is ahead of fetching: files that were on disk are being verified.
 pub(super) fn is_checking(reading: &Reading) -> bool {
     reading.counters.bytes_verified > reading.counters.bytes_fetched()
 }
@@ -141,12 +141,12 @@ mod tests {
         }
     }
 
-    fn mirror(course: OriginCourse) -> OriginSnapshot {
+    fn mirror(state: OriginState) -> OriginSnapshot {
         OriginSnapshot {
             name: "https://mirror.example/org/name".to_owned(),
             bytes: 1 << 30,
             failures: 0,
-            course,
+            state,
             last_error: Some("sent wrong bytes of model-00001-of-00004.safetensors".to_owned()),
         }
     }
@@ -166,18 +166,18 @@ mod tests {
 
     #[test]
     fn a_screen_of_eighty_columns() {
-        let dropped = OriginCourse::Dropped(OriginFault::SentWrongBytes);
+        let dropped = OriginState::Dropped(OriginFault::SentWrongBytes);
         let screen = [
             file(80, &shard(), 65_000_000),
-            origin(80, &mirror(OriginCourse::Asked), 65_000_000),
-            origin(80, &mirror(OriginCourse::Resting), 0),
+            origin(80, &mirror(OriginState::Active), 65_000_000),
+            origin(80, &mirror(OriginState::Paused), 0),
             origin(80, &mirror(dropped), 0),
             total(80, "fetching", 300 << 20, reading()),
         ];
         insta::assert_snapshot!(screen.join("\n"), @r"
         model-00001-of…fetensors ━━━━━━╸          45%  2.07 GiB of 4.59 GiB  62.0 MiB/s
           62.0 MiB/s  1.00 GiB  from https://mirror.example/org/name
-             resting  1.00 GiB  from https://mirror.example/org/name
+              paused  1.00 GiB  from https://mirror.example/org/name
              dropped  1.00 GiB  from https://mirror.…/org/name (sent wrong bytes of mod…
         fetching ━━━━━━╸   300 MiB of 400 MiB, 1.00 MiB/s, 1 min 40 s left, 2 of 3 files
         ");
@@ -210,7 +210,7 @@ mod tests {
             (reading.counters.bytes_total, reading.bytes_per_second) = (size, rate);
             let lines = [
                 file(width, &snapshot, rate),
-                origin(width, &OriginSnapshot { name, ..mirror(OriginCourse::Asked) }, rate),
+                origin(width, &OriginSnapshot { name, ..mirror(OriginState::Active) }, rate),
                 total(width, "fetching", done.min(size), reading),
             ];
             for line in lines {

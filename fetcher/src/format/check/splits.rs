@@ -1,4 +1,4 @@
-//! GGUF models in several files: what their headers say of the set against their names, and against each other.
+//! Compares the headers of a GGUF model in several files with their names and with each other.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::format::shards::folder_and_name;
 use crate::model::path::FilePath;
 use crate::model::shard_name::numbered;
 
-/// Files of sets, by what their names share.
+/// Files of sets, by folder, name and number of files.
 #[derive(Default)]
 pub(super) struct Splits<'a> {
     sets: BTreeMap<(&'a str, &'a str, u32), Vec<Member<'a>>>,
@@ -17,13 +17,13 @@ pub(super) struct Splits<'a> {
 
 struct Member<'a> {
     path: &'a FilePath,
-    /// Counted from 1.
+    /// Number in the name, from 1.
     number: u32,
     header: Header,
 }
 
 impl<'a> Splits<'a> {
-    /// Takes in a file, if it is one of several.
+    /// Adds a file if it is part of a set.
     pub(super) fn add(&mut self, path: &'a FilePath, header: &Header) {
         let (folder, name) = folder_and_name(path.as_str());
         let stem = name.strip_suffix(".gguf").unwrap_or(name);
@@ -41,10 +41,10 @@ impl<'a> Splits<'a> {
         }
     }
 
-    /// Says what does not fit together.
+    /// Reports all contradictions.
     pub(super) fn check(&self, findings: &mut Findings) {
         for (path, count) in &self.unnumbered {
-            let remark = format!("it is one of {count} files by its header, but its name does not lead to the others");
+            let remark = format!("it is one of {count} files according to its header, but not according to its name");
             findings.remark(path, remark);
         }
         for ((_, _, count), members) in &self.sets {
@@ -60,12 +60,12 @@ fn check_member(member: &Member<'_>, count: u32, findings: &mut Findings) {
     let Member { path, number, header } = member;
     match header.split {
         None => {
-            let remark = format!("its name says that it is one of {count} files, and its header does not");
+            let remark = format!("it is one of {count} files according to its name, but not according to its header");
             findings.remark(path, remark);
         }
         Some(split) if split.count != u64::from(count) || split.number.saturating_add(1) != u64::from(*number) => {
             let cause = format!(
-                "its header says that it is file {} of {}, but its name says {number} of {count}",
+                "it is file {} of {} according to its header, but {number} of {count} according to its name",
                 split.number.saturating_add(1),
                 split.count
             );
@@ -75,18 +75,18 @@ fn check_member(member: &Member<'_>, count: u32, findings: &mut Findings) {
     }
 }
 
-/// Holds the number of tensors against what the first file says, where all files are there.
+/// Compares the number of tensors with the header of the first file, if all files exist.
 fn check_total(members: &[Member<'_>], count: u32, findings: &mut Findings) {
     let Some(first) = members.iter().min_by_key(|member| member.number) else {
         return;
     };
-    let told = first.header.split.and_then(|split| split.tensors);
-    let there: u64 = members.iter().map(|member| member.header.tensors).sum();
-    if let Some(told) = told
+    let expected = first.header.split.and_then(|split| split.tensors);
+    let actual: u64 = members.iter().map(|member| member.header.tensors).sum();
+    if let Some(expected) = expected
         && members.len() as u64 == u64::from(count)
-        && told != there
+        && expected != actual
     {
-        let cause = format!("its header says that the {count} files hold {told} tensors, but they hold {there}");
+        let cause = format!("its header announces {expected} tensors in {count} files, but they have {actual}");
         findings.fault(first.path, None, cause);
     }
 }

@@ -1,20 +1,19 @@
-//! The fields of a GGUF header, read one after the other. What a header says of a length is held against the size of
-//! the file before anything is read.
+//! Reads the fields of a GGUF header one after the other. Lengths are compared with the file size before reading.
 
 use std::io::{BufReader, Read, Seek};
 
-use crate::format::{Refusal, at};
+use crate::format::{ParseError, at};
 
-/// Bytes of the longest header. A vocabulary of a million words has some twenty MiB.
-const LONGEST_HEADER: u64 = 256 << 20;
+/// Maximum length of a header. A vocabulary of a million words takes about twenty MiB.
+const MAX_HEADER_BYTES: u64 = 256 << 20;
 
-/// The longest key or name, as the format has it.
-const LONGEST_NAME: u64 = 65535;
+/// Maximum length of a key or name, from the format.
+const MAX_NAME_BYTES: u64 = 65535;
 
-/// Lists in lists; no known writer makes any.
-const DEEPEST: u32 = 4;
+/// Maximum depth of nested lists. Known writers nest none.
+const MAX_LIST_DEPTH: u32 = 4;
 
-/// What a value is.
+/// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     U16,
@@ -23,7 +22,7 @@ pub(super) enum Kind {
     I32,
     Text,
     List,
-    /// Any other, of so many bytes.
+    /// Another type, with its size in bytes.
     Other(u64),
 }
 
@@ -44,7 +43,7 @@ impl Kind {
         })
     }
 
-    /// Bytes of one; `None` where each has its own.
+    /// Size in bytes; `None` for types of variable size.
     fn bytes(self) -> Option<u64> {
         match self {
             Self::U16 => Some(2),
@@ -56,13 +55,13 @@ impl Kind {
     }
 }
 
-/// A header under way.
+/// A reader of a header.
 pub(super) struct Fields<F> {
     file: BufReader<F>,
     offset: u64,
     size: u64,
-    /// Lengths have 32 bits, as in version 1.
-    narrow: bool,
+    /// Lengths and counts have 32 bits, as in version 1.
+    has_narrow_counts: bool,
 }
 
 impl<F: Read + Seek> Fields<F> {
@@ -71,82 +70,83 @@ impl<F: Read + Seek> Fields<F> {
             file: BufReader::with_capacity(64 << 10, file),
             offset: 0,
             size,
-            narrow: false,
+            has_narrow_counts: false,
         }
     }
 
-    pub(super) fn narrow(&mut self) {
-        self.narrow = true;
+    /// Switches to lengths and counts of 32 bits.
+    pub(super) fn use_narrow_counts(&mut self) {
+        self.has_narrow_counts = true;
     }
 
-    /// How far the header was read.
+    /// Offset of the next field.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Goes on by so many bytes, which must be there.
-    fn advance(&mut self, bytes: u64) -> Result<(), Refusal> {
+    /// Advances the offset; fails if the file or the longest header ends before.
+    fn advance(&mut self, bytes: u64) -> Result<(), ParseError> {
         let end = self.offset.saturating_add(bytes);
         if end > self.size {
             let size = self.size;
             return Err(at(
                 size,
-                format!("its header goes on to byte {end} or beyond, but it has only {size} bytes; it is cut short"),
+                format!("its header needs {end} bytes or more, but the file has only {size} bytes; it is truncated"),
             ));
         }
-        if end > LONGEST_HEADER {
-            let most = LONGEST_HEADER >> 20;
+        if end > MAX_HEADER_BYTES {
+            let max = MAX_HEADER_BYTES >> 20;
             return Err(at(
                 self.offset,
-                format!("its header is longer than {most} MiB; it is damaged"),
+                format!("its header is longer than {max} MiB; it is damaged"),
             ));
         }
         self.offset = end;
         Ok(())
     }
 
-    pub(super) fn bytes<const N: usize>(&mut self) -> Result<[u8; N], Refusal> {
+    pub(super) fn bytes<const N: usize>(&mut self) -> Result<[u8; N], ParseError> {
         self.advance(N as u64)?;
         let mut bytes = [0; N];
         self.file.read_exact(&mut bytes)?;
         Ok(bytes)
     }
 
-    pub(super) fn u16(&mut self) -> Result<u16, Refusal> {
+    pub(super) fn u16(&mut self) -> Result<u16, ParseError> {
         self.bytes().map(u16::from_le_bytes)
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32, Refusal> {
+    pub(super) fn u32(&mut self) -> Result<u32, ParseError> {
         self.bytes().map(u32::from_le_bytes)
     }
 
-    pub(super) fn u64(&mut self) -> Result<u64, Refusal> {
+    pub(super) fn u64(&mut self) -> Result<u64, ParseError> {
         self.bytes().map(u64::from_le_bytes)
     }
 
     /// A length or a count.
-    pub(super) fn count(&mut self) -> Result<u64, Refusal> {
-        if self.narrow {
+    pub(super) fn count(&mut self) -> Result<u64, ParseError> {
+        if self.has_narrow_counts {
             self.u32().map(Into::into)
         } else {
             self.u64()
         }
     }
 
-    pub(super) fn kind(&mut self) -> Result<Kind, Refusal> {
+    pub(super) fn kind(&mut self) -> Result<Kind, ParseError> {
         let here = self.offset;
         let code = self.u32()?;
         Kind::of(code).ok_or_else(|| at(here, format!("a value is of type {code}, which does not exist")))
     }
 
-    /// A key or a name; `what` it is, for the error.
-    pub(super) fn name(&mut self, what: &str) -> Result<Vec<u8>, Refusal> {
+    /// A key or a name; `what` names it in the error.
+    pub(super) fn name(&mut self, what: &str) -> Result<Vec<u8>, ParseError> {
         let here = self.offset;
         let length = self.count()?;
-        if length > LONGEST_NAME {
+        if length > MAX_NAME_BYTES {
             return Err(at(
                 here,
-                format!("{what} would be {length} bytes long, more than {LONGEST_NAME}; it is damaged"),
+                format!("{what} has a length of {length} bytes, more than {MAX_NAME_BYTES}; the file is damaged"),
             ));
         }
         self.advance(length)?;
@@ -155,7 +155,7 @@ impl<F: Read + Seek> Fields<F> {
         Ok(bytes)
     }
 
-    pub(super) fn skip_value(&mut self, kind: Kind, depth: u32) -> Result<(), Refusal> {
+    pub(super) fn skip_value(&mut self, kind: Kind, depth: u32) -> Result<(), ParseError> {
         if let Some(bytes) = kind.bytes() {
             return self.skip(bytes);
         }
@@ -164,24 +164,24 @@ impl<F: Read + Seek> Fields<F> {
             return self.skip(length);
         }
         let here = self.offset;
-        if depth >= DEEPEST {
-            return Err(at(here, "its values are lists of lists of lists; it is damaged"));
+        if depth >= MAX_LIST_DEPTH {
+            return Err(at(here, "a list is nested too deeply; the file is damaged"));
         }
         let kind = self.kind()?;
         let count = self.count()?;
         if let Some(bytes) = kind.bytes() {
             return self.skip(bytes.saturating_mul(count));
         }
-        // Each takes at least its length: the bound on the header bounds this, too.
+        // Each value has at least its length, so the bound on the header also bounds this loop.
         for _ in 0..count {
             self.skip_value(kind, depth + 1)?;
         }
         Ok(())
     }
 
-    fn skip(&mut self, bytes: u64) -> Result<(), Refusal> {
+    fn skip(&mut self, bytes: u64) -> Result<(), ParseError> {
         self.advance(bytes)?;
-        // Below the bound on the header.
+        // Fits: it is below the bound on the header.
         self.file.seek_relative(i64::try_from(bytes).unwrap_or_default())?;
         Ok(())
     }

@@ -3,7 +3,7 @@ use rstest::rstest;
 
 use super::{Gguf, found, of_bytes};
 
-/// A shard of these tensors, of a byte each.
+/// A shard with these tensors of one byte each.
 fn shard(tensors: &[&str]) -> Vec<u8> {
     let tensors: Vec<_> = tensors.iter().map(|name| (*name, 1)).collect();
     of_bytes(&tensors)
@@ -33,8 +33,8 @@ fn both() -> Vec<u8> {
     )
 }
 
-/// Faults and remarks, a line each.
-fn told(files: &[(&str, Vec<u8>)], left_out: &[&str]) -> Vec<String> {
+/// Faults and remarks, one per line.
+fn lines(files: &[(&str, Vec<u8>)], left_out: &[&str]) -> Vec<String> {
     let found = found(files, Some(left_out));
     let faults = found.faults.iter().map(|fault| format!("fault: {fault}"));
     faults
@@ -50,10 +50,10 @@ fn a_whole_set_is_sound_in_its_folder() {
         (TWO, shard(&["b"])),
         ("m/config.json", vec![b'{']),
     ];
-    assert_eq!(told(&files, &[]), [""; 0]);
+    assert_eq!(lines(&files, &[]), [""; 0]);
 }
 
-/// What is said of some files, of which others were left out.
+/// A name, files, skipped paths, and the expected lines.
 type Case<'a> = (&'a str, Vec<(&'a str, Vec<u8>)>, Vec<&'a str>, &'a [&'a str]);
 
 #[test]
@@ -72,7 +72,7 @@ fn what_an_index_names_and_what_is_there_are_held_against_each_other() {
             vec![(INDEX, both()), (ONE, shard(&["a"]))],
             vec![TWO],
             &[
-                "remark: m/model-00002-of-00002.safetensors: the patterns leave it out, though m/model.safetensors.index.json names it",
+                "remark: m/model-00002-of-00002.safetensors: the patterns skip it, although m/model.safetensors.index.json names it",
             ],
         ),
         (
@@ -94,7 +94,7 @@ fn what_an_index_names_and_what_is_there_are_held_against_each_other() {
             vec![(INDEX, both()), ("m/model.safetensors", shard(&["a", "b"]))],
             vec![],
             &[
-                "remark: m/model-00001-of-00002.safetensors: m/model.safetensors.index.json names it, but it is not in the listing; the weights are there otherwise",
+                "remark: m/model-00001-of-00002.safetensors: m/model.safetensors.index.json names it, but it is not in the listing; the weights exist in another form",
             ],
         ),
         (
@@ -108,7 +108,7 @@ fn what_an_index_names_and_what_is_there_are_held_against_each_other() {
             ],
             vec![],
             &[
-                "remark: m/pytorch_model-00001-of-00001.bin: m/pytorch_model.bin.index.json names it, but it is not in the listing; the weights are there otherwise",
+                "remark: m/pytorch_model-00001-of-00001.bin: m/pytorch_model.bin.index.json names it, but it is not in the listing; the weights exist in another form",
             ],
         ),
         (
@@ -116,17 +116,15 @@ fn what_an_index_names_and_what_is_there_are_held_against_each_other() {
             vec![(INDEX, both()), (ONE, shard(&["a"])), (TWO, shard(&["c"]))],
             vec![],
             &[
-                "fault: m/model-00002-of-00002.safetensors: m/model.safetensors.index.json names 1 tensors that it does not have, one is \"b\"",
-                "remark: m/model-00002-of-00002.safetensors: it has 1 tensors that m/model.safetensors.index.json does not name",
+                "fault: m/model-00002-of-00002.safetensors: it lacks tensors that m/model.safetensors.index.json names: 1, for example \"b\"",
+                "remark: m/model-00002-of-00002.safetensors: it has tensors that m/model.safetensors.index.json does not name: 1",
             ],
         ),
         (
             "another total size",
             vec![(INDEX, both()), (ONE, shard(&["a"])), (TWO, of_bytes(&[("b", 3)]))],
             vec![],
-            &[
-                "remark: m/model.safetensors.index.json: it gives a total_size of 2, but its shards have 4 bytes of tensors",
-            ],
+            &["remark: m/model.safetensors.index.json: its total_size is 2, but its shards have 4 bytes of tensors"],
         ),
         (
             "torch weights are only looked for",
@@ -153,7 +151,7 @@ fn what_an_index_names_and_what_is_there_are_held_against_each_other() {
         ),
     ];
     for (case, files, left_out, expected) in cases {
-        assert_eq!(told(files, left_out), *expected, "{case}");
+        assert_eq!(lines(files, left_out), *expected, "{case}");
     }
 }
 
@@ -168,9 +166,12 @@ fn an_index_that_leads_out_of_its_folder_is_refused(#[case] shard: &str) {
         (INDEX, index(1, &[("a", shard)])),
         ("model.safetensors", of_bytes(&[("a", 1)])),
     ];
-    let told = told(&files, &[]);
-    assert!(told[0].contains("which must not be read"), "{told:?}");
-    assert!(told[0].starts_with("fault: m/model.safetensors.index.json"), "{told:?}");
+    let lines = lines(&files, &[]);
+    assert!(lines[0].contains("which must not be read"), "{lines:?}");
+    assert!(
+        lines[0].starts_with("fault: m/model.safetensors.index.json"),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -186,11 +187,11 @@ fn a_shard_cut_short_is_told_once_with_its_place() {
     short.pop();
     let size = short.len();
     let files = [(INDEX, both()), (ONE, shard(&["a"])), (TWO, short)];
-    let told = told(&files, &[]);
-    assert_eq!(told.len(), 1, "{told:?}");
+    let lines = lines(&files, &[]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(
-        told[0].starts_with(&format!("fault: {TWO} at byte {size}: its last tensor ends")),
-        "{told:?}"
+        lines[0].starts_with(&format!("fault: {TWO} at byte {size}: its last tensor ends")),
+        "{lines:?}"
     );
 }
 
@@ -199,20 +200,26 @@ fn gguf_files_of_a_set_fit_their_names_and_each_other() {
     let one = |tensors| Gguf::new(&["a"]).split(0, 2, tensors).bytes();
     let two = Gguf::new(&["b", "c"]).split(1, 2, 3).bytes();
     let names = ["q-00001-of-00002.gguf", "q-00002-of-00002.gguf"];
-    assert_eq!(told(&[(names[0], one(3)), (names[1], two.clone())], &[]), [""; 0]);
-    let told_of = |files: &[(&str, Vec<u8>)]| told(files, &[]).concat();
-    let fewer = told_of(&[(names[0], one(4)), (names[1], two.clone())]);
-    assert!(fewer.contains("hold 4 tensors, but they hold 3"), "{fewer}");
-    let twice = told_of(&[(names[0], one(3)), (names[1], one(3))]);
-    assert!(twice.contains("it is file 1 of 2, but its name says 2 of 2"), "{twice}");
-    let renamed = told_of(&[("q.gguf", two.clone())]);
+    assert_eq!(lines(&[(names[0], one(3)), (names[1], two.clone())], &[]), [""; 0]);
+    let text = |files: &[(&str, Vec<u8>)]| lines(files, &[]).concat();
+    let fewer = text(&[(names[0], one(4)), (names[1], two.clone())]);
+    assert!(
+        fewer.contains("announces 4 tensors in 2 files, but they have 3"),
+        "{fewer}"
+    );
+    let twice = text(&[(names[0], one(3)), (names[1], one(3))]);
+    assert!(
+        twice.contains("it is file 1 of 2 according to its header, but 2 of 2 according to its name"),
+        "{twice}"
+    );
+    let renamed = text(&[("q.gguf", two.clone())]);
     assert!(renamed.starts_with("remark: q.gguf: it is one of 2 files"), "{renamed}");
-    let plain = told_of(&[
+    let plain = text(&[
         (names[0], Gguf::new(&["a"]).bytes()),
         (names[1], Gguf::new(&["a"]).bytes()),
     ]);
     assert!(
-        plain.starts_with("remark: q-00001-of-00002.gguf: its name says"),
+        plain.starts_with("remark: q-00001-of-00002.gguf: it is one of 2 files according to its name"),
         "{plain}"
     );
 }
@@ -222,26 +229,26 @@ fn blobs_are_known_by_their_first_bytes() {
     let mut short = Gguf::new(&["a"]).bytes();
     short.pop();
     let blob = |digit: &str| format!("blobs/sha256-{}", digit.repeat(64));
-    let told = told(
+    let lines = lines(
         &[(&blob("a"), b"MIT".to_vec()), (&blob("b"), short), (&blob("c"), vec![])],
         &[],
     );
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains(&blob("b")), "{told:?}");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains(&blob("b")), "{lines:?}");
 }
 
 #[test]
-fn a_folder_of_empty_and_foreign_files_is_told() {
+fn a_folder_of_empty_and_foreign_files_is_lines() {
     let files = [
         ("a.safetensors", vec![]),
         ("b.gguf", b"<html>".to_vec()),
         ("c.txt", vec![]),
     ];
     assert_eq!(
-        told(&files, &[]),
+        lines(&files, &[]),
         [
-            "fault: a.safetensors at byte 0: it ends before the length of its header; it is cut short",
-            "fault: b.gguf at byte 0: it does not begin with GGUF; it is no file of that format",
+            "fault: a.safetensors at byte 0: it ends before the length of its header; it is truncated",
+            "fault: b.gguf at byte 0: it does not begin with GGUF; it is not a GGUF file",
         ]
     );
 }

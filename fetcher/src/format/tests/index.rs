@@ -32,16 +32,16 @@ fn an_index_is_read_entry_by_entry(#[case] text: &str, #[case] total_size: Optio
 #[rstest]
 #[case::nothing("", "ends in the middle")]
 #[case::cut_short(r#"{"weight_map":{"a":"x""#, "ends in the middle")]
-#[case::a_page("<html>", "cannot be read")]
+#[case::a_page("<html>", "is not valid JSON")]
 #[case::no_map("{}", "no weight_map")]
-#[case::a_list(r#"{"weight_map":["a"]}"#, "cannot be read")]
-#[case::a_number(r#"{"weight_map":{"a":1}}"#, "cannot be read")]
+#[case::a_list(r#"{"weight_map":["a"]}"#, "is not valid JSON")]
+#[case::a_number(r#"{"weight_map":{"a":1}}"#, "is not valid JSON")]
 fn what_is_no_index_is_told(#[case] text: &str, #[case] cause: &str) {
     let error = entries(text).unwrap_err();
     assert!(error.cause.contains(cause), "{error:?}");
 }
 
-/// As writers of indexes lay them out.
+/// An index in the layout of common writers.
 const PRETTY: &str = r#"{
   "metadata": {
     "total_size": 7
@@ -53,7 +53,7 @@ const PRETTY: &str = r#"{
 }
 "#;
 
-// What is said of a number is said when it has ended.
+// The parser rejects a number after its last digit.
 #[rstest]
 #[case::a_number_for_a_shard("\"y\"", "7", "\n  }\n}\n")]
 #[case::a_comma_too_much("\"y\"", "\"y\",", "}\n}\n")]
@@ -62,7 +62,7 @@ const PRETTY: &str = r#"{
 fn a_fault_beyond_the_first_line_is_told_with_its_byte(#[case] sound: &str, #[case] wrong: &str, #[case] rest: &str) {
     let text = PRETTY.replace(sound, wrong);
     let error = entries(&text).unwrap_err();
-    assert!(error.cause.contains("cannot be read"), "{error:?}");
+    assert!(error.cause.contains("is not valid JSON"), "{error:?}");
     let offset = usize::try_from(error.offset.unwrap()).unwrap();
     assert!(text[offset..].starts_with(rest), "{error:?}: {:?}", &text[offset..]);
 }
@@ -78,11 +78,11 @@ fn an_index_that_ends_early_is_told_with_its_last_byte() {
 
 #[test]
 fn what_is_refused_of_an_index_is_told_with_the_byte_of_its_shard() {
-    let refused = read(PRETTY.as_bytes(), &mut |_, shard| match shard {
+    let rejected = read(PRETTY.as_bytes(), &mut |_, shard| match shard {
         "y" => Err("no".to_owned()),
         _ => Ok(()),
     });
-    let error = malformed(refused).unwrap_err();
+    let error = malformed(rejected).unwrap_err();
     assert_eq!(error.offset, Some(PRETTY.find("\"y\"").unwrap() as u64));
 }
 

@@ -1,5 +1,5 @@
-//! Files in `made/` that others wrote: `library.safetensors` by the Python package safetensors 0.8.0, the GGUF files by
-//! the package gguf 0.19.0, the set split after two tensors.
+//! Files of other programs, in `made/`: `library.safetensors` is from the Python package safetensors 0.8.0, the GGUF files
+//! are from the package gguf 0.19.0. The set is split after two tensors.
 
 use pretty_assertions::assert_eq;
 
@@ -39,7 +39,7 @@ fn no_beginning_of_what_the_libraries_write_is_sound() {
     for length in 0..SAFETENSORS.len() {
         assert!(read_safetensors(&SAFETENSORS[..length]).is_err(), "{length}");
     }
-    // The last tensor is followed by some bytes of padding.
+    // Up to 32 bytes of padding follow the last tensor.
     for length in 0..GGUF.len() - 32 {
         assert!(read_gguf(&GGUF[..length]).is_err(), "{length}");
     }

@@ -1,11 +1,11 @@
-//! How far a file under way is, counted where it is fetched and read where it is shown.
+//! Progress of one active file.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Progress;
 
-/// Counters of a file under way.
+/// Counters of an active file.
 #[derive(Debug)]
 pub struct FileProgress {
     number: u64,
@@ -18,17 +18,17 @@ pub struct FileProgress {
 /// A file's counters at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSnapshot {
-    /// No two files under way have the same, nor a file that is taken up again.
+    /// Unique number; a file that becomes active again gets another.
     pub number: u64,
-    /// Its path.
+    /// Path of the file.
     pub name: String,
-    /// Bytes it is to have.
+    /// Size of the complete file in bytes.
     pub size: u64,
-    /// Bytes that are here, those of earlier runs included.
+    /// Bytes on disk, including those of earlier runs.
     pub bytes: u64,
 }
 
-/// A file is under way as long as this lives.
+/// A guard that keeps a file active until it is dropped.
 #[derive(Debug)]
 pub struct UnderWay {
     pub(super) progress: Progress,
@@ -46,12 +46,12 @@ impl FileProgress {
         }
     }
 
-    /// Bytes of it came over the network.
+    /// Counts received bytes of the file.
     pub fn received(&self, bytes: u64) {
         self.received.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Some of these were of no use.
+    /// Counts bytes of the file that are discarded and fetched again.
     pub fn discarded(&self, bytes: u64) {
         self.discarded.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -87,18 +87,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_told_as_long_as_it_is_under_way() {
+    fn a_file_is_listed_while_it_is_active() {
         let progress = Progress::default();
         let (one, two) = (progress.begin("one", 100, 40), progress.begin("two", 7, 0));
         one.file().received(30);
         one.file().discarded(10);
-        let told = |progress: &Progress| -> Vec<_> {
+        let listed = |progress: &Progress| -> Vec<_> {
             let files = progress.files().into_iter();
             files.map(|file| (file.name, file.bytes, file.size)).collect()
         };
-        assert_eq!(told(&progress), [("one".to_owned(), 60, 100), ("two".to_owned(), 0, 7)]);
+        assert_eq!(
+            listed(&progress),
+            [("one".to_owned(), 60, 100), ("two".to_owned(), 0, 7)]
+        );
         drop(one);
-        assert_eq!(told(&progress), [("two".to_owned(), 0, 7)]);
+        assert_eq!(listed(&progress), [("two".to_owned(), 0, 7)]);
         drop(two);
         assert_eq!(progress.files(), []);
     }

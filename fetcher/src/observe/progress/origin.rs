@@ -1,4 +1,4 @@
-//! What one origin brings, counted where it is asked and read where it is shown.
+//! Statistics of one origin.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,34 +11,34 @@ pub struct OriginProgress {
     name: String,
     bytes: AtomicU64,
     failures: AtomicU64,
-    /// Changes seldom: not with every byte.
-    state: Mutex<(OriginCourse, Option<String>)>,
+    /// State and last error. A mutex suffices, since they change rarely.
+    state: Mutex<(OriginState, Option<String>)>,
 }
 
-/// How an origin fares.
+/// Whether an origin gets requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OriginCourse {
-    /// It is asked.
+pub enum OriginState {
+    /// It gets requests.
     #[default]
-    Asked,
-    /// It is left alone for a while.
-    Resting,
-    /// It is not asked any more.
+    Active,
+    /// It gets no requests for a while.
+    Paused,
+    /// It gets no requests for the rest of the run.
     Dropped(OriginFault),
 }
 
 /// An origin's counters at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginSnapshot {
-    /// What it is called.
+    /// Name of the origin.
     pub name: String,
-    /// Bytes that came from it.
+    /// Bytes received from it.
     pub bytes: u64,
-    /// Requests that failed.
+    /// Number of failed requests.
     pub failures: u64,
-    /// How it fares.
-    pub course: OriginCourse,
-    /// The last failure, or why it was dropped.
+    /// Whether it gets requests.
+    pub state: OriginState,
+    /// The reason for dropping it, else the last error.
     pub last_error: Option<String>,
 }
 
@@ -52,77 +52,77 @@ impl OriginProgress {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, (OriginCourse, Option<String>)> {
+    fn state(&self) -> MutexGuard<'_, (OriginState, Option<String>)> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes came from it.
+    /// Counts received bytes.
     pub fn received(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes that came from it by now.
+    /// Bytes received so far.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// A request failed.
+    /// Counts a failed request.
     pub fn failed(&self, error: &str) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
-        if !matches!(state.0, OriginCourse::Dropped(_)) {
+        if !matches!(state.0, OriginState::Dropped(_)) {
             state.1 = Some(error.to_owned());
         }
     }
 
-    /// Whether it is asked now. One that was dropped stays so.
+    /// Sets whether the origin is paused. A dropped origin stays dropped.
     pub fn set_resting(&self, is_resting: bool) {
         let mut state = self.state();
-        if !matches!(state.0, OriginCourse::Dropped(_)) {
+        if !matches!(state.0, OriginState::Dropped(_)) {
             state.0 = if is_resting {
-                OriginCourse::Resting
+                OriginState::Paused
             } else {
-                OriginCourse::Asked
+                OriginState::Active
             };
         }
     }
 
-    /// It is not asked any more; the first reason counts. Whether this is the first.
+    /// Drops the origin and returns whether it was not dropped before. The first reason is kept.
     pub fn drop_for(&self, fault: OriginFault, reason: &str) -> bool {
         let mut state = self.state();
-        if matches!(state.0, OriginCourse::Dropped(_)) {
+        if matches!(state.0, OriginState::Dropped(_)) {
             return false;
         }
-        *state = (OriginCourse::Dropped(fault), Some(reason.to_owned()));
+        *state = (OriginState::Dropped(fault), Some(reason.to_owned()));
         true
     }
 
     /// The counters now.
     #[must_use]
     pub fn snapshot(&self) -> OriginSnapshot {
-        let (course, last_error) = self.state().clone();
+        let (state, last_error) = self.state().clone();
         OriginSnapshot {
             name: self.name.clone(),
             bytes: self.bytes(),
             failures: self.failures.load(Ordering::Relaxed),
-            course,
+            state,
             last_error,
         }
     }
 }
 
 impl OriginSnapshot {
-    /// Why it is not asked any more, where that is so.
+    /// Why the origin was dropped, if it was.
     #[must_use]
     pub fn dropped(&self) -> Option<&str> {
-        match self.course {
-            OriginCourse::Dropped(_) => Some(self.last_error.as_deref().unwrap_or_default()),
-            OriginCourse::Asked | OriginCourse::Resting => None,
+        match self.state {
+            OriginState::Dropped(_) => Some(self.last_error.as_deref().unwrap_or_default()),
+            OriginState::Active | OriginState::Paused => None,
         }
     }
 
-    /// The same for the operator.
+    /// The statistics as the report has them.
     #[must_use]
     pub fn to_report(&self) -> OriginReport {
         let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
@@ -131,9 +131,9 @@ impl OriginSnapshot {
             bytes: signed(self.bytes),
             failures: signed(self.failures),
             last_error: self.last_error.clone(),
-            dropped: match self.course {
-                OriginCourse::Dropped(fault) => Some(fault),
-                OriginCourse::Asked | OriginCourse::Resting => None,
+            dropped: match self.state {
+                OriginState::Dropped(fault) => Some(fault),
+                OriginState::Active | OriginState::Paused => None,
             },
         }
     }
@@ -146,9 +146,9 @@ mod tests {
     #[test]
     fn the_reason_an_origin_was_dropped_for_is_not_replaced_by_what_fails_later() {
         let origin = OriginProgress::new("mirror");
-        origin.failed("brought no byte");
+        origin.failed("sent no data");
         origin.set_resting(true);
-        assert_eq!(origin.snapshot().course, OriginCourse::Resting);
+        assert_eq!(origin.snapshot().state, OriginState::Paused);
         assert!(origin.drop_for(OriginFault::SentWrongBytes, "sent wrong bytes of a"));
         assert!(!origin.drop_for(OriginFault::KeptFailing, "refused"));
         origin.failed("refused");
