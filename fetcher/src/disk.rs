@@ -1,4 +1,4 @@
-//! Files and folders: durable writes, direct I/O, the page cache, free space, and which boot wrote what.
+//! Files and folders: durable writes, direct I/O, the page cache, free space, and boot identity.
 
 pub(crate) mod block_file;
 pub(crate) mod blocking;

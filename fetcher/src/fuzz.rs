@@ -1,6 +1,7 @@
-//! One function for each parser of what others write: it takes any bytes, and must not panic, whatever they are. Each
-//! is the body of a target in `fuzz/`, run by `make fuzz`; the tests run all of them on seeds and on random bytes. No
-//! API.
+//! The fuzz targets: one function per parser of untrusted input. It takes any bytes and must not panic.
+//!
+//! Each is the body of a program in `fuzz/`, which `make fuzz` runs. The tests below run all of them on seeds and on
+//! random bytes. This module is not part of the API.
 
 use std::io::Cursor;
 #[cfg(test)]
@@ -15,7 +16,7 @@ use url::Url;
 use crate::application::recorded;
 use crate::archive;
 use crate::format;
-use crate::http::range::{Asked, Decision, decide};
+use crate::http::range::{Decision, Requested, decide};
 use crate::http::redact::SecretUrl;
 use crate::http::redirect;
 use crate::http::retry::{Backoff, Policy, retry_after};
@@ -29,10 +30,10 @@ use crate::source::{MirrorAddress, SourceAddress, check_listing};
 use crate::store;
 use crate::store::journal;
 
-/// A target: its name, and what it does with an input.
+/// A fuzz target: its name and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// Every target, by name.
+/// All targets, sorted by name.
 pub const TARGETS: &[Target] = &[
     ("address", address),
     ("archive", archive),
@@ -65,7 +66,7 @@ pub const TARGETS: &[Target] = &[
     ("token", token),
 ];
 
-/// Lines as headers, `name: value`; others are passed over.
+/// Parses lines `name: value` as headers; skips other lines.
 fn headers(bytes: &[u8]) -> HeaderMap {
     let header = |line: &[u8]| {
         let colon = line.iter().position(|byte| *byte == b':')?;
@@ -75,7 +76,7 @@ fn headers(bytes: &[u8]) -> HeaderMap {
     bytes.split(|byte| *byte == b'\n').filter_map(header).collect()
 }
 
-/// What stands before the first empty line, and what follows it: headers and a body.
+/// Splits input at the first empty line, into headers and a body.
 fn parts(bytes: &[u8]) -> (&[u8], &[u8]) {
     match bytes.windows(2).position(|pair| pair == b"\n\n") {
         None => (bytes, &[]),
@@ -87,12 +88,12 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
-/// What names a model: an address is understood again as it is shown.
+/// The address of a model; asserts that its `Display` output parses to the same address.
 pub fn address(bytes: &[u8]) {
     let text = text(bytes);
     if let Ok(address) = text.parse::<SourceAddress>() {
         let shown = address.to_string();
-        // Of these the query and the digest are not shown.
+        // `Display` omits the query of these.
         if !matches!(address, SourceAddress::PlainHttp(_)) {
             assert_eq!(shown.parse(), Ok(address), "{shown}");
         }
@@ -100,7 +101,7 @@ pub fn address(bytes: &[u8]) {
     let _ = text.parse::<MirrorAddress>();
 }
 
-/// What a registry asks for.
+/// A registry's challenge.
 pub fn challenge(bytes: &[u8]) {
     for challenge in source::parse_challenges(text(bytes)) {
         if let source::Challenge::Bearer { realm, .. } = challenge {
@@ -109,17 +110,17 @@ pub fn challenge(bytes: &[u8]) {
     }
 }
 
-/// A layer that is an archive, where nothing is compressed.
+/// An uncompressed layer archive.
 pub fn archive(bytes: &[u8]) {
     archive::read_anything(bytes);
 }
 
-/// A registry in the first line, and what `docker login` wrote.
+/// A registry in the first line, then credentials in the format of `docker login`.
 pub fn docker_config(bytes: &[u8]) {
     source::read_any_credentials(bytes);
 }
 
-/// When a signed address stops working.
+/// A signed URL with an expiry time.
 pub fn expiry(bytes: &[u8]) {
     if let Ok(url) = Url::parse(text(bytes)) {
         let _ = source::expiry(&url);
@@ -127,8 +128,9 @@ pub fn expiry(bytes: &[u8]) {
     }
 }
 
-/// Files, each after a line with its length and path; one that gives no length was left out. Whether the weights among
-/// them are whole, by themselves and together.
+/// The format check of a folder.
+///
+/// Each file follows a line with its length and path; a line without a length is a skipped file.
 pub fn folder(bytes: &[u8]) {
     let (mut files, mut left_out) = (Vec::<(FilePath, &[u8])>::new(), Vec::new());
     let mut rest = bytes;
@@ -158,7 +160,7 @@ pub fn gguf(bytes: &[u8]) {
     let _ = format::read_gguf(Cursor::new(bytes), bytes.len() as u64);
 }
 
-/// An answer of the hub: its status in the first line, headers up to an empty line, and a body.
+/// A hub's response: status in the first line, headers up to an empty line, body.
 pub fn hub_answer(bytes: &[u8]) {
     let (status, rest) = line(bytes);
     let status = text(status).parse().ok();
@@ -167,12 +169,12 @@ pub fn hub_answer(bytes: &[u8]) {
     source::hugging_face::read_any_answer(status.unwrap_or(StatusCode::BAD_REQUEST), &headers(above), body);
 }
 
-/// Headers of the hub's answer about a file.
+/// Headers of a hub's response about a file.
 pub fn hub_file(bytes: &[u8]) {
     source::hugging_face::read_any_location(&headers(bytes));
 }
 
-/// What the hub says of a model.
+/// A hub's listing of a model.
 pub fn hub_listing(bytes: &[u8]) {
     source::hugging_face::read_anything(bytes);
 }
@@ -185,7 +187,7 @@ pub fn index(bytes: &[u8]) {
     });
 }
 
-/// What is on disk of a journal.
+/// A journal as found on disk.
 pub fn journal(bytes: &[u8]) {
     journal::replay_anything(bytes);
 }
@@ -195,17 +197,17 @@ pub fn kit(bytes: &[u8]) {
     source::oci::read_any_kitfile(bytes);
 }
 
-/// A manifest of a registry.
+/// A registry's manifest.
 pub fn manifest(bytes: &[u8]) {
     source::oci::read_anything(bytes);
 }
 
-/// An answer of ModelScope.
+/// A response of ModelScope.
 pub fn model_scope(bytes: &[u8]) {
     source::model_scope::read_anything(bytes);
 }
 
-/// The names of a listing, a line each: which are fetched, and whether a shard is missing.
+/// The paths of a listing, one per line: selection, listing check and missing shards.
 pub fn names(bytes: &[u8]) {
     let files: Vec<_> = text(bytes)
         .lines()
@@ -225,7 +227,7 @@ pub fn names(bytes: &[u8]) {
     let _ = format::require_whole_sets(&selection.selected, &left_out);
 }
 
-/// An archive, compressed or not.
+/// An archive, possibly compressed.
 pub fn packed(bytes: &[u8]) {
     archive::unpack_anything(bytes);
 }
@@ -237,7 +239,7 @@ pub fn path(bytes: &[u8]) {
     }
 }
 
-/// A pattern in the first line, a path in the rest.
+/// A pattern in the first line, then a path.
 pub fn pattern(bytes: &[u8]) {
     let (pattern, path) = line(bytes);
     if let Ok(pattern) = text(pattern).parse::<Pattern>() {
@@ -245,7 +247,7 @@ pub fn pattern(bytes: &[u8]) {
     }
 }
 
-/// Headers that ask for a pause: what comes of them is bounded.
+/// Headers that ask for a pause; asserts that the pause is bounded.
 pub fn pauses(bytes: &[u8]) {
     let policy = Policy::default();
     let pause = retry_after(&headers(bytes), Timestamp::UNIX_EPOCH);
@@ -253,7 +255,9 @@ pub fn pauses(bytes: &[u8]) {
     assert!(paused.is_some_and(|pause| pause <= policy.retry_after_cap + policy.base));
 }
 
-/// Status, begin, end and size in the first line, headers in the others: nothing is accepted that was not asked for.
+/// A response to a range request: status, begin, end and size in the first line, then headers.
+///
+/// Asserts that only bytes of the requested range are accepted.
 pub fn range(bytes: &[u8]) {
     let (first, rest) = line(bytes);
     let mut numbers = text(first)
@@ -268,21 +272,21 @@ pub fn range(bytes: &[u8]) {
         return;
     }
     for (sequential, credentials) in [(false, false), (true, true)] {
-        let asked = Asked {
+        let requested = Requested {
             range: begin..end,
             size,
             sequential,
             credentials,
         };
         let status = status.unwrap_or(StatusCode::PARTIAL_CONTENT);
-        if let Decision::Accept { skip, length } = decide(status, &headers(rest), &asked, Timestamp::UNIX_EPOCH) {
+        if let Decision::Accept { skip, length } = decide(status, &headers(rest), &requested, Timestamp::UNIX_EPOCH) {
             assert!(length > 0 && length <= end - begin);
             assert!(skip == 0 || skip == begin);
         }
     }
 }
 
-/// An address in the first line, and what it redirects to in the rest.
+/// A URL in the first line, then its redirect target.
 pub fn redirect(bytes: &[u8]) {
     let (from, target) = line(bytes);
     let Ok(from) = Url::parse(text(from)) else {
@@ -303,12 +307,12 @@ pub fn report(bytes: &[u8]) {
     }
 }
 
-/// Answers of S3.
+/// S3's responses: a checksum in the first line, then a body.
 pub fn s3(bytes: &[u8]) {
     source::s3::read_anything(bytes);
 }
 
-/// Answers of those who give keys of S3.
+/// Responses with temporary S3 keys.
 pub fn s3_keys(bytes: &[u8]) {
     source::s3::read_any_keys(bytes);
 }
@@ -318,8 +322,8 @@ pub fn safetensors(bytes: &[u8]) {
     let _ = format::read_safetensors(bytes, bytes.len() as u64);
 }
 
-/// What a store wrote of its own, which may be another's; the first line says what: `manifest`, `source`, `unpacked` or
-/// `blocks`.
+/// A file of the store, which someone else may have written. The first line is its kind: `manifest`, `source`,
+/// `unpacked` or `blocks`.
 pub fn store(bytes: &[u8]) {
     store::read_anything(bytes);
     if let (b"source", record) = line(bytes) {
@@ -332,7 +336,7 @@ pub fn sums(bytes: &[u8]) {
     let _ = source::read_sums(bytes, &"list");
 }
 
-/// A challenge of a registry in the first line, and its answer to whoever asks for a token.
+/// A registry's challenge in the first line, then its response to the token request.
 pub fn token(bytes: &[u8]) {
     source::read_any_token(bytes);
 }
@@ -367,7 +371,7 @@ mod tests {
         TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect()
     }
 
-    /// The compiler sees neither a program that `Cargo.toml` does not name, nor one that calls another target.
+    /// The compiler does not notice a program missing in `Cargo.toml`, nor one that calls another target.
     #[test]
     fn every_target_has_a_program_that_calls_it_and_is_built() {
         assert_eq!(names_in(folder("fuzz_targets")), names());

@@ -1,4 +1,4 @@
-//! HTTP as every source needs it: clients, redirects, range requests and their answers, retries, redacted URLs.
+//! HTTP for all sources: clients, redirects, range requests and their responses, retries, redacted URLs.
 
 pub mod client;
 pub mod location;

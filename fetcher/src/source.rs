@@ -1,4 +1,4 @@
-//! A source lists the files of a revision and says where the bytes of each are now. It moves no bytes.
+//! Sources list the files of a revision and locate the bytes of each. They move no bytes.
 
 pub(crate) mod access;
 mod address;
@@ -39,16 +39,16 @@ pub use self::registry::{InvalidImageName, RegistryCredentials};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::registry::{read_any_credentials, read_anything as read_any_token};
 
-/// A place that holds a model.
+/// A place that lists the files of a model and locates their bytes.
 #[async_trait]
 pub trait Source: Send + Sync + 'static {
-    /// Resolves the revision asked for to an immutable one and lists all of its files.
+    /// Resolves the requested revision to an immutable one and lists its files.
     async fn list(&self) -> Result<Listing, SourceError>;
 
-    /// Where the bytes of a file are now. Called again when a location expires or stops answering.
+    /// Locates the bytes of a file. Called again when a location expires or fails.
     async fn locate(&self, revision: &str, file: &RemoteFile) -> Result<Location, SourceError>;
 
-    /// Whether a file that it listed is an archive, of which the files in it are wanted.
+    /// Whether a listed file is an archive that must be unpacked.
     fn is_archive(&self, _file: &RemoteFile) -> bool {
         false
     }
@@ -57,8 +57,8 @@ pub trait Source: Send + Sync + 'static {
 /// All files of one immutable revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// Immutable revision: a commit for Hugging Face, a digest for files on a plain HTTP server.
+    /// The immutable revision: a commit for Hugging Face, a digest for files on a plain HTTP server.
     pub revision: String,
-    /// Its files, in the order the source gave.
+    /// Its files, in the order of the source.
     pub files: Vec<RemoteFile>,
 }

@@ -1,5 +1,7 @@
-//! Reads and writes of a file under way. Blocks bypass the page cache where the file system allows that: it saves
-//! copying every byte twice, and the memory of the container that the page cache is charged to.
+//! Reads and writes blocks of a partial file.
+//!
+//! Blocks bypass the page cache where the file system supports it. That avoids a second copy of every byte, and the page
+//! cache, which is charged to the container's memory.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,18 +14,18 @@ use rustix::io::Errno;
 
 use super::memory::{ALIGNMENT, Memory};
 
-/// A file under way.
+/// A partial file, open for buffered and direct I/O.
 #[derive(Debug)]
 pub(crate) struct Disk {
     file: File,
-    /// The same file, past the page cache.
+    /// The same file, opened with `O_DIRECT`.
     direct: Option<File>,
-    /// The file system opens files for direct access, but does not do it.
-    refused: AtomicBool,
+    /// The file system accepts `O_DIRECT` on open, but fails direct reads or writes.
+    direct_failed: AtomicBool,
 }
 
 impl Disk {
-    /// Opens a file, or creates it; past the page cache where that is worth trying.
+    /// Opens or creates a file; `bypass` asks for direct I/O where the file system supports it.
     pub(crate) fn open(path: &Path, bypass: bool) -> io::Result<Self> {
         let open = |flags: OFlags| {
             OpenOptions::new()
@@ -37,11 +39,11 @@ impl Disk {
         Ok(Self {
             file: open(OFlags::empty())?,
             direct: bypass.then(|| open(OFlags::DIRECT).ok()).flatten(),
-            refused: AtomicBool::new(false),
+            direct_failed: AtomicBool::new(false),
         })
     }
 
-    /// The file, for everything that is not reading or writing blocks.
+    /// The buffered file, for everything other than block reads and writes.
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
@@ -52,7 +54,7 @@ impl Disk {
             .direct(bytes, offset)
             .map(|direct| direct.write_all_at(bytes, offset))
         {
-            Some(done) if !self.is_refused(&done) => done,
+            Some(done) if !self.is_unsupported(&done) => done,
             _ => self.file.write_all_at(bytes, offset),
         }
     }
@@ -63,12 +65,12 @@ impl Disk {
             .direct(bytes, offset)
             .map(|direct| direct.read_exact_at(bytes, offset))
         {
-            Some(done) if !self.is_refused(&done) => done,
+            Some(done) if !self.is_unsupported(&done) => done,
             _ => self.file.read_exact_at(bytes, offset),
         }
     }
 
-    /// Reads as many bytes as are wanted through little memory, and hands them on part by part.
+    /// Reads `length` bytes through a small buffer and passes each part to `take`, in order.
     pub(crate) fn read_in_parts(
         &self,
         memory: &mut Memory,
@@ -87,26 +89,26 @@ impl Disk {
         Ok(())
     }
 
-    /// The file past the page cache, if these bytes may go there.
+    /// The direct file, if buffer, length and offset are aligned for it.
     fn direct(&self, bytes: &[u8], offset: u64) -> Option<&File> {
         let is_aligned = bytes.as_ptr().align_offset(ALIGNMENT) == 0
             && bytes.len().is_multiple_of(ALIGNMENT)
             && offset.is_multiple_of(ALIGNMENT as u64);
         self.direct
             .as_ref()
-            .filter(|_| is_aligned && !self.refused.load(Ordering::Relaxed))
+            .filter(|_| is_aligned && !self.direct_failed.load(Ordering::Relaxed))
     }
 
-    /// Whether the file system knows the flag and cannot do it, or not with this alignment; then it is not asked again.
-    fn is_refused(&self, done: &io::Result<()>) -> bool {
+    /// Whether direct I/O failed as unsupported, or for its alignment. If so, later calls do not try it again.
+    fn is_unsupported(&self, done: &io::Result<()>) -> bool {
         let errno = done.as_ref().err().and_then(io::Error::raw_os_error);
-        let is_refused = [Errno::INVAL, Errno::NOTSUP]
+        let is_unsupported = [Errno::INVAL, Errno::NOTSUP]
             .iter()
-            .any(|refusal| errno == Some(refusal.raw_os_error()));
-        if is_refused {
-            self.refused.store(true, Ordering::Relaxed);
+            .any(|unsupported| errno == Some(unsupported.raw_os_error()));
+        if is_unsupported {
+            self.direct_failed.store(true, Ordering::Relaxed);
         }
-        is_refused
+        is_unsupported
     }
 }
 
@@ -159,8 +161,8 @@ mod tests {
     fn a_file_system_that_refuses_direct_access_is_asked_once() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::open(&folder.path().join("file"), true).unwrap();
-        assert!(disk.is_refused(&Err(Errno::INVAL.into())));
-        assert!(!disk.is_refused(&Err(Errno::NOSPC.into())));
+        assert!(disk.is_unsupported(&Err(Errno::INVAL.into())));
+        assert!(!disk.is_unsupported(&Err(Errno::NOSPC.into())));
         assert!(disk.direct(Memory::new(ALIGNMENT).first(ALIGNMENT), 0).is_none());
     }
 }

@@ -1,14 +1,14 @@
-//! Work that waits for the disk, beside the runtime.
+//! Runs blocking disk work outside the async runtime.
 
 use tokio::task::spawn_blocking;
 
 use crate::model::error::FetchError;
 
-/// Does some work on a thread that may block. One that panicked is a defect, and told as such.
+/// Runs work on a blocking thread. A panic is returned as [`FetchError::Internal`].
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
 ) -> Result<T, FetchError> {
     spawn_blocking(work)
         .await
-        .map_err(|error| FetchError::Internal(format!("a thread ended early: {error}")))?
+        .map_err(|error| FetchError::Internal(format!("a blocking task failed: {error}")))?
 }

@@ -1,38 +1,40 @@
-//! Which start of which machine this is. Bytes that a process has written stay as it wrote them for as long as the
-//! machine runs; only what another start, or another machine, finds on a volume may have been torn since.
+//! The identity of a machine's boot.
+//!
+//! Written bytes stay intact while the machine runs, even if the process is killed. After a reboot, or on another
+//! machine, bytes that were not synced may be torn or missing.
 
 use std::fs;
 
-/// Linux makes a new one at each start, and tells it in containers, too.
+/// Linux generates a new id at each boot, and shows it in containers too.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// A start of a machine.
+/// One boot of one machine, or an unknown one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boot(Option<String>);
 
 impl Boot {
-    /// The start of this machine.
+    /// The current boot of this machine.
     #[must_use]
     pub fn current() -> Self {
         Self::named(&fs::read_to_string(BOOT_ID).unwrap_or_default())
     }
 
-    /// A start that is not known: it is like no other, nor like itself.
+    /// An unknown boot. It matches no boot, not even itself.
     pub(crate) const UNKNOWN: Self = Self(None);
 
-    /// A start by its name; without one it is not known.
+    /// The boot with this id; an empty id is an unknown boot.
     #[must_use]
     pub fn named(name: &str) -> Self {
         let name = name.trim();
         Self((!name.is_empty()).then(|| name.to_owned()))
     }
 
-    /// What a journal notes of it.
+    /// The id that a journal records; empty if unknown.
     pub(crate) fn name(&self) -> &str {
         self.0.as_deref().unwrap_or_default()
     }
 
-    /// Whether it is known that nothing can have happened in between.
+    /// Whether both are known to be the same boot, so that no written byte was lost in between.
     pub(crate) fn is_still(&self, other: &Self) -> bool {
         self.0.is_some() && self == other
     }
@@ -49,6 +51,6 @@ mod tests {
         assert!(!one.is_still(&other));
         assert!(!Boot::UNKNOWN.is_still(&Boot::UNKNOWN));
         assert_eq!(Boot::named(" \n"), Boot::UNKNOWN);
-        assert!(Boot::current().is_still(&Boot::current()), "Linux names its starts");
+        assert!(Boot::current().is_still(&Boot::current()), "Linux has a boot id");
     }
 }

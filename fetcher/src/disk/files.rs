@@ -1,4 +1,4 @@
-//! Durable writes: files and folders are synced in the order that makes a crash harmless.
+//! Durable writes: files and folders are synced in an order that is safe across a crash.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use rustix::fs::OFlags;
 
 use crate::model::error::StorageError;
 
-/// Makes a folder and those above it.
+/// Creates a folder and its missing parents.
 pub(crate) fn create_folders(path: &Path) -> Result<(), StorageError> {
     DirBuilder::new()
         .recursive(true)
@@ -18,20 +18,20 @@ pub(crate) fn create_folders(path: &Path) -> Result<(), StorageError> {
         .map_err(StorageError::at("create folder", path))
 }
 
-/// Opens a file for reading, but not through a link.
+/// Opens a file for reading; fails on a symbolic link.
 pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
-    // The flags are small positive constants.
+    // Infallible: the flags are small positive constants.
     let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
-/// The size of a regular file; `None` when nothing, a folder or a link is there.
+/// The size of a regular file in bytes; `None` if the path is missing, a folder or a link.
 pub(crate) fn size_of_plain_file(path: &Path) -> Option<u64> {
     let metadata = fs::symlink_metadata(path).ok()?;
     metadata.is_file().then_some(metadata.len())
 }
 
-/// Makes the folder of something new, and removes what has its name.
+/// Creates the parent folder of a path and removes any file at the path.
 pub(crate) fn make_way(path: &Path) -> Result<(), StorageError> {
     if let Some(folder) = path.parent() {
         create_folders(folder)?;
@@ -42,8 +42,9 @@ pub(crate) fn make_way(path: &Path) -> Result<(), StorageError> {
     }
 }
 
-/// Gives a proven file a second name, or a second copy where the file system has no such thing. The copy is made
-/// under a temporary name: a name that counts as proven never holds half a file.
+/// Hard-links a verified file to a second path, or copies it where links are unsupported.
+///
+/// The copy is written to a temporary path first, so that the final path never holds a partial file.
 pub(crate) fn clone_file(from: &Path, to: &Path, temporary: &Path) -> Result<(), StorageError> {
     make_way(to)?;
     if fs::hard_link(from, to).is_ok() {
@@ -57,15 +58,17 @@ pub(crate) fn clone_file(from: &Path, to: &Path, temporary: &Path) -> Result<(),
     fs::rename(temporary, to).map_err(StorageError::at("rename", temporary))
 }
 
-/// Makes the names in a folder durable.
+/// Syncs a folder, so that the names in it are durable.
 pub(crate) fn sync_folder(path: &Path) -> Result<(), StorageError> {
     File::open(path)
         .and_then(|folder| folder.sync_all())
         .map_err(StorageError::at("sync folder", path))
 }
 
-/// Lets everyone read a published file and nobody change it. Not before it is published: a file under way must stay
-/// open to the next run. One that has its mode already may be somebody else's.
+/// Makes a published file readable by everyone and writable by nobody.
+///
+/// Only for published files: the next run must be able to write to a partial one. A file that already has the mode is
+/// left alone, since it may belong to another user.
 pub(crate) fn make_read_only(path: &Path) -> Result<(), StorageError> {
     let mode = fs::symlink_metadata(path)
         .map_err(StorageError::at("read", path))?
@@ -77,7 +80,7 @@ pub(crate) fn make_read_only(path: &Path) -> Result<(), StorageError> {
     fs::set_permissions(path, Permissions::from_mode(0o444)).map_err(StorageError::at("change the mode of", path))
 }
 
-/// Lets others read a published folder and find what is in it. Keeps the bit that hands its group down.
+/// Makes a published folder readable and searchable by everyone; keeps its setgid bit.
 pub(crate) fn make_searchable(path: &Path) -> Result<(), StorageError> {
     let mode = fs::metadata(path)
         .map_err(StorageError::at("read", path))?
@@ -87,7 +90,7 @@ pub(crate) fn make_searchable(path: &Path) -> Result<(), StorageError> {
         .map_err(StorageError::at("change the mode of", path))
 }
 
-/// Replaces a small file as a whole, durably: its old or its new text is there at any moment.
+/// Replaces a small file atomically and durably.
 pub(crate) fn write_whole(path: &Path, text: &[u8]) -> Result<(), StorageError> {
     let temporary = path.with_extension("new");
     File::create(&temporary)
@@ -100,7 +103,7 @@ pub(crate) fn write_whole(path: &Path, text: &[u8]) -> Result<(), StorageError> 
     path.parent().map_or(Ok(()), sync_folder)
 }
 
-/// Removes a folder and everything in it, if it is there.
+/// Removes a folder and everything in it, if it exists.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), StorageError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StorageError::at("remove", path)(error)),

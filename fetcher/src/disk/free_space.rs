@@ -1,25 +1,25 @@
-//! Free space of a file system, and the error of one that is full.
+//! Free space of a file system, and the error for a full one.
 
 use std::io;
 use std::path::Path;
 
-/// Bytes that may still be written on the file system of a folder.
+/// Free bytes on the file system of a folder, for unprivileged users.
 pub(crate) fn free(folder: &Path) -> io::Result<u64> {
     let statistics = rustix::fs::statvfs(folder)?;
     Ok(statistics.f_bavail.saturating_mul(statistics.f_frsize))
 }
 
-/// The error of a disk that is full, saying what is missing.
+/// The error for a full disk, with the needed and the free bytes.
 pub(crate) fn too_little(needed: u64, free: Option<u64>) -> io::Error {
     let free = free.map_or_else(|| "less".to_owned(), |free| format!("only {}", size(free)));
     let message = format!(
-        "no space left: {} more are needed, {free} are free; enlarge the volume or free space on it",
+        "no space left: needs {} more, {free} is free; enlarge the volume or free space on it",
         size(needed)
     );
     io::Error::new(io::ErrorKind::StorageFull, message)
 }
 
-/// A number of bytes as people read it, in the units Kubernetes sizes volumes in.
+/// Formats bytes in the units of Kubernetes quantities.
 fn size(bytes: u64) -> String {
     let (unit, divisor) = match bytes {
         0..0x10_0000 => ("Ki", 0x400_u64),

@@ -11,7 +11,9 @@ use crate::model::digest::{ContentDigest, Hasher};
 use crate::model::error::{FetchError, StorageError};
 use crate::observe::progress::Progress;
 
-/// Hashes a file as the expected digest is made, and does not keep it in the page cache, which is charged to us.
+/// Hashes a file with the algorithm of the expected digest.
+///
+/// Drops the file from the page cache as it goes, since the page cache is charged to the container's memory.
 pub(crate) fn hash_file(
     path: &Path,
     expected: &ContentDigest,

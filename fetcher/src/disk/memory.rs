@@ -1,11 +1,11 @@
-//! Memory that direct reads and writes may use.
+//! Aligned buffers for direct I/O.
 
 use std::fmt;
 
-/// What file systems want direct reads and writes to begin at and to be a multiple of, whatever their block size.
+/// Alignment in bytes of address, offset and length for direct I/O. Enough for every common block size.
 pub(crate) const ALIGNMENT: usize = 4096;
 
-/// Bytes that begin where direct reads and writes may.
+/// A buffer whose start is aligned for direct I/O.
 pub(crate) struct Memory {
     bytes: Box<[u8]>,
     begin: usize,
@@ -18,16 +18,17 @@ impl Memory {
         Self { bytes, begin }
     }
 
-    /// How many bytes fit into it.
+    /// Usable bytes.
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.len() - ALIGNMENT
     }
 
-    /// The first bytes of it.
+    /// The first `length` bytes, for writing.
     pub(crate) fn first(&mut self, length: usize) -> &mut [u8] {
         &mut self.bytes[self.begin..self.begin + length]
     }
 
+    /// The first `length` bytes.
     pub(crate) fn get(&self, length: usize) -> &[u8] {
         &self.bytes[self.begin..self.begin + length]
     }

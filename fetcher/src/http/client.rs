@@ -1,4 +1,4 @@
-//! The HTTP clients and what their errors mean. They follow no redirect, decompress nothing and know no hub.
+//! The HTTP clients and the classification of their errors. They follow no redirects and decompress nothing.
 
 use std::error::Error;
 use std::path::Path;
@@ -10,52 +10,50 @@ use reqwest::Certificate;
 use super::redact::SecretUrl;
 use crate::model::error::SourceError;
 
-/// A name that resolves and a port that answers do so within this, also across oceans.
+/// Limit for name resolution and connecting; ample even between continents.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest silence of an API call. Ranges are watched by the engine instead, which knows what to do about it.
+/// Longest silence in an API response. The engine watches range responses itself, by its stall rule.
 const API_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Finds a peer that went away without a word, also between two requests.
+/// Interval of TCP keepalive probes, which detect a vanished peer on an idle connection.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
-const PROXY_ADVICE: &str = "give them in HTTPS_PROXY and HTTP_PROXY, as http://user:password@proxy:port";
+const PROXY_ADVICE: &str =
+    "set the proxy's credentials in HTTPS_PROXY and HTTP_PROXY, as http://user:password@proxy:port";
 
-/// What this program calls itself to servers.
+/// `User-Agent` of all requests.
 const USER_AGENT: &str = concat!("modelcache-fetcher/", env!("CARGO_PKG_VERSION"));
 
-/// Certificate authorities that are trusted beside those of the system.
+/// Certificate authorities that are trusted in addition to the system's.
 #[derive(Clone, Debug, Default)]
 pub struct Trust(Vec<Certificate>);
 
 impl Trust {
-    /// The authorities in a file of PEM blocks.
+    /// Reads certificate authorities from a PEM file.
     pub fn from_file(path: &Path) -> Result<Self, SourceError> {
         let unusable = |why: String| {
             SourceError::new(
                 FailureClass::Usage,
-                format!(
-                    "the file of certificate authorities {} {why}; give one in PEM",
-                    path.display()
-                ),
+                format!("certificate authority file {} {why}; give a PEM file", path.display()),
             )
         };
         let pem = std::fs::read(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
         let authorities =
             Certificate::from_pem_bundle(&pem).map_err(|error| unusable(format!("is damaged: {}", causes(&error))))?;
         if authorities.is_empty() {
-            return Err(unusable("holds no certificate".to_owned()));
+            return Err(unusable("contains no certificate".to_owned()));
         }
         Ok(Self(authorities))
     }
 }
 
-/// The client for a hub's API: answers are small and come at once.
+/// The client for API calls, with a read timeout: responses are small and start at once.
 pub fn api_client(trust: &Trust) -> Result<reqwest::Client, SourceError> {
     build(base(trust).read_timeout(API_READ_TIMEOUT))
 }
 
-/// The client for byte ranges: a body may take as long as it takes.
+/// The client for byte ranges, without a read timeout.
 pub fn range_client(trust: &Trust) -> Result<reqwest::Client, SourceError> {
     build(base(trust))
 }
@@ -63,11 +61,11 @@ pub fn range_client(trust: &Trust) -> Result<reqwest::Client, SourceError> {
 fn base(trust: &Trust) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .user_agent(USER_AGENT)
-        // Whoever follows a redirect must decide what of a request may go to the next host.
+        // Our own code follows redirects, since it must decide which headers the next host may see.
         .redirect(reqwest::redirect::Policy::none())
-        // Retries are counted and told by our own code.
+        // Our own code retries, counts and logs.
         .retry(reqwest::retry::never())
-        // With HTTP/2 all ranges of a host would share one TCP connection, and its one congestion window.
+        // With HTTP/2 all ranges from a host would share one TCP connection and one congestion window.
         .http1_only()
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_keepalive(TCP_KEEPALIVE)
@@ -80,19 +78,22 @@ fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, SourceError
         SourceError::new(
             FailureClass::Internal,
             format!(
-                "failed to set up the HTTP client: {}; check the proxy variables, the system's certificates and those given",
+                "failed to set up the HTTP client: {}; check the proxy variables and the certificates (the system's, --ca-certificate)",
                 causes(&error)
             ),
         )
     })
 }
 
-/// What went wrong on the way to an address, or on the way back.
+/// Turns a failed request into a source error with advice.
 #[must_use]
 pub fn describe(error: &reqwest::Error, url: &SecretUrl) -> SourceError {
     let causes = causes(error);
     if error.is_builder() {
-        return SourceError::new(FailureClass::Internal, format!("cannot ask {url}: {causes}"));
+        return SourceError::new(
+            FailureClass::Internal,
+            format!("cannot build a request to {url}: {causes}"),
+        );
     }
     let advice = if causes.contains("proxy auth") {
         PROXY_ADVICE
@@ -101,16 +102,16 @@ pub fn describe(error: &reqwest::Error, url: &SecretUrl) -> SourceError {
     } else if causes.contains("certificate") {
         "check the endpoint, or give its certificate authority with --ca-certificate"
     } else if error.is_connect() {
-        "check the endpoint, and that this network (firewall, NetworkPolicy, proxy) lets connections there through"
+        "check the endpoint, and that this network (firewall, NetworkPolicy, proxy) allows connections to it"
     } else {
-        "the server or the way to it failed; trying again may help"
+        "the server or the network failed, trying again may help"
     };
     let what = if error.is_connect() {
         "cannot connect to"
     } else if error.is_timeout() {
-        "no answer in time from"
+        "timed out waiting for"
     } else {
-        "the connection broke to"
+        "lost the connection to"
     };
     SourceError::new(
         FailureClass::SourceUnreachable,
@@ -118,24 +119,24 @@ pub fn describe(error: &reqwest::Error, url: &SecretUrl) -> SourceError {
     )
 }
 
-/// The error of a proxy that wants to know who asks.
-pub(crate) fn proxy_refuses() -> SourceError {
+/// The error for status 407 from a proxy.
+pub(crate) fn proxy_auth_required() -> SourceError {
     SourceError::new(
         FailureClass::SourceUnreachable,
-        format!("the proxy asks for credentials (407); {PROXY_ADVICE}"),
+        format!("the proxy requires credentials (407); {PROXY_ADVICE}"),
     )
 }
 
-/// The chain of causes as one line, without the address, which may be signed, and without what says nothing.
+/// The chain of causes as one line, without generic texts and without the URL, which may be signed.
 fn causes(error: &reqwest::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut next: Option<&(dyn Error + 'static)> = error.source();
     while let Some(cause) = next {
         let text = cause.to_string();
-        let says_nothing = text.starts_with("client error") || text.starts_with("error sending request");
-        let repeats = parts.last().is_some_and(|last| last.contains(&text));
-        if !says_nothing && !repeats {
-            // A cause whose text ends with its own cause's makes that one a repetition.
+        let is_generic = text.starts_with("client error") || text.starts_with("error sending request");
+        // The text of some causes ends with the text of their own cause.
+        let is_repeated = parts.last().is_some_and(|last| last.contains(&text));
+        if !is_generic && !is_repeated {
             parts.push(text);
         }
         next = cause.source();
@@ -185,13 +186,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_does_not_resolve_is_told_as_such() {
+    async fn a_name_that_does_not_resolve_is_reported_as_a_dns_error() {
         let error = failure("http://no-such-host.invalid/").await;
         assert!(error.message.contains("dns error"), "{}", error.message);
         assert!(error.message.contains("no-such-host.invalid"), "{}", error.message);
     }
 
-    /// A port where nobody answers: the one place in its queue is taken, so that the system drops what comes next.
+    /// A port that never accepts: the one slot of its backlog is taken, so the system drops further connections.
     async fn black_hole(address: &str) -> (socket2::Socket, TcpStream, SocketAddr) {
         let address: SocketAddr = address.parse().unwrap();
         let domain = socket2::Domain::for_address(address);
@@ -212,26 +213,26 @@ mod tests {
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                let response = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
                 let _read = stream.read(&mut [0; 1024]).await.unwrap();
-                stream.write_all(answer).await.unwrap();
+                stream.write_all(response).await.unwrap();
             }
         });
         let alive = SocketAddr::from((Ipv4Addr::LOCALHOST, dead.port()));
-        // More dead addresses than one, as large sites have them; they are asked one after the other.
+        // Several dead addresses, as large sites have several; they are tried one after the other.
         let client = base(&Trust::default())
             .no_proxy()
             .resolve_to_addrs("hub.invalid", &[dead, dead, dead, alive])
             .build()
             .unwrap();
-        let asked = client.get(format!("http://hub.invalid:{}/", dead.port())).send();
-        // Far less than an address of its own would be given.
-        let answer = tokio::time::timeout(CONNECT_TIMEOUT / 4, asked).await;
-        assert!(answer.unwrap().unwrap().status().is_success());
+        let request = client.get(format!("http://hub.invalid:{}/", dead.port())).send();
+        // Far less than the connect timeout of a single address.
+        let response = tokio::time::timeout(CONNECT_TIMEOUT / 4, request).await;
+        assert!(response.unwrap().unwrap().status().is_success());
     }
 
     #[tokio::test]
-    async fn an_address_that_never_answers_is_given_up_in_time_and_told() {
+    async fn an_address_that_never_answers_is_given_up_in_time_and_reported() {
         let (_queue, _waiting, dead) = black_hole("127.0.0.1:0").await;
         let client = base(&Trust::default())
             .no_proxy()
@@ -251,19 +252,19 @@ mod tests {
             "{}",
             error.message
         );
-        // By whichever of its two clocks it is found first.
-        let is_told = ["deadline has elapsed", "timed out"]
+        // Two timers race; either may end the attempt.
+        let is_timeout = ["deadline has elapsed", "timed out"]
             .iter()
-            .any(|told| error.message.contains(told));
-        assert!(is_told, "{}", error.message);
+            .any(|text| error.message.contains(text));
+        assert!(is_timeout, "{}", error.message);
     }
 
     #[rstest]
-    #[case::empty(Some(""), "holds no certificate")]
-    #[case::something_else(Some("a text"), "holds no certificate")]
+    #[case::empty(Some(""), "contains no certificate")]
+    #[case::something_else(Some("a text"), "contains no certificate")]
     #[case::damaged(Some("-----BEGIN CERTIFICATE-----\n%\n-----END CERTIFICATE-----\n"), "is damaged")]
     #[case::missing(None, "cannot be read")]
-    fn a_file_without_authorities_is_refused(#[case] content: Option<&str>, #[case] told: &str) {
+    fn a_file_without_authorities_is_refused(#[case] content: Option<&str>, #[case] expected: &str) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
         if let Some(content) = content {
@@ -271,7 +272,7 @@ mod tests {
         }
         let error = Trust::from_file(&path).unwrap_err();
         assert_eq!(error.class, FailureClass::Usage);
-        assert!(error.message.contains(told), "{}", error.message);
+        assert!(error.message.contains(expected), "{}", error.message);
     }
 
     #[tokio::test]
@@ -285,10 +286,6 @@ mod tests {
         });
         let error = failure(&format!("http://{address}/")).await;
         assert_eq!(error.class, FailureClass::SourceUnreachable);
-        assert!(
-            error.message.starts_with("the connection broke to"),
-            "{}",
-            error.message
-        );
+        assert!(error.message.starts_with("lost the connection to"), "{}", error.message);
     }
 }

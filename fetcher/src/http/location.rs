@@ -1,17 +1,17 @@
-//! Where a server serves the bytes of one file.
+//! The URL that serves the bytes of one file.
 
 use jiff::Timestamp;
 use reqwest::header::HeaderMap;
 
 use super::redact::SecretUrl;
 
-/// An address that answers byte-range requests for one file, for a while.
+/// A URL that serves byte ranges of one file, possibly for a limited time.
 #[derive(Clone, Debug)]
 pub struct HttpLocation {
-    /// The address; signed, so never shown whole.
+    /// The URL. It may be signed, so it is always shown redacted.
     pub url: SecretUrl,
-    /// Headers to send there: credentials only where this host is the one they were given for.
+    /// Headers to send; credentials only if they belong to this host.
     pub headers: HeaderMap,
-    /// When the address stops working, where that is known.
+    /// When the URL expires, if known.
     pub expires: Option<Timestamp>,
 }

@@ -1,8 +1,7 @@
-//! What to make of a server's answer to a request for a byte range: status and headers in, a decision out.
+//! Decides about the response to a range request, from its status and headers.
 //!
-//! A server may ignore the range, answer another one, answer an error page with status 200, or say `200` and
-//! still send the range. Nothing is accepted here that could put a byte in a wrong place; what is sent in the
-//! right place and is wrong all the same is found by the digest.
+//! A server may ignore the range, send another one, send an error page with status 200, or send the range with status
+//! 200. A response is accepted only if the offset of every byte is certain. The digest finds bytes that are wrong anyway.
 
 use std::ops::Range;
 
@@ -11,152 +10,159 @@ use modelcache_crds::report::FailureClass;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName};
 
-use super::client::proxy_refuses;
+use super::client::proxy_auth_required;
 use super::retry::retry_after;
 use crate::model::error::SourceError;
 
-/// What was asked for.
+/// The range that was requested, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// Bytes, never empty.
+pub struct Requested {
+    /// The byte range; never empty.
     pub range: Range<u64>,
-    /// Bytes of the whole file.
+    /// Size of the whole file in bytes.
     pub size: u64,
     /// Whether the file is read in one stream, because its server ignores ranges.
     pub sequential: bool,
-    /// Whether credentials were sent along, so that a refusal is about them.
+    /// Whether credentials were sent, so that 401 and 403 are about them.
     pub credentials: bool,
 }
 
-/// What to do with an answer.
+/// What to do with a response.
 #[derive(Debug)]
 pub enum Decision {
-    /// Read the body: throw `skip` bytes away, then `length` bytes are the first ones asked for.
+    /// Read the body: discard `skip` bytes, then take `length` bytes from the start of the range.
     Accept {
-        /// Bytes before the range asked for.
+        /// Bytes of the body before the requested range.
         skip: u64,
-        /// Bytes of the range, at most as many as asked for.
+        /// Bytes of the requested range in the body; may be fewer than requested.
         length: u64,
     },
     /// The server ignores ranges: fetch the file in one stream.
     Whole,
-    /// Ask where `Location` says.
+    /// Request the URL in `Location`.
     Redirect,
-    /// This address does not serve the file (any more): locate it anew.
+    /// This URL does not serve the file, or no longer: locate the file again.
     Relocate(SourceError),
-    /// Ask again.
+    /// Send the same request again.
     Retry(SourceError),
 }
 
-/// Decides about an answer.
+/// Decides what to do with a response.
 #[must_use]
-pub fn decide(status: StatusCode, headers: &HeaderMap, asked: &Asked, now: Timestamp) -> Decision {
+pub fn decide(status: StatusCode, headers: &HeaderMap, requested: &Requested, now: Timestamp) -> Decision {
     match status.as_u16() {
-        200 | 206 => body(status, headers, asked),
+        200 | 206 => body(status, headers, requested),
         301 | 302 | 303 | 307 | 308 => Decision::Redirect,
         429 => Decision::Retry(
-            SourceError::new(FailureClass::RateLimited, "asks for fewer requests (429)")
+            SourceError::new(FailureClass::RateLimited, "limits the request rate (429)")
                 .with_retry_after(retry_after(headers, now)),
         ),
-        407 => Decision::Retry(proxy_refuses()),
+        407 => Decision::Retry(proxy_auth_required()),
         408 | 500..=599 => {
-            Decision::Retry(against_protocol(format!("answered {status}")).with_retry_after(retry_after(headers, now)))
+            Decision::Retry(source_error(format!("returned {status}")).with_retry_after(retry_after(headers, now)))
         }
-        401 if asked.credentials => Decision::Relocate(SourceError::new(
+        401 if requested.credentials => Decision::Relocate(SourceError::new(
             FailureClass::AuthenticationFailed,
-            "refused the token (401): give a valid one",
+            "rejected the token (401): give a valid one",
         )),
-        403 if asked.credentials => Decision::Relocate(SourceError::new(
+        403 if requested.credentials => Decision::Relocate(SourceError::new(
             FailureClass::AccessDenied,
-            "refused access (403): ask for access to the model, or give a token that has it",
+            "denied access (403): request access to the model, or give a token that has it",
         )),
-        416 => Decision::Relocate(against_protocol(format!(
+        416 => Decision::Relocate(source_error(format!(
             "has no bytes {}-{} ({status}, {}), though the file is listed with {} bytes",
-            asked.range.start,
-            asked.range.end - 1,
+            requested.range.start,
+            requested.range.end - 1,
             text(headers, &CONTENT_RANGE).unwrap_or("no Content-Range"),
-            asked.size,
+            requested.size,
         ))),
         412 => Decision::Relocate(SourceError::new(
             FailureClass::SourceChanged,
-            "holds another version of the file than was listed (412): plan it anew",
+            "serves another version of the file than the listed one (412): plan it again",
         )),
-        // Signed addresses answer 400, 401, 403, 404 or 410 when they have expired, by vendor.
-        400..=499 => Decision::Relocate(against_protocol(format!("answered {status}"))),
-        _ => Decision::Retry(against_protocol(format!(
-            "answered {status}, which no range request allows for"
+        // Expired signed URLs return 400, 401, 403, 404 or 410, depending on the vendor.
+        400..=499 => Decision::Relocate(source_error(format!("returned {status}"))),
+        _ => Decision::Retry(source_error(format!(
+            "returned {status}, which is not valid for a range request"
         ))),
     }
 }
 
-fn body(status: StatusCode, headers: &HeaderMap, asked: &Asked) -> Decision {
+fn body(status: StatusCode, headers: &HeaderMap, requested: &Requested) -> Decision {
     if let Some(encoding) = text(headers, &CONTENT_ENCODING)
         && !encoding.eq_ignore_ascii_case("identity")
     {
         return retry(format!(
-            "sent {encoding} encoded bytes, though plain ones were asked for"
+            "sent {encoding}-encoded bytes, though identity encoding was requested"
         ));
     }
     let length = match text(headers, &CONTENT_LENGTH).map(str::parse::<u64>) {
         None => None,
         Some(Ok(length)) => Some(length),
-        Some(Err(_)) => return retry("sent a Content-Length that is no number".to_owned()),
+        Some(Err(_)) => return retry("sent a Content-Length that is not a number".to_owned()),
     };
-    // Whether a range is sent is decided by Content-Range: ModelScope sends one with status 200.
+    // Content-Range decides, not the status: ModelScope sends ranges with status 200.
     match headers.get(CONTENT_RANGE) {
         Some(value) => match value.to_str().ok().and_then(ContentRange::parse) {
-            Some(range) => ranged(&range, length, asked),
-            None => retry("sent a Content-Range that cannot be read".to_owned()),
+            Some(range) => ranged(&range, length, requested),
+            None => retry("sent a Content-Range that cannot be parsed".to_owned()),
         },
-        None if status == StatusCode::PARTIAL_CONTENT => retry("sent a part (206) without saying which".to_owned()),
-        None => whole(headers, length, asked),
+        None if status == StatusCode::PARTIAL_CONTENT => {
+            retry("sent a partial response (206) without Content-Range".to_owned())
+        }
+        None => whole(headers, length, requested),
     }
 }
 
-fn ranged(sent: &ContentRange, length: Option<u64>, asked: &Asked) -> Decision {
+fn ranged(sent: &ContentRange, length: Option<u64>, requested: &Requested) -> Decision {
     if let Some(total) = sent.total
-        && total != asked.size
+        && total != requested.size
     {
-        return Decision::Relocate(against_protocol(format!(
+        return Decision::Relocate(source_error(format!(
             "serves a file of {total} bytes, though it is listed with {}",
-            asked.size
+            requested.size
         )));
     }
     let range = &sent.range;
-    if range.start != asked.range.start || range.end > asked.range.end {
+    if range.start != requested.range.start || range.end > requested.range.end {
         return retry(format!(
-            "sent bytes {}-{}, though {}-{} were asked for",
+            "sent bytes {}-{}, though {}-{} were requested",
             range.start,
             range.end - 1,
-            asked.range.start,
-            asked.range.end - 1
+            requested.range.start,
+            requested.range.end - 1
         ));
     }
-    let sends = range.end - range.start;
+    let sent_bytes = range.end - range.start;
     match length {
-        Some(length) if length != sends => retry(format!("announced {length} bytes for a range of {sends}")),
-        // A server may answer only the beginning of a range; the rest is asked for next.
-        _ => Decision::Accept { skip: 0, length: sends },
+        Some(length) if length != sent_bytes => retry(format!(
+            "sent Content-Length {length} for a range of {sent_bytes} bytes"
+        )),
+        // A server may send only the start of a range; the rest is requested next.
+        _ => Decision::Accept {
+            skip: 0,
+            length: sent_bytes,
+        },
     }
 }
 
-fn whole(headers: &HeaderMap, length: Option<u64>, asked: &Asked) -> Decision {
+fn whole(headers: &HeaderMap, length: Option<u64>, requested: &Requested) -> Decision {
     let html = text(headers, &CONTENT_TYPE).is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"));
     match length {
-        Some(length) if length != asked.size => {
+        Some(length) if length != requested.size => {
             let what = if html { "an HTML page" } else { "a body" };
             return retry(format!(
                 "sent {what} of {length} bytes, though the file is listed with {}; it may be an error page",
-                asked.size
+                requested.size
             ));
         }
         None if html => return retry("sent an HTML page of unknown length; it may be an error page".to_owned()),
         _ => {}
     }
-    if asked.sequential || asked.range == (0..asked.size) {
+    if requested.sequential || requested.range == (0..requested.size) {
         Decision::Accept {
-            skip: asked.range.start,
-            length: asked.range.end - asked.range.start,
+            skip: requested.range.start,
+            length: requested.range.end - requested.range.start,
         }
     } else {
         Decision::Whole
@@ -168,14 +174,14 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 }
 
 fn retry(message: String) -> Decision {
-    Decision::Retry(against_protocol(message))
+    Decision::Retry(source_error(message))
 }
 
-fn against_protocol(message: String) -> SourceError {
+fn source_error(message: String) -> SourceError {
     SourceError::new(FailureClass::SourceError, message)
 }
 
-/// `bytes 0-99/1234`, with `*` for an unknown total.
+/// A parsed `Content-Range`: `bytes 0-99/1234`, with `*` for an unknown total.
 struct ContentRange {
     range: Range<u64>,
     total: Option<u64>,
@@ -209,7 +215,7 @@ mod tests {
 
     const NOW: &str = "2026-01-01T00:00:00Z";
 
-    fn answer(status: u16, headers: &[(&str, &str)], asked: &Asked) -> Decision {
+    fn answer(status: u16, headers: &[(&str, &str)], requested: &Requested) -> Decision {
         let headers = headers
             .iter()
             .map(|(name, value)| {
@@ -222,14 +228,14 @@ mod tests {
         decide(
             StatusCode::from_u16(status).unwrap(),
             &headers,
-            asked,
+            requested,
             NOW.parse().unwrap(),
         )
     }
 
     /// Bytes 100 to 199 of 1000.
-    fn middle() -> Asked {
-        Asked {
+    fn middle() -> Requested {
+        Requested {
             range: 100..200,
             size: 1000,
             sequential: false,
@@ -302,41 +308,41 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_body_is_taken_when_the_whole_file_was_asked_for() {
-        let asked = Asked {
+    fn a_whole_body_is_accepted_when_the_whole_file_was_requested() {
+        let requested = Requested {
             range: 0..1000,
             ..middle()
         };
         assert_eq!(
-            short(&answer(200, &[("content-length", "1000")], &asked)),
+            short(&answer(200, &[("content-length", "1000")], &requested)),
             "accept 1000 after 0"
         );
-        assert_eq!(short(&answer(200, &[], &asked)), "accept 1000 after 0");
+        assert_eq!(short(&answer(200, &[], &requested)), "accept 1000 after 0");
         let html = [("content-length", "1000"), ("content-type", "text/html")];
-        assert_eq!(short(&answer(200, &html, &asked)), "accept 1000 after 0");
+        assert_eq!(short(&answer(200, &html, &requested)), "accept 1000 after 0");
     }
 
     #[test]
-    fn a_stream_taken_up_again_skips_what_is_there() {
-        let asked = Asked {
+    fn a_resumed_stream_skips_the_bytes_on_disk() {
+        let requested = Requested {
             range: 400..1000,
             sequential: true,
             ..middle()
         };
         assert_eq!(
-            short(&answer(200, &[("content-length", "1000")], &asked)),
+            short(&answer(200, &[("content-length", "1000")], &requested)),
             "accept 600 after 400"
         );
     }
 
     #[test]
     fn a_refusal_is_about_the_token_only_where_one_was_sent() {
-        let asked = Asked {
+        let requested = Requested {
             credentials: true,
             ..middle()
         };
-        assert_eq!(short(&answer(401, &[], &asked)), "relocate AuthenticationFailed");
-        assert_eq!(short(&answer(403, &[], &asked)), "relocate AccessDenied");
+        assert_eq!(short(&answer(401, &[], &requested)), "relocate AuthenticationFailed");
+        assert_eq!(short(&answer(403, &[], &requested)), "relocate AccessDenied");
     }
 
     #[test]

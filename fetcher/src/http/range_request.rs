@@ -1,5 +1,6 @@
-//! A request for a byte range of a file, and where redirects lead it. Sends nothing itself: who sends it has its own
-//! patience, and pauses.
+//! A request for a byte range of a file, followed through redirects.
+//!
+//! It only builds requests and judges responses. The caller sends them, with its own timeouts and pauses.
 
 use std::ops::Range;
 
@@ -10,75 +11,77 @@ use reqwest::{Client, RequestBuilder, Response};
 use url::Url;
 
 use super::location::HttpLocation;
-use super::range::{Asked, Decision, decide};
-use super::redirect::{MAX_HOPS, follow};
+use super::range::{Decision, Requested, decide};
+use super::redirect::{MAX_REDIRECTS, follow};
 use crate::model::error::SourceError;
 
-/// What is to be asked next.
+/// The request to send next.
 pub(crate) struct RangeRequest {
     url: Url,
     headers: HeaderMap,
-    asked: Asked,
-    hops: usize,
+    requested: Requested,
+    /// Redirects followed so far.
+    redirects: usize,
 }
 
-/// What follows from an answer.
+/// What to do after a response.
 pub(crate) enum Judged {
-    /// Read the body: throw `skip` bytes away, then `length` bytes are the first ones asked for.
+    /// Read the body: discard `skip` bytes, then take `length` bytes from the start of the range.
     Accept { skip: u64, length: u64 },
     /// The server ignores ranges, and the body is the whole file.
     Whole,
-    /// It redirects: ask again.
+    /// The server redirects: send the next request.
     Redirected,
-    /// It redirects to where nobody is to go, or without end.
+    /// The server redirects to a forbidden URL, or too often.
     Astray(SourceError),
-    /// This address does not serve the file (any more): locate it anew.
+    /// This URL does not serve the file, or no longer: locate the file again.
     Relocate(SourceError),
-    /// Ask again, later.
+    /// Send the request again later.
     Retry(SourceError),
 }
 
 impl RangeRequest {
-    /// For some bytes of a file of a size; perhaps as one stream, from a server that ignores ranges.
+    /// A request for a range of a file of `size` bytes. `sequential`: read in one stream from a server that ignores
+    /// ranges.
     pub(crate) fn new(location: &HttpLocation, range: Range<u64>, size: u64, sequential: bool) -> Self {
         Self {
             url: location.url.expose().clone(),
             headers: location.headers.clone(),
-            asked: Asked {
+            requested: Requested {
                 range,
                 size,
                 sequential,
                 credentials: false,
             },
-            hops: 0,
+            redirects: 0,
         }
     }
 
-    /// Where it goes next.
+    /// The URL of the next request.
     pub(crate) fn url(&self) -> &Url {
         &self.url
     }
 
-    /// Whether it asks for the last byte of the file.
+    /// Whether the range includes the last byte of the file.
     pub(crate) fn is_to_the_end(&self) -> bool {
-        self.asked.range.end == self.asked.size
+        self.requested.range.end == self.requested.size
     }
 
-    /// The request to send.
+    /// Builds the request to send.
     pub(crate) fn build(&self, client: &Client) -> RequestBuilder {
-        let Range { start, end } = self.asked.range;
+        let Range { start, end } = self.requested.range;
         client
             .get(self.url.clone())
             .headers(self.headers.clone())
             .header(RANGE, format!("bytes={start}-{}", end - 1))
-            // Compressed bytes are not the ones that were hashed and counted.
+            // Digest, size and range are those of the uncompressed bytes.
             .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
     }
 
-    /// What follows from the answer to it.
+    /// Decides what to do after a response; moves on to the next URL if it is a redirect.
     pub(crate) fn judge(&mut self, response: &Response, now: Timestamp) -> Judged {
-        self.asked.credentials = self.headers.contains_key(AUTHORIZATION) || self.headers.contains_key(COOKIE);
-        match decide(response.status(), response.headers(), &self.asked, now) {
+        self.requested.credentials = self.headers.contains_key(AUTHORIZATION) || self.headers.contains_key(COOKIE);
+        match decide(response.status(), response.headers(), &self.requested, now) {
             Decision::Accept { skip, length } => Judged::Accept { skip, length },
             Decision::Whole => Judged::Whole,
             Decision::Relocate(error) => Judged::Relocate(error),
@@ -87,13 +90,13 @@ impl RangeRequest {
         }
     }
 
-    fn redirect(&mut self, answer: &HeaderMap) -> Judged {
-        if self.hops == MAX_HOPS {
-            let error = format!("redirects more than {MAX_HOPS} times");
+    fn redirect(&mut self, response: &HeaderMap) -> Judged {
+        if self.redirects == MAX_REDIRECTS {
+            let error = format!("redirects more than {MAX_REDIRECTS} times");
             return Judged::Astray(SourceError::new(FailureClass::SourceError, error));
         }
-        self.hops += 1;
-        match follow(&self.url, answer, std::mem::take(&mut self.headers)) {
+        self.redirects += 1;
+        match follow(&self.url, response, std::mem::take(&mut self.headers)) {
             Ok(next) => {
                 (self.url, self.headers) = next;
                 Judged::Redirected

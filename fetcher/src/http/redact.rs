@@ -1,10 +1,10 @@
-//! URLs that may carry a signature: shown without their query, user and password.
+//! URLs that may contain a signature, shown without query, user and password.
 
 use std::fmt;
 
 use url::Url;
 
-/// A URL whose `Debug` and `Display` leave out everything that could be a secret.
+/// A URL whose `Debug` and `Display` omit query, user and password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(Url);
 
@@ -15,7 +15,7 @@ impl SecretUrl {
         Self(url)
     }
 
-    /// The whole URL, to send a request to. Never format it.
+    /// The whole URL, for sending a request. Never format it.
     #[must_use]
     pub fn expose(&self) -> &Url {
         &self.0

@@ -1,4 +1,4 @@
-//! Where to ask next when an address redirects, and what to send there.
+//! Follows redirects: the next URL, and the headers that it may see.
 
 use modelcache_crds::report::FailureClass;
 use reqwest::header::{HeaderMap, LOCATION};
@@ -7,18 +7,20 @@ use url::Url;
 use super::redact::SecretUrl;
 use crate::model::error::SourceError;
 
-/// More hops than any hub needs; a loop ends here.
-pub(crate) const MAX_HOPS: usize = 10;
+/// Redirects that one request follows. No hub needs more; a redirect loop ends here.
+pub(crate) const MAX_REDIRECTS: usize = 10;
 
-/// The next address and the headers to send there. Headers were meant for the host they came with: none of them
-/// goes to another one, since any could be a credential. Encrypted addresses are not left for open ones.
-pub(crate) fn follow(from: &Url, answer: &HeaderMap, sent: HeaderMap) -> Result<(Url, HeaderMap), SourceError> {
+/// The next URL, and the headers to send to it.
+///
+/// Any header could be a credential for its host, so no header goes to another origin. A redirect from https to http is
+/// an error.
+pub(crate) fn follow(from: &Url, response: &HeaderMap, sent: HeaderMap) -> Result<(Url, HeaderMap), SourceError> {
     let refuse = |what: &str| Err(SourceError::new(FailureClass::SourceError, what));
-    let Some(target) = answer.get(LOCATION).and_then(|value| value.to_str().ok()) else {
-        return refuse("redirects without saying where to");
+    let Some(target) = response.get(LOCATION).and_then(|value| value.to_str().ok()) else {
+        return refuse("redirects without a Location");
     };
     let Ok(next) = from.join(target) else {
-        return refuse("redirects to what is no address");
+        return refuse("redirects to an invalid URL");
     };
     let why = match (from.scheme(), next.scheme()) {
         ("https" | "http", "https") | ("http", "http") => None,
@@ -26,7 +28,10 @@ pub(crate) fn follow(from: &Url, answer: &HeaderMap, sent: HeaderMap) -> Result<
         _ => Some("is neither https nor http"),
     };
     if let Some(why) = why {
-        return refuse(&format!("redirects to {}, which {why}; refused", SecretUrl::new(next)));
+        return refuse(&format!(
+            "redirects to {}, which {why}; not followed",
+            SecretUrl::new(next)
+        ));
     }
     let headers = if next.origin() == from.origin() {
         sent
@@ -36,14 +41,15 @@ pub(crate) fn follow(from: &Url, answer: &HeaderMap, sent: HeaderMap) -> Result<
     Ok((next, headers))
 }
 
-/// Follows an answer's redirect from an address; for the fuzz targets. It leads to a server, encrypted where it was
-/// before, and what was sent goes to the same server only.
+/// Follows any redirect, for the fuzz targets.
+///
+/// Asserts that the target has a host, that https stays https, and that headers go to the same origin only.
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn follow_anything(from: &Url, answer: &HeaderMap) {
+pub(crate) fn follow_anything(from: &Url, response: &HeaderMap) {
     use reqwest::header::{AUTHORIZATION, HeaderValue};
 
     let sent = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("Bearer s3cret"))]);
-    match follow(from, answer, sent) {
+    match follow(from, response, sent) {
         Ok((next, headers)) => {
             assert!(next.scheme() == "https" || (from.scheme(), next.scheme()) == ("http", "http"));
             assert!(next.has_host());
@@ -52,10 +58,10 @@ pub(crate) fn follow_anything(from: &Url, answer: &HeaderMap) {
             assert_eq!(!headers.is_empty(), same);
         }
         Err(error) => {
-            let target = answer.get(LOCATION).and_then(|value| value.to_str().ok());
+            let target = response.get(LOCATION).and_then(|value| value.to_str().ok());
             let refused = target.and_then(|target| from.join(target).ok());
             if let Some(query) = refused.as_ref().and_then(Url::query) {
-                // No path has a question mark that is not escaped.
+                // Paths escape question marks, so only a query could match.
                 assert!(
                     query.is_empty() || !error.message.contains(&format!("?{query}")),
                     "{error}"
@@ -86,13 +92,13 @@ mod tests {
     #[case::another_protocol("http://hub/a", "ftp://hub/c", None)]
     #[case::no_address("https://hub/a", "https://", None)]
     fn a_redirect(#[case] from: Url, #[case] to: &'static str, #[case] expected: Option<(&str, bool)>) {
-        let answer = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static(to))]);
+        let response = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static(to))]);
         let sent = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("Bearer secret"))]);
-        let followed = follow(&from, &answer, sent).ok();
-        let told = followed
+        let followed = follow(&from, &response, sent).ok();
+        let followed = followed
             .as_ref()
             .map(|(url, headers)| (url.as_str(), headers.contains_key(AUTHORIZATION)));
-        assert_eq!(told, expected);
+        assert_eq!(followed, expected);
     }
 
     #[test]

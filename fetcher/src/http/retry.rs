@@ -1,5 +1,6 @@
-//! When to try again: pure schedules, and the pauses servers ask for. Nothing here sleeps or classifies
-//! errors; callers ask whether a class is permanent first.
+//! Retry schedules, and the pauses that servers ask for.
+//!
+//! Pure: nothing here sleeps or classifies errors. Callers check first whether an error is permanent.
 
 use std::time::Duration;
 
@@ -8,22 +9,24 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-/// How long and how often to try again.
+/// A retry policy: length of pauses and number of attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Upper bound of the first pause; it doubles with every failure.
+    /// Upper bound of the first pause. It doubles with every failure.
     pub base: Duration,
     /// Upper bound of every pause.
     pub cap: Duration,
-    /// The longest pause a server may ask for.
+    /// Longest pause that a server may ask for.
     pub retry_after_cap: Duration,
-    /// Consecutive failures without progress after which to give up.
+    /// Failures in a row, without progress, after which to give up.
     pub attempts: u32,
 }
 
 impl Default for Policy {
-    /// Half a second is a round trip and some; thirty seconds outlast a restarted proxy; eight failures in a row
-    /// without a byte gained span about a minute, after which the caller's own, longer backoff takes over.
+    /// Eight attempts, with pauses of up to 0.5 s at first and 30 s at most.
+    ///
+    /// Half a second is more than a round trip, and thirty seconds outlast the restart of a proxy. Eight failures in a
+    /// row take about a minute; after that the caller's own, longer backoff takes over.
     fn default() -> Self {
         Self {
             base: Duration::from_millis(500),
@@ -35,13 +38,13 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Whether a server asked for a longer pause than is kept.
+    /// Whether a server asks for a longer pause than the policy grants.
     pub(crate) fn is_too_long(&self, asked: Option<Duration>) -> bool {
         asked.is_some_and(|pause| pause > self.retry_after_cap)
     }
 }
 
-/// Counts failures since the last progress and says how long to wait.
+/// Exponential backoff: counts failures since the last progress and returns the next pause.
 #[derive(Debug)]
 pub struct Backoff {
     policy: Policy,
@@ -50,7 +53,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// A schedule without failures so far; the seed fixes its jitter.
+    /// A backoff without failures so far. The seed fixes its jitter.
     #[must_use]
     pub fn new(policy: Policy, seed: u64) -> Self {
         Self {
@@ -60,10 +63,10 @@ impl Backoff {
         }
     }
 
-    /// Notes a failure: how long to wait before the next try, or `None` when it is time to give up.
+    /// Counts a failure and returns the pause before the next attempt; `None` to give up.
     ///
-    /// Full jitter, so that clients that failed together do not come back together. A pause the server asked
-    /// for is a lower bound, with a little jitter on top for the same reason.
+    /// Full jitter, so that clients that failed together do not retry together. A pause that the server asks for is a
+    /// lower bound, with a little jitter added for the same reason.
     pub fn failed(&mut self, retry_after: Option<Duration>) -> Option<Duration> {
         self.failures += 1;
         if self.failures >= self.policy.attempts {
@@ -81,13 +84,13 @@ impl Backoff {
         })
     }
 
-    /// Notes progress: the next failure is the first again.
+    /// Resets the count of failures after progress.
     pub fn progressed(&mut self) {
         self.failures = 0;
     }
 }
 
-/// The pause a server asks for: a spent `RateLimit` window, or `Retry-After` as seconds or date.
+/// The pause that a server asks for: an exhausted `RateLimit` window, or `Retry-After` as seconds or date.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     rate_limit(headers).or_else(|| {
@@ -100,14 +103,16 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     })
 }
 
-/// `RateLimit: "api";r=10;t=5, "resolvers";r=0;t=55`: of the second policy nothing remains, and its window resets in 55 s.
-/// Where several are spent the last to reset counts. One second more, since the server rounds down.
+/// The time until every exhausted window of a `RateLimit` header resets.
+///
+/// `RateLimit: "api";r=10;t=5, "resolvers";r=0;t=55`: the second policy has no requests left, and its window resets in
+/// 55 s. Adds one second, since servers round down.
 fn rate_limit(headers: &HeaderMap) -> Option<Duration> {
     let lines = headers
         .get_all("ratelimit")
         .iter()
         .filter_map(|line| line.to_str().ok());
-    let spent = lines.flat_map(|line| line.split(',')).filter_map(|policy| {
+    let resets = lines.flat_map(|line| line.split(',')).filter_map(|policy| {
         let parameter = |name: &str| {
             let mut parts = policy.split(';').filter_map(|part| part.trim().split_once('='));
             let (_, value) = parts.find(|(key, _)| *key == name)?;
@@ -115,7 +120,7 @@ fn rate_limit(headers: &HeaderMap) -> Option<Duration> {
         };
         (parameter("r")? == 0).then(|| parameter("t"))?
     });
-    Some(Duration::from_secs(spent.max()?.saturating_add(1)))
+    Some(Duration::from_secs(resets.max()?.saturating_add(1)))
 }
 
 #[cfg(test)]

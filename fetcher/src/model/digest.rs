@@ -1,4 +1,4 @@
-//! The digests sources give, and the hashers that check them. A hasher's state can be saved and taken up again.
+//! Digests that sources list, and the hashers that check them. A hasher's state can be saved and resumed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,32 +8,32 @@ use sha1::Sha1;
 use sha2::digest::common::hazmat::SerializableState;
 use sha2::{Digest, Sha256};
 
-/// What a file's bytes must hash to, by the source's own account.
+/// The digest that a file's bytes must have, as its source lists it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ContentDigest {
-    /// sha256 of the content, as for LFS and Xet files.
+    /// sha256 of the content; LFS and Xet files have it.
     Sha256([u8; 32]),
-    /// sha1 of `blob <length>\0` and the content, as git names small files.
+    /// Git blob id: sha1 of `blob <length>\0` and the content; files in git itself have it.
     GitSha1([u8; 20]),
 }
 
-/// Text that is no digest.
+/// The error for text that is not a digest.
 #[derive(Debug, thiserror::Error)]
 #[error("not a digest: expected sha256:<64 hex> or git-sha1:<40 hex>")]
 pub struct InvalidDigest;
 
 impl ContentDigest {
-    /// A sha256 from its 64 lower-case hex digits; anything else (a gated hub sends asterisks) is refused.
+    /// Parses a sha256 of 64 lower-case hex digits. Fails for anything else, such as the asterisks of a gated hub.
     pub fn sha256_from_hex(hex: &str) -> Result<Self, InvalidDigest> {
         decode_hex(hex).map(Self::Sha256)
     }
 
-    /// A git blob id from its 40 lower-case hex digits.
+    /// Parses a git blob id of 40 lower-case hex digits.
     pub fn git_sha1_from_hex(hex: &str) -> Result<Self, InvalidDigest> {
         decode_hex(hex).map(Self::GitSha1)
     }
 
-    /// The hex digits alone: the name of a blob in the hub's own cache layout.
+    /// The hex digits without the algorithm: a blob's name in the hub's cache layout.
     #[must_use]
     pub fn hex(&self) -> String {
         let bytes: &[u8] = match self {
@@ -44,7 +44,7 @@ impl ContentDigest {
     }
 }
 
-/// Bytes as lower-case hex digits.
+/// Encodes bytes as lower-case hex digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
     bytes
@@ -115,17 +115,17 @@ impl<'de> Deserialize<'de> for ContentDigest {
     }
 }
 
-/// Computes the kind of digest that a file's source gives.
+/// Computes a digest with the algorithm of the listed one.
 #[derive(Clone, Debug)]
 pub(crate) enum Hasher {
-    /// Over the content alone.
+    /// Of the content alone.
     Sha256(Sha256),
-    /// Over the header git writes before a blob, and the content.
+    /// Of git's blob header and the content.
     GitSha1(Sha1),
 }
 
 impl Hasher {
-    /// A hasher that has seen nothing yet, for a file of this size.
+    /// A new hasher for a file of `size` bytes.
     pub(crate) fn new(expected: &ContentDigest, size: u64) -> Self {
         match expected {
             ContentDigest::Sha256(_) => Self::Sha256(Sha256::new()),
@@ -137,7 +137,7 @@ impl Hasher {
         }
     }
 
-    /// A hasher taken up where [`Hasher::state`] was taken; `None` when that is no state of this kind.
+    /// Resumes a hasher from [`Hasher::state`]; `None` if the state is not one of this algorithm.
     pub(crate) fn resume(expected: &ContentDigest, state: &[u8]) -> Option<Self> {
         match expected {
             ContentDigest::Sha256(_) => {
@@ -148,7 +148,7 @@ impl Hasher {
         }
     }
 
-    /// The state to take up again later. Git hashes small files only: they are hashed from their start.
+    /// The state to resume from; `None` for git blobs, which are small enough to hash again from the start.
     pub(crate) fn state(&self) -> Option<Vec<u8>> {
         match self {
             Self::Sha256(hasher) => Some(hasher.serialize().to_vec()),
@@ -156,7 +156,7 @@ impl Hasher {
         }
     }
 
-    /// Takes in the next bytes.
+    /// Hashes the next bytes.
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(hasher) => hasher.update(bytes),
@@ -164,7 +164,7 @@ impl Hasher {
         }
     }
 
-    /// The digest of everything taken in.
+    /// The digest of all bytes hashed.
     pub(crate) fn finish(self) -> ContentDigest {
         match self {
             Self::Sha256(hasher) => ContentDigest::Sha256(hasher.finalize().into()),
@@ -201,12 +201,12 @@ mod tests {
     #[case("git-sha1:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")]
     #[case("md5:d41d8cd98f00b204e9800998ecf8427e")]
     #[case("e69de29bb2d1d6434b8b29ae775ad8c2e48c5391")]
-    fn what_is_no_digest_is_refused(#[case] text: &str) {
+    fn text_that_is_not_a_digest_is_refused(#[case] text: &str) {
         assert!(text.parse::<ContentDigest>().is_err());
     }
 
     #[test]
-    fn a_state_of_another_length_is_no_state() {
+    fn a_state_of_another_length_is_refused() {
         let digest = ContentDigest::Sha256([0; 32]);
         assert!(Hasher::resume(&digest, &[0; 7]).is_none());
         assert!(Hasher::resume(&ContentDigest::GitSha1([0; 20]), &[0; 104]).is_none());
@@ -214,7 +214,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_hasher_taken_up_again_ends_at_the_same_digest(
+        fn a_resumed_hasher_ends_at_the_same_digest(
             bytes in proptest::collection::vec(any::<u8>(), 0..4096), cut in 0.0..1.0,
         ) {
             let digest = ContentDigest::Sha256([0; 32]);

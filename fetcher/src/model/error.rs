@@ -1,4 +1,4 @@
-//! What can go wrong, one enum per meaning. Every error knows its class, and so whether trying again can help.
+//! The fetcher's errors. Each has a failure class, which decides whether it is retried.
 
 use std::time::Duration;
 
@@ -7,25 +7,26 @@ use modelcache_crds::report::{Failed, FailureClass};
 use super::fault::Fault;
 use super::path::FilePath;
 
-/// The source, or the way to it, failed.
+/// A failure of the source or of the network.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct SourceError {
-    /// What kind of failure.
+    /// The failure class.
     pub class: FailureClass,
-    /// What happened, with the redacted address, and what to do.
+    /// What failed, with the redacted URL, and what to do.
     pub message: String,
-    /// How long the source asks to wait.
+    /// The pause that the source asks for.
     pub retry_after: Option<Duration>,
 }
 
-/// Characters of the longest message.
-const LONGEST_MESSAGE: usize = 4000;
+/// Longest message of a source error; the rest is cut off.
+const MAX_MESSAGE_CHARS: usize = 4000;
 
-/// One line that is not long. What a message repeats of a server's words can be anything: breaks of lines, after which
-/// would stand what looks like a line of ours in a log, or a document of some megabytes.
+/// Replaces control characters by spaces and cuts a long message.
+///
+/// Messages quote servers. A quoted line break could forge a line in our log, and a quoted document can be megabytes.
 fn one_line(message: String) -> String {
-    let end = message.char_indices().nth(LONGEST_MESSAGE);
+    let end = message.char_indices().nth(MAX_MESSAGE_CHARS);
     if end.is_none() && !message.contains(char::is_control) {
         return message;
     }
@@ -35,7 +36,7 @@ fn one_line(message: String) -> String {
 }
 
 impl SourceError {
-    /// An error of a class.
+    /// An error of the given class, without a pause.
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
         Self {
             class,
@@ -44,7 +45,7 @@ impl SourceError {
         }
     }
 
-    /// The same with the pause the source asked for.
+    /// Sets the pause that the source asks for.
     #[must_use]
     pub fn with_retry_after(mut self, pause: Option<Duration>) -> Self {
         self.retry_after = pause;
@@ -52,25 +53,25 @@ impl SourceError {
     }
 }
 
-/// The volume failed.
+/// A failure of the volume.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {action} {path}: {source}")]
 pub struct StorageError {
-    /// What was tried: `write`, `create`, `rename`.
+    /// The action that failed: `write`, `create`, `rename`.
     pub action: &'static str,
-    /// On what.
+    /// The path on the volume.
     pub path: String,
-    /// The file of the model concerned, where it is one.
+    /// The model file concerned, if any.
     pub file: Option<FilePath>,
-    /// First byte of the place in it.
+    /// Offset in the file, in bytes.
     pub offset: Option<u64>,
-    /// The system's answer.
+    /// The system's error.
     #[source]
     pub source: std::io::Error,
 }
 
 impl StorageError {
-    /// Says what was tried on which path, for `map_err`.
+    /// Adds action and path to an I/O error, for `map_err`.
     pub(crate) fn at(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.display().to_string();
         move |source| Self {
@@ -82,14 +83,14 @@ impl StorageError {
         }
     }
 
-    /// The same, of a file of the model; its path on the volume need not tell.
+    /// Adds the model file, unless one is set. The path on the volume may not show it.
     #[must_use]
     pub(crate) fn of(mut self, file: &FilePath) -> Self {
         self.file.get_or_insert_with(|| file.clone());
         self
     }
 
-    /// The same, at a place in its file.
+    /// Sets the offset in the file, in bytes.
     #[must_use]
     pub(crate) fn at_byte(self, offset: u64) -> Self {
         Self {
@@ -98,7 +99,7 @@ impl StorageError {
         }
     }
 
-    /// What kind of failure.
+    /// The failure class.
     #[must_use]
     pub fn class(&self) -> FailureClass {
         match self.source.kind() {
@@ -112,59 +113,59 @@ impl StorageError {
     }
 }
 
-/// A run that could not end with its result.
+/// The error that ends a run.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The source failed while listing, or for the file named.
+    /// The source failed, while listing or for one file.
     #[error("{}{source}", file.as_ref().map(|file| format!("{file}: ")).unwrap_or_default())]
     Source {
-        /// The file concerned.
+        /// The file concerned, if any.
         file: Option<FilePath>,
-        /// First byte of the range concerned.
+        /// First byte of the range concerned, if any.
         offset: Option<u64>,
-        /// Why.
+        /// The cause.
         source: SourceError,
     },
     /// The volume failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// A file's bytes are not the listed ones, also when fetched again.
+    /// A file fails its digest, also when fetched again.
     #[error(
-        "{file}: the bytes of the source hash to {actual}, but it lists {expected}, also when fetched again; the source or a cache before it is damaged: use another endpoint, or report it"
+        "{file}: the downloaded bytes hash to {actual}, but the source lists {expected}, also when fetched again; the source or a cache in front of it is damaged: use another endpoint, or report it"
     )]
     DigestMismatch {
         /// The file.
         file: FilePath,
         /// The listed digest.
         expected: String,
-        /// What the bytes hash to.
+        /// The digest of the downloaded bytes.
         actual: String,
     },
-    /// The source lists other content than the digest given on the command line.
-    #[error("the source now lists content {actual} for revision {revision}, but {expected} was planned; plan it anew")]
+    /// The listing has another manifest digest than the planned one.
+    #[error("the source now lists content {actual} for revision {revision}, but {expected} was planned; plan it again")]
     SourceChanged {
         /// The immutable revision.
         revision: String,
-        /// Manifest digest that was planned.
+        /// The planned manifest digest.
         expected: String,
         /// Manifest digest of the listing.
         actual: String,
     },
-    /// Include and exclude leave nothing.
-    #[error("none of the {listed} files of the listing is selected by include and exclude; correct the patterns")]
+    /// Include and exclude select no file.
+    #[error("include and exclude select none of the {listed} listed files; correct the patterns")]
     NoFilesMatch {
         /// Number of listed files.
         listed: usize,
     },
-    /// Nothing to verify.
+    /// The folder has no published revision.
     #[error("nothing is published in {root}; check the folder, or fetch into it first")]
     NothingPublished {
         /// The folder.
         root: String,
     },
-    /// Published files are not what was proven when they were published.
+    /// Published files fail the digests that they were published with.
     #[error(
-        "{damaged} of {files} published files are damaged, the first is {first}{}; mend them with `repair`, which fetches only what is damaged, or fetch the model again",
+        "{damaged} of {files} published files are damaged, the first is {first}{}; run `repair`, which fetches only the damaged blocks, or fetch the model again",
         match unreadable { 0 => String::new(), unreadable => format!(", and {unreadable} cannot be read") }
     )]
     Damaged {
@@ -172,61 +173,61 @@ pub enum FetchError {
         damaged: usize,
         /// Number of files that could not be read.
         unreadable: usize,
-        /// Number of files verified, and of what stands beside them.
+        /// Number of published files, with the links and texts next to them.
         files: usize,
-        /// One of the damaged.
+        /// One of the damaged files.
         first: FilePath,
     },
-    /// Of published files nobody can say whether they are damaged, and all that can be read is sound.
+    /// Some published files cannot be read; all others are intact.
     #[error(
-        "{unreadable} of {files} published files cannot be read, the first is {first}: {source}; look after the volume, and `repair` what stays unreadable"
+        "{unreadable} of {files} published files cannot be read, the first is {first}: {source}; check the volume, then run `repair` if files stay unreadable"
     )]
     Unreadable {
         /// Number of files that could not be read.
         unreadable: usize,
-        /// Number of files verified, and of what stands beside them.
+        /// Number of published files, with the links and texts next to them.
         files: usize,
-        /// One that could not be read.
+        /// One of the unreadable files.
         first: FilePath,
-        /// Why.
+        /// Why it cannot be read.
         source: Box<StorageError>,
     },
-    /// Weights are what the source lists, and are no weights all the same.
+    /// The files are the listed ones, but the listed weights are damaged or incomplete.
     #[error(
-        "{first}{}; the source lists it so, and fetching again does not help: report it, choose another revision or exclude the file; to have it all the same, give --format-check warn (files.formatCheck: Warn)",
+        "{first}{}; the source lists it this way, so fetching again does not help: report it, choose another revision, exclude the file, or accept it with --format-check warn (files.formatCheck: Warn)",
         match others { 0 => String::new(), others => format!(" (and {others} more)") }
     )]
     InvalidFormat {
-        /// What is wrong, and where.
+        /// The first fault.
         first: Fault,
-        /// How much else is wrong.
+        /// Number of further faults.
         others: usize,
     },
-    /// The address of `/progress` cannot be used.
+    /// The server for `/progress` cannot listen.
     #[error("cannot listen on {address}: {source}; give another address with --listen")]
     Listen {
         /// The address.
         address: std::net::SocketAddr,
-        /// The system's answer.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// Something asked us to stop.
-    #[error("asked to stop; what is on disk is kept, run again to continue")]
+    /// The run was asked to stop, for example by a signal.
+    #[error("stopped on request; bytes on disk are kept, run again to continue")]
     Interrupted,
-    /// A defect here.
+    /// A defect of the fetcher.
     #[error("internal error: {0}; please report it")]
     Internal(String),
 }
 
 impl FetchError {
-    /// What kind of failure.
+    /// The failure class.
     #[must_use]
     pub fn class(&self) -> FailureClass {
         match self {
             Self::Source { source, .. } => source.class,
             Self::Storage(error) => error.class(),
             Self::DigestMismatch { .. } | Self::Damaged { .. } => FailureClass::DigestMismatch,
-            // Whatever keeps it from being read: nothing was to be written.
+            // Not the class of the cause: a full or read-only disk does not matter to a read.
             Self::Unreadable { .. } => FailureClass::StorageError,
             Self::InvalidFormat { .. } => FailureClass::InvalidFormat,
             Self::NothingPublished { .. } | Self::Listen { .. } => FailureClass::Usage,
@@ -237,7 +238,7 @@ impl FetchError {
         }
     }
 
-    /// The same; a failure of the volume is told with the file that was worked on.
+    /// Adds the model file to a storage error; other errors stay as they are.
     #[must_use]
     pub(crate) fn of(self, file: &FilePath) -> Self {
         match self {
@@ -246,13 +247,13 @@ impl FetchError {
         }
     }
 
-    /// The error as the operator is told.
+    /// The error as the fetcher's report to the operator.
     #[must_use]
     pub fn to_report(&self) -> Failed {
         let named = |file: &FilePath| Some(file.to_string());
         let (file, offset, retry_after) = match self {
             Self::Source { file, offset, source } => (file.as_ref().and_then(named), *offset, source.retry_after),
-            // What is no file of the model is told by its path.
+            // The path on the volume stands in where no model file is concerned.
             Self::Storage(error) => (
                 error.file.as_ref().map_or_else(|| Some(error.path.clone()), named),
                 error.offset,
@@ -305,16 +306,16 @@ mod tests {
 
         let file = |name| FilePath::parse(name).unwrap();
         let error = FetchError::from(failed().at_byte(7).of(&file("weights")));
-        let report = error.of(&file("of somebody who knows less")).to_report();
+        let report = error.of(&file("of an outer caller")).to_report();
         assert_eq!((report.file.as_deref(), report.offset), (Some("weights"), Some(7)));
     }
 
     #[test]
     fn what_a_server_wrote_makes_one_line_that_is_not_long() {
-        let told = |message: &str| SourceError::new(FailureClass::SourceError, message).message;
-        assert_eq!(told("it says: a\nb\u{1b}[31mc"), "it says: a b [31mc");
-        let long = "é".repeat(LONGEST_MESSAGE);
-        assert_eq!(told(&long), long);
-        assert_eq!(told(&format!("{long}x")), format!("{long} … (cut)"));
+        let shown = |message: &str| SourceError::new(FailureClass::SourceError, message).message;
+        assert_eq!(shown("it says: a\nb\u{1b}[31mc"), "it says: a b [31mc");
+        let long = "é".repeat(MAX_MESSAGE_CHARS);
+        assert_eq!(shown(&long), long);
+        assert_eq!(shown(&format!("{long}x")), format!("{long} … (cut)"));
     }
 }

@@ -1,17 +1,17 @@
-//! What is wrong with the bytes of a file, beyond their digest.
+//! A fault in a file's format, which its digest does not show.
 
 use std::fmt;
 
 use super::path::FilePath;
 
-/// What is wrong with a file.
+/// A fault in the format of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The file; one that is missing, too.
+    /// The file, which may be a missing one.
     pub file: FilePath,
-    /// Where in it, where that is known.
+    /// Offset in bytes, if known.
     pub offset: Option<u64>,
-    /// Why.
+    /// What is wrong.
     pub cause: String,
 }
 

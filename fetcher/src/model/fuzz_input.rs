@@ -1,10 +1,10 @@
-//! How fuzz targets split their input and what they require of a path.
+//! Splits the input of fuzz targets and checks the paths that they parse.
 
 use std::path::{Component, Path};
 
 use super::path::FilePath;
 
-/// The first line, and what follows it.
+/// Splits input after its first line.
 pub(crate) fn line(bytes: &[u8]) -> (&[u8], &[u8]) {
     match bytes.iter().position(|byte| *byte == b'\n') {
         None => (bytes, &[]),
@@ -12,7 +12,7 @@ pub(crate) fn line(bytes: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// A path that is let through leads below the folder it is joined to.
+/// Asserts that a parsed path stays below the folder it is joined to.
 pub(crate) fn require_below(path: &FilePath) {
     let mut components = Path::new(path.as_str()).components();
     assert!(components.all(|component| matches!(component, Component::Normal(_))));

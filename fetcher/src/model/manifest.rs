@@ -1,5 +1,6 @@
-//! The canonical manifest: path, size and digest of every selected file. Its digest names the content,
-//! whatever source or mirror it came from.
+//! The canonical manifest: path, size and digest of every selected file.
+//!
+//! Its digest identifies the content, independent of the source or mirror.
 
 use sha2::{Digest, Sha256};
 
@@ -8,8 +9,8 @@ use super::remote_file::RemoteFile;
 
 /// Digest of the canonical manifest, `sha256:<hex>`.
 ///
-/// One line a file, sorted by path in byte order: `<digest> <size> <path>\n`. A path holds no control
-/// character, so no two manifests share a text.
+/// The manifest has a line per file, `<digest> <size> <path>\n`, sorted by path in byte order. Paths contain no control
+/// characters, so different manifests have different texts.
 #[must_use]
 pub fn manifest_digest(files: &[RemoteFile]) -> String {
     let mut sorted: Vec<&RemoteFile> = files.iter().collect();

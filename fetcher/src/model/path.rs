@@ -1,36 +1,39 @@
-//! A file's path as a source lists it, proven harmless before anything is joined to it.
+//! A file's path as a source lists it, checked before it is joined to a folder.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Bytes of the longest path that is taken from a listing.
-const LONGEST_LISTED: usize = 1024;
+/// Longest path that a listing may hold.
+const MAX_LISTED_PATH_BYTES: usize = 1024;
 
-/// Bytes of the longest path that we wrote ourselves: a listed one, below the folders of a layout.
-const LONGEST_KEPT: usize = LONGEST_LISTED + 512;
+/// Longest path that our own manifests may hold: a listed one, below the folders of a layout.
+const MAX_STORED_PATH_BYTES: usize = MAX_LISTED_PATH_BYTES + 512;
 
-/// A relative path of plain segments, separated by `/`: it can only name something below the folder it is joined to.
+/// Longest segment, as file systems limit it.
+const MAX_SEGMENT_BYTES: usize = 255;
+
+/// A relative path of plain segments, separated by `/`. It cannot leave the folder it is joined to.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FilePath(String);
 
-/// Why a listed path must not be written.
+/// Why a listed path is unsafe to write.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPath {
-    /// Nothing, or nothing between two separators.
+    /// An empty path, or two separators in a row.
     #[error("a segment is empty")]
     EmptySegment,
     /// `.` or `..`.
     #[error("a segment is '.' or '..'")]
     DotSegment,
     /// A leading `/`, a drive letter, a backslash or a control character.
-    #[error("it is absolute, or holds a backslash, a drive letter or a control character")]
+    #[error("it is absolute, or contains a backslash, a drive letter or a control character")]
     Hostile,
-    /// More than a file system takes.
+    /// Longer than file systems allow.
     #[error("it is longer than 1024 bytes, or a segment is longer than 255")]
     TooLong,
-    /// A name the published folder keeps for itself.
+    /// A name that the store uses.
     #[error("'.modelcache' is reserved")]
     Reserved,
 }
@@ -38,14 +41,14 @@ pub enum InvalidPath {
 impl FilePath {
     /// Parses a listed path.
     pub fn parse(text: &str) -> Result<Self, InvalidPath> {
-        Self::parse_within(text, LONGEST_LISTED)
+        Self::parse_within(text, MAX_LISTED_PATH_BYTES)
     }
 
-    fn parse_within(text: &str, longest: usize) -> Result<Self, InvalidPath> {
-        if text.len() > longest {
+    fn parse_within(text: &str, max_bytes: usize) -> Result<Self, InvalidPath> {
+        if text.len() > max_bytes {
             return Err(InvalidPath::TooLong);
         }
-        // A colon further on is a host's, in the layout that Ollama keeps.
+        // Later colons are allowed: Ollama's layout has host:port in its paths.
         let is_drive = text.get(1..2) == Some(":");
         if text.starts_with('/') || is_drive || text.contains('\\') || text.chars().any(char::is_control) {
             return Err(InvalidPath::Hostile);
@@ -54,7 +57,7 @@ impl FilePath {
             match segment {
                 "" => return Err(InvalidPath::EmptySegment),
                 "." | ".." => return Err(InvalidPath::DotSegment),
-                segment if segment.len() > 255 => return Err(InvalidPath::TooLong),
+                segment if segment.len() > MAX_SEGMENT_BYTES => return Err(InvalidPath::TooLong),
                 _ => {}
             }
         }
@@ -64,7 +67,7 @@ impl FilePath {
         Ok(Self(text.to_owned()))
     }
 
-    /// A path below a folder; both are made of plain segments.
+    /// A path below a folder. Both must consist of plain segments.
     pub(crate) fn below(folder: &str, path: &str) -> Self {
         Self(format!("{folder}/{path}"))
     }
@@ -80,7 +83,7 @@ impl TryFrom<String> for FilePath {
     type Error = InvalidPath;
 
     fn try_from(text: String) -> Result<Self, InvalidPath> {
-        Self::parse_within(&text, LONGEST_KEPT)
+        Self::parse_within(&text, MAX_STORED_PATH_BYTES)
     }
 }
 

@@ -1,4 +1,4 @@
-//! `fnmatch` patterns, as the hub's own client matches them, and which of a listing's files they select.
+//! `fnmatch` patterns with the semantics of `huggingface_hub`, and the selection of listed files.
 
 mod defaults;
 mod select;
@@ -8,8 +8,10 @@ use std::str::FromStr;
 
 pub use self::select::{LeftOut, Reason, Selection, select};
 
-/// A pattern for whole paths, as Python's `fnmatch.fnmatchcase`: case counts, `*` also crosses `/`, there is no
-/// escaping. As in the hub's client, a pattern that ends in `/` means everything below.
+/// A pattern for whole paths, with the semantics of Python's `fnmatch.fnmatchcase`.
+///
+/// It is case-sensitive, `*` also matches `/`, and there is no escaping. As in `huggingface_hub`, a pattern that ends in
+/// `/` matches everything below that folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
@@ -25,11 +27,11 @@ enum Token {
     AnyOne,
     /// `*`: any number of characters.
     Any,
-    /// `[...]`: a character within, or outside, these ranges.
+    /// `[...]`: a character inside these ranges, or outside if negated.
     Class { negated: bool, ranges: Vec<(char, char)> },
 }
 
-/// No pattern.
+/// The error for an empty pattern.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a pattern must not be empty")]
 pub struct EmptyPattern;
@@ -59,11 +61,11 @@ impl fmt::Display for Pattern {
 }
 
 impl Pattern {
-    /// Whether the whole of a path matches.
+    /// Whether the whole path matches.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
         let (mut token, mut rest) = (0, path);
-        // Where to go on from when what follows the last `*` does not match: one character further in.
+        // Where to resume if the tokens after the last `*` do not match: the `*` then takes one more character.
         let mut last_star: Option<(usize, &str)> = None;
         while let Some(c) = rest.chars().next() {
             match self.tokens.get(token) {
@@ -126,7 +128,7 @@ fn tokens(pattern: &[char]) -> Vec<Token> {
     tokens
 }
 
-/// Index of the `]` that ends a class; one right at its start is a member. Without an end it is no class.
+/// Index of the `]` that ends a class; `None` if none does. A `]` at the start is a member.
 fn class_end(pattern: &[char], start: usize) -> Option<usize> {
     let mut at = start;
     at += usize::from(pattern.get(at) == Some(&'!'));
@@ -135,7 +137,7 @@ fn class_end(pattern: &[char], start: usize) -> Option<usize> {
     Some(at + length)
 }
 
-/// The inside of `[...]`, cut at the hyphens that make ranges, as Python cuts it.
+/// Parses the inside of `[...]`, split at the hyphens of ranges as Python splits it.
 fn class(inside: &[char]) -> Token {
     let negated = inside.first() == Some(&'!');
     let mut chunks: Vec<Vec<char>> = Vec::new();
@@ -157,7 +159,7 @@ fn class(inside: &[char]) -> Token {
         Some(last) if rest.is_empty() => last.push('-'),
         _ => chunks.push(rest.to_vec()),
     }
-    // A range whose end is before its start is left out, both ends with it.
+    // A range whose end is before its start is dropped with both of its ends, as in Python.
     for index in (1..chunks.len()).rev() {
         if chunks[index - 1].last() > chunks[index].first() {
             let after = chunks.remove(index);
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_with_many_stars_does_not_take_for_ever() {
+    fn a_pattern_with_many_stars_matches_in_polynomial_time() {
         let text = "a*".repeat(64);
         assert!(!pattern(&format!("{text}b")).matches(&"a".repeat(1024)));
     }

@@ -1,4 +1,4 @@
-//! A file as a source lists it.
+//! The type for a file that a source lists.
 
 use super::digest::ContentDigest;
 use super::path::FilePath;
@@ -6,10 +6,10 @@ use super::path::FilePath;
 /// A file as its source lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteFile {
-    /// Where it goes, below the revision's folder.
+    /// Path below the revision's folder.
     pub path: FilePath,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// What its bytes must hash to.
+    /// The digest that its bytes must have.
     pub digest: ContentDigest,
 }

@@ -1,6 +1,6 @@
-//! The numbers in the names of shards.
+//! Parses shard numbers in file names.
 
-/// What shards share, their number and how many there should be, from `<name>-00001-of-00004`.
+/// Splits `<name>-00001-of-00004` into the shared name, the shard's number and the number of shards.
 pub(crate) fn numbered(stem: &str) -> Option<(&str, u32, u32)> {
     let (rest, count) = stem.rsplit_once("-of-")?;
     let name = rest.trim_end_matches(|c: char| c.is_ascii_digit());

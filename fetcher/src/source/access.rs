@@ -1,4 +1,4 @@
-//! How sources are reached: endpoints, credentials and trust, as a caller gives them.
+//! Settings for reaching sources: endpoints, credentials and trusted certificates.
 
 use std::path::PathBuf;
 
@@ -8,34 +8,34 @@ use super::hugging_face::Endpoint;
 use crate::http::client::{Trust, api_client};
 use crate::model::error::SourceError;
 
-/// How to reach sources of every kind; each kind reads what concerns it.
+/// Settings for reaching sources of every kind.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
     /// Base URL of the Hugging Face Hub.
     pub(crate) endpoint: Endpoint,
     /// Base URL of ModelScope.
     pub(crate) modelscope_endpoint: Endpoint,
-    /// Where buckets are.
+    /// Location of S3 buckets.
     pub(crate) s3: S3Access,
-    /// File that holds an access token.
+    /// File that contains an access token.
     pub(crate) token_file: Option<PathBuf>,
-    /// File of certificate authorities to trust beside those of the system.
+    /// File of certificate authorities to trust in addition to the system's.
     pub(crate) ca_certificate: Option<PathBuf>,
 }
 
-/// Where buckets are; what is unset is looked up as AWS's own tools do.
+/// Location of S3 buckets. Unset fields are looked up as the AWS CLI does.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct S3Access {
-    /// Base URL of a server that speaks S3's protocol.
+    /// Base URL of an S3 server.
     pub(crate) endpoint: Option<String>,
-    /// Region that signatures are for.
+    /// Region that requests are signed for.
     pub(crate) region: Option<String>,
-    /// Whether the bucket is part of the host name; unset, it is for AWS and is not for an endpoint.
+    /// Whether the bucket is part of the host name. Default: yes for AWS, no for an endpoint.
     pub(crate) is_virtual_hosted: Option<bool>,
 }
 
 impl Access {
-    /// The certificate authorities to trust beside those of the system.
+    /// Reads the certificate authorities to trust in addition to the system's.
     pub(crate) fn trust(&self) -> Result<Trust, SourceError> {
         self.ca_certificate
             .as_deref()
@@ -48,7 +48,7 @@ impl Access {
     }
 }
 
-/// A variable of the environment.
+/// Reads an environment variable.
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

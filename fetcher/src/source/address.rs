@@ -1,4 +1,4 @@
-//! What names a model, whatever its source: the scheme says which.
+//! The address of a model at any source; its scheme selects the source.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use super::plain_http::{HttpAddress, InvalidHttpAddress};
 use super::registry::InvalidImageName;
 use super::s3::{InvalidS3Address, S3Address};
 
-/// A model at one of the sources there are.
+/// The address of a model at one of the supported sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceAddress {
     /// `hf://org/name@revision`, or without scheme.
@@ -31,31 +31,31 @@ pub enum SourceAddress {
     Local(LocalAddress),
 }
 
-/// Why a text names no model.
+/// Why a text is not the address of a model.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSource {
-    /// A scheme of no source.
+    /// An unsupported scheme.
     #[error(
         "the scheme {0}:// is not supported; give hf://, modelscope://, oci://, ollama://, s3://, file:///, or https:// with a \
          digest"
     )]
     Scheme(String),
-    /// Not a model of the hub.
+    /// Not a Hugging Face model.
     #[error(transparent)]
     HuggingFace(#[from] InvalidAddress),
-    /// Not a model of ModelScope.
+    /// Not a ModelScope model.
     #[error(transparent)]
     ModelScope(#[from] InvalidModelScopeAddress),
-    /// Nothing a registry holds.
+    /// Not an image name.
     #[error(transparent)]
     Image(#[from] InvalidImageName),
-    /// Nothing in a bucket.
+    /// Not a bucket with a prefix.
     #[error(transparent)]
     S3(#[from] InvalidS3Address),
-    /// Nothing that can be proven on an HTTP server.
+    /// Not a URL with a digest, nor a list of digests.
     #[error(transparent)]
     PlainHttp(#[from] InvalidHttpAddress),
-    /// No folder here.
+    /// Not a local folder.
     #[error(transparent)]
     Local(#[from] InvalidLocalAddress),
 }
@@ -112,7 +112,7 @@ mod tests {
     #[case("file://srv", None)]
     #[case("https://huggingface.co/org/name", None)]
     #[case("ftp://host/m.gguf", None)]
-    fn the_scheme_says_which_source(#[case] text: &str, #[case] shown: Option<&str>) {
+    fn the_scheme_selects_the_source(#[case] text: &str, #[case] shown: Option<&str>) {
         let address = text.replace("$HEX", HEX).parse::<SourceAddress>().ok();
         let shown = shown.map(|shown| shown.replace("$HEX", HEX));
         assert_eq!(address.map(|address| address.to_string()), shown);

@@ -1,4 +1,4 @@
-//! A source that is asked for content, whatever it calls it: what it lists is looked at when the first file is needed.
+//! A source that locates files by content instead of path. It lists lazily, for the first file.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use super::{Listing, Location, Source};
 use crate::model::error::SourceError;
 use crate::model::remote_file::RemoteFile;
 
-/// Finds files by digest and size in what a source lists.
+/// Locates files by digest and size in the listing of another source.
 pub(crate) struct ByContent {
     source: Arc<dyn Source>,
-    /// What it is called in messages.
+    /// Name of the source in messages.
     name: String,
     listing: OnceCell<Listing>,
 }
@@ -44,7 +44,7 @@ impl Source for ByContent {
             return Err(SourceError::new(
                 FailureClass::SourceChanged,
                 format!(
-                    "{} does not list a file with {} any more; name a source that does with --source or --mirror",
+                    "{} no longer lists a file with {}; name a source that does with --source or --mirror",
                     self.name, file.digest
                 ),
             ));

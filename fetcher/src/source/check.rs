@@ -1,4 +1,4 @@
-//! What must hold of a listing before anything is written, whatever its source.
+//! Checks that a listing of any source is safe to write.
 
 use std::collections::HashMap;
 
@@ -7,18 +7,19 @@ use modelcache_crds::report::FailureClass;
 use crate::model::error::SourceError;
 use crate::model::remote_file::RemoteFile;
 
-/// Refuses files that cannot stand beside each other in one folder: the same path twice, paths that differ in case
-/// only (on some volumes one would overwrite the other), a file where another needs a folder, more bytes than any
-/// volume holds.
+/// Rejects a listing whose files cannot be written into one folder.
+///
+/// Such are: a path listed twice, paths that differ only in case (on some volumes one would overwrite the other), a file
+/// whose path is another file's folder, one digest with two sizes, and more bytes than any volume holds.
 pub fn check_listing(files: &[RemoteFile]) -> Result<(), SourceError> {
     let mut seen: HashMap<String, &str> = HashMap::with_capacity(files.len());
     for file in files {
         let path = file.path.as_str();
         if let Some(other) = seen.insert(path.to_lowercase(), path) {
             return Err(invalid(&if other == path {
-                format!("it lists {path} twice")
+                format!("{path} is listed twice")
             } else {
-                format!("{other} and {path} differ in case only, and would be one file on some volumes; exclude one")
+                format!("{other} and {path} differ only in case, and would be one file on some volumes; exclude one")
             }));
         }
     }
@@ -36,12 +37,12 @@ pub fn check_listing(files: &[RemoteFile]) -> Result<(), SourceError> {
     }
     let mut sizes = HashMap::with_capacity(files.len());
     for file in files {
-        // Partial files are named by their digest.
+        // Partial files are named after their digest, so one digest must mean one file.
         if let Some((other, size)) = sizes.insert(file.digest, (&file.path, file.size))
             && size != file.size
         {
             return Err(invalid(&format!(
-                "{other} of {size} bytes and {} of {} bytes are to have the same digest; exclude one",
+                "{other} of {size} bytes and {} of {} bytes are listed with the same digest; exclude one",
                 file.path, file.size
             )));
         }
@@ -49,15 +50,12 @@ pub fn check_listing(files: &[RemoteFile]) -> Result<(), SourceError> {
     let total = files.iter().try_fold(0_u64, |sum, file| sum.checked_add(file.size));
     match total.map(i64::try_from) {
         Some(Ok(_)) => Ok(()),
-        _ => Err(invalid("its sizes add up to more than any volume holds")),
+        _ => Err(invalid("the sizes add up to more than any volume holds")),
     }
 }
 
 fn invalid(why: &str) -> SourceError {
-    SourceError::new(
-        FailureClass::InvalidListing,
-        format!("the listing must not be written: {why}"),
-    )
+    SourceError::new(FailureClass::InvalidListing, format!("invalid listing: {why}"))
 }
 
 #[cfg(test)]
@@ -85,9 +83,9 @@ mod tests {
 
     #[rstest]
     #[case::sound(&["a", "b/a", "b/c", "bc"], None)]
-    #[case::twice(&["a", "a"], Some("lists a twice"))]
-    #[case::case_only(&["README.md", "readme.md"], Some("README.md and readme.md differ in case only"))]
-    #[case::case_beyond_ascii(&["Ü", "ü"], Some("differ in case only"))]
+    #[case::twice(&["a", "a"], Some("a is listed twice"))]
+    #[case::case_only(&["README.md", "readme.md"], Some("README.md and readme.md differ only in case"))]
+    #[case::case_beyond_ascii(&["Ü", "ü"], Some("differ only in case"))]
     #[case::file_as_folder(&["a/b", "a"], Some("a is a file, but a/b needs a folder"))]
     #[case::file_as_folder_in_another_case(&["A", "a/b/c"], Some("A is a file, but a/b/c needs a folder"))]
     fn a_listing(#[case] paths: &[&str], #[case] refused: Option<&str>) {

@@ -1,12 +1,13 @@
-//! When a signed address stops working, as far as it tells. Pure.
+//! The expiry time in a signed URL. Pure.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use url::Url;
 
-/// When a signed address stops working: `X-Amz-Date` and `X-Amz-Expires` (or Google's twins), or the
-/// `Expires` of `CloudFront`. `None` when it does not say.
+/// When a signed URL expires; `None` if it has no known expiry parameter.
+///
+/// Reads `X-Amz-Date` with `X-Amz-Expires`, the same of `X-Goog`, or `CloudFront`'s `Expires`.
 pub(crate) fn expiry(url: &Url) -> Option<Timestamp> {
     let parameter = |name: &str| {
         let found = url.query_pairs().find(|(key, _)| key.eq_ignore_ascii_case(name));

@@ -1,5 +1,7 @@
-//! The Hugging Face Hub, and every server that speaks its protocol: a revision is resolved to a commit, the commit
-//! listed, and each file located by following redirects on the hub's own host. The token goes to that host only.
+//! The Hugging Face Hub, and servers with the same API.
+//!
+//! It resolves a revision to a commit, lists the commit, and locates each file by following redirects on the hub's own
+//! host. The token is sent to that host only.
 
 mod address;
 mod answers;
@@ -20,14 +22,14 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 pub use self::address::{Endpoint, InvalidAddress, InvalidEndpoint, ModelAddress, RepoId, Revision};
-use self::answers::Asked;
+use self::answers::RequestContext;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::listing::read_anything;
-use self::locate::Hop;
+use self::locate::RedirectTarget;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::locate::read_anything as read_any_location;
 pub use self::token::{find_modelscope_token, find_token};
-use super::api::{is_head_unknown, is_redirect, persist, read_body};
+use super::api::{is_head_unsupported, is_redirect, read_body, with_retries};
 use super::expiry::expiry;
 use super::{Listing, Location, Source};
 use crate::http::client::describe;
@@ -37,16 +39,16 @@ use crate::http::retry::Policy;
 use crate::model::error::SourceError;
 use crate::model::remote_file::RemoteFile;
 
-/// As the hub's own client: more hops are a loop.
-const MAX_HOPS: usize = 20;
+/// Requests for one redirected URL, as in `huggingface_hub`; more are a loop.
+const MAX_HUB_REDIRECTS: usize = 20;
 
-/// A page holds a thousand files; a listing with more pages than this does not end.
-const MAX_PAGES: usize = 10_000;
+/// Pages of a listing. A page has up to a thousand files, so a listing with more pages does not end.
+const MAX_LISTING_PAGES: usize = 10_000;
 
-/// The hub asks to stay well below this in one repository, and a listing must fit into memory.
-const MAX_FILES: usize = 100_000;
+/// Files of a listing, which must fit into memory. The hub recommends far fewer per repository.
+const MAX_LISTING_FILES: usize = 100_000;
 
-/// One model of a hub.
+/// A model at a hub.
 #[derive(Clone, Debug)]
 pub struct HuggingFace {
     endpoint: Endpoint,
@@ -77,7 +79,7 @@ impl HuggingFace {
     /// Sends a request to the endpoint's own host, with the token.
     async fn send(&self, method: Method, url: &Url) -> Result<Response, SourceError> {
         let mut request = self.client.request(method, url.clone()).headers(self.headers());
-        // With an encoding, lengths and tags would be those of the encoded body.
+        // With compression, Content-Length and ETag would be those of the compressed body.
         request = request.header(ACCEPT_ENCODING, "identity");
         request
             .send()
@@ -85,7 +87,7 @@ impl HuggingFace {
             .map_err(|error| describe(&error, &SecretUrl::new(url.clone())))
     }
 
-    /// What may be sent to the endpoint's own host, and to no other.
+    /// The headers for the endpoint's own host, and for no other.
     fn headers(&self) -> HeaderMap {
         self.authorization
             .iter()
@@ -93,24 +95,24 @@ impl HuggingFace {
             .collect()
     }
 
-    /// A JSON document of the API.
+    /// Requests a JSON document of the API.
     async fn json<T: DeserializeOwned>(&self, url: &Url) -> Result<(HeaderMap, T), SourceError> {
         let mut url = url.clone();
-        for _ in 0..MAX_HOPS {
+        for _ in 0..MAX_HUB_REDIRECTS {
             let mut response = self.send(Method::GET, &url).await?;
             let (status, headers) = (response.status(), response.headers().clone());
             if is_redirect(status) {
-                // A renamed repository is redirected on the same host.
-                match locate::hop(&url, self.endpoint.url().path(), &headers)? {
-                    Hop::Same(next) => url = next,
-                    Hop::Other(next) => return Err(self.leads_elsewhere(&next)),
+                // The hub redirects renamed repositories on its own host.
+                match locate::redirect_target(&url, self.endpoint.url().path(), &headers)? {
+                    RedirectTarget::SameOrigin(next) => url = next,
+                    RedirectTarget::OtherOrigin(next) => return Err(self.foreign_api_redirect(&next)),
                 }
                 continue;
             }
             let shown = SecretUrl::new(url);
             let body = read_body(&mut response, &shown).await?;
             if !status.is_success() {
-                return Err(self.refusal(status, &headers, &body, self.address.revision.as_str(), None, &shown));
+                return Err(self.response_error(status, &headers, &body, self.address.revision.as_str(), None, &shown));
             }
             let value = parse_json(&headers, &body, &shown)?;
             return Ok((headers, value));
@@ -118,7 +120,7 @@ impl HuggingFace {
         Err(redirect_loop(&url))
     }
 
-    fn leads_elsewhere(&self, next: &Url) -> SourceError {
+    fn foreign_api_redirect(&self, next: &Url) -> SourceError {
         let host = next.origin().ascii_serialization();
         SourceError::new(
             FailureClass::SourceError,
@@ -130,7 +132,7 @@ impl HuggingFace {
         )
     }
 
-    fn refusal(
+    fn response_error(
         &self,
         status: StatusCode,
         headers: &HeaderMap,
@@ -139,7 +141,7 @@ impl HuggingFace {
         file: Option<&RemoteFile>,
         url: &SecretUrl,
     ) -> SourceError {
-        let asked = Asked {
+        let context = RequestContext {
             endpoint: &self.endpoint,
             repo: &self.address.repo,
             revision,
@@ -147,7 +149,7 @@ impl HuggingFace {
             with_token: self.authorization.is_some(),
             url,
         };
-        answers::refusal(status, headers, body, &asked, Timestamp::now())
+        answers::response_error(status, headers, body, &context, Timestamp::now())
     }
 
     async fn tree(&self, commit: &str) -> Result<Vec<RemoteFile>, SourceError> {
@@ -156,17 +158,19 @@ impl HuggingFace {
         let mut seen = HashSet::new();
         let mut next = Some(self.endpoint.tree(&self.address.repo, commit));
         while let Some(url) = next {
-            if !seen.insert(url.clone()) || seen.len() > MAX_PAGES {
-                return Err(endless(
-                    "its pages do not end, as with a mirror that shows the first one only",
+            if !seen.insert(url.clone()) || seen.len() > MAX_LISTING_PAGES {
+                return Err(unbounded_listing(
+                    "its pages do not end, as with a mirror that serves only the first one",
                 ));
             }
-            let (headers, entries) = persist(self.retry, || self.json::<Vec<listing::Entry>>(&url)).await?;
+            let (headers, entries) = with_retries(self.retry, || self.json::<Vec<listing::Entry>>(&url)).await?;
             for entry in entries {
                 files.extend(listing::remote_file(&entry, &self.address.repo, &page)?);
             }
-            if files.len() > MAX_FILES {
-                return Err(endless(&format!("it holds more than {MAX_FILES} files")));
+            if files.len() > MAX_LISTING_FILES {
+                return Err(unbounded_listing(&format!(
+                    "it has more than {MAX_LISTING_FILES} files"
+                )));
             }
             next = listing::next_page(&headers, &url)?;
         }
@@ -176,19 +180,19 @@ impl HuggingFace {
     async fn locate_once(&self, commit: &str, file: &RemoteFile) -> Result<Location, SourceError> {
         let mut url = self.endpoint.file(&self.address.repo, commit, &file.path);
         let mut method = Method::HEAD;
-        for _ in 0..MAX_HOPS {
+        for _ in 0..MAX_HUB_REDIRECTS {
             let response = self.send(method.clone(), &url).await?;
             let (status, headers) = (response.status(), response.headers());
-            if method == Method::HEAD && is_head_unknown(status) {
-                // Some mirrors know GET alone; what it would send is not read.
+            if method == Method::HEAD && is_head_unsupported(status) {
+                // Some mirrors support GET only. Its body is not read.
                 method = Method::GET;
                 continue;
             }
             if is_redirect(status) {
-                locate::check(headers, true, commit, file)?;
-                match locate::hop(&url, self.endpoint.url().path(), headers)? {
-                    Hop::Same(next) => url = next,
-                    Hop::Other(next) => {
+                locate::check_unchanged(headers, true, commit, file)?;
+                match locate::redirect_target(&url, self.endpoint.url().path(), headers)? {
+                    RedirectTarget::SameOrigin(next) => url = next,
+                    RedirectTarget::OtherOrigin(next) => {
                         return Ok(Location::Http(HttpLocation {
                             expires: expiry(&next),
                             url: SecretUrl::new(next),
@@ -200,9 +204,9 @@ impl HuggingFace {
             }
             let shown = SecretUrl::new(url);
             if !status.is_success() {
-                return Err(self.refusal(status, headers, &[], commit, Some(file), &shown));
+                return Err(self.response_error(status, headers, &[], commit, Some(file), &shown));
             }
-            locate::check(headers, false, commit, file)?;
+            locate::check_unchanged(headers, false, commit, file)?;
             return Ok(Location::Http(HttpLocation {
                 expires: expiry(shown.expose()),
                 url: shown,
@@ -217,14 +221,14 @@ impl HuggingFace {
 impl Source for HuggingFace {
     async fn list(&self) -> Result<Listing, SourceError> {
         let url = self.endpoint.revision(&self.address.repo, &self.address.revision);
-        let (_, info) = persist(self.retry, || self.json(&url)).await?;
+        let (_, info) = with_retries(self.retry, || self.json(&url)).await?;
         let revision = listing::commit(info)?;
         let files = self.tree(&revision).await?;
         Ok(Listing { revision, files })
     }
 
     async fn locate(&self, revision: &str, file: &RemoteFile) -> Result<Location, SourceError> {
-        persist(self.retry, || self.locate_once(revision, file)).await
+        with_retries(self.retry, || self.locate_once(revision, file)).await
     }
 }
 
@@ -233,24 +237,24 @@ fn parse_json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8], url: &Secre
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    let wrong = |what: &str| SourceError::new(FailureClass::SourceError, format!("{url} answered {what}"));
+    let invalid = |what: &str| SourceError::new(FailureClass::SourceError, format!("{url} returned {what}"));
     if content_type.starts_with("text/html") || body.trim_ascii_start().starts_with(b"<") {
-        return Err(wrong(
-            "a web page where JSON belongs; the endpoint is no hub, or a proxy or login page is in between",
+        return Err(invalid(
+            "a web page instead of JSON; the endpoint is not a hub, or a proxy or login page is in between",
         ));
     }
     serde_json::from_slice(body).map_err(|error| match error.classify() {
-        serde_json::error::Category::Eof => wrong("only a part of a JSON document; trying again may help"),
-        // The parser's own words may quote the document.
-        _ => wrong(&format!(
-            "what no hub answers (line {}, column {}); check the endpoint",
+        serde_json::error::Category::Eof => invalid("an incomplete JSON document; trying again may help"),
+        // Without the parser's message, which may quote the document.
+        _ => invalid(&format!(
+            "JSON that is not a hub's (line {}, column {}); check the endpoint",
             error.line(),
             error.column()
         )),
     })
 }
 
-/// Reads an answer of the API, as what it is with its status; for the fuzz targets.
+/// Reads an API response of any status, for the fuzz targets.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_any_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) {
     if !status.is_success() {
@@ -261,7 +265,7 @@ pub(crate) fn read_any_answer(status: StatusCode, headers: &HeaderMap, body: &[u
     };
     let parsed = parse_json::<Vec<listing::Entry>>(headers, body, &SecretUrl::new(url));
     if let Err(error) = parsed {
-        // Its words are ours alone.
+        // The message quotes neither the document nor the signature.
         assert!(
             error.message.len() < 200 && !error.message.contains("s3cret"),
             "{error}"
@@ -273,13 +277,13 @@ fn redirect_loop(url: &Url) -> SourceError {
     let url = SecretUrl::new(url.clone());
     SourceError::new(
         FailureClass::SourceError,
-        format!("more than {MAX_HOPS} redirects, the last to {url}; the hub or mirror is broken"),
+        format!("more than {MAX_HUB_REDIRECTS} redirects, the last to {url}; the hub or mirror is broken"),
     )
 }
 
-fn endless(why: &str) -> SourceError {
+fn unbounded_listing(why: &str) -> SourceError {
     SourceError::new(
         FailureClass::InvalidListing,
-        format!("the listing is refused: {why}; the endpoint is no hub, or is broken: use another one"),
+        format!("listing rejected: {why}; the endpoint is not a hub, or is broken: use another one"),
     )
 }

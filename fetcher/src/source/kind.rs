@@ -1,4 +1,4 @@
-//! What each kind of source provides beside listing and locating: opening, recording and reopening it, and its layouts.
+//! The operations of each kind of source other than listing and locating: open, record, reopen, own layout.
 
 use std::sync::Arc;
 
@@ -12,49 +12,51 @@ use crate::model::error::SourceError;
 use crate::observe::progress::Progress;
 use crate::store::SourceRecord;
 
-/// A source, ready to be listed.
+/// A source that is ready to list.
 pub(crate) struct Opened {
     pub(crate) source: Arc<dyn Source>,
-    /// Its name in reports; the revision is not part of it.
+    /// Its name in reports, without the revision.
     pub(crate) origin: String,
 }
 
-/// The layouts that a source can be published in, beside every file under its own path.
+/// The layout that is specific to a kind of source, if any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OwnLayout {
-    /// None.
+    /// None: every file under its own path.
     None,
-    /// The cache of the hub's clients.
+    /// The cache layout of the hub's clients.
     HubCache {
         /// `org/name`.
         repository: String,
-        /// Branch or tag that the address names.
+        /// Branch or tag of the address.
         revision: String,
     },
-    /// Its files are listed in Ollama's own layout, and published in no other.
+    /// Ollama's layout. The listing has it already, and no other is possible.
     Ollama,
 }
 
 /// A kind of source.
 pub(crate) trait SourceKind {
-    /// Opens it; a source that reads its files to list them moves `progress`.
+    /// Opens the source. One that hashes its files to list them updates `progress`.
     fn open(&self, access: &Access, progress: &Progress) -> Result<Opened, SourceError>;
 
-    /// What to record of it, so that it can be opened again for the same immutable `revision`.
+    /// The record from which the source can be reopened for the same immutable `revision`.
     fn record(&self, access: &Access, revision: &str) -> SourceRecord;
 
-    /// Opens it as it was recorded. Whoever can write to the volume can have written the record: a token is sent to no
-    /// endpoint that only the record names.
+    /// Opens the source of a record.
+    ///
+    /// Anyone who can write to the volume can forge the record, so no token is sent to an endpoint that only the record
+    /// names.
     fn reopen(&self, record: &SourceRecord, access: &Access, progress: &Progress) -> Result<Opened, SourceError>;
 
-    /// The layout that is its own.
+    /// The layout that is specific to this source.
     fn own_layout(&self) -> OwnLayout {
         OwnLayout::None
     }
 }
 
 impl SourceAddress {
-    /// The registration of every kind.
+    /// The operations of the address's kind of source; every kind is registered here.
     pub(crate) fn kind(&self) -> &dyn SourceKind {
         match self {
             Self::HuggingFace(address) => address,
@@ -69,17 +71,17 @@ impl SourceAddress {
 }
 
 impl SourceRecord {
-    /// The base URL in the record.
+    /// The recorded base URL.
     pub(crate) fn parsed_endpoint(&self) -> Result<Option<Endpoint>, SourceError> {
         let parsed = self.endpoint.as_deref().map(str::parse).transpose();
         parsed.map_err(|error| {
-            let message = format!("the recorded endpoint is not usable ({error}); name a source with --source");
+            let message = format!("the recorded endpoint is invalid ({error}); name a source with --source");
             SourceError::new(FailureClass::Usage, message)
         })
     }
 }
 
-/// The record of a source whose address says everything.
+/// The record of a source that its address identifies completely.
 pub(crate) fn record_of(address: &impl ToString) -> SourceRecord {
     SourceRecord {
         source: address.to_string(),

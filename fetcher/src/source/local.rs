@@ -1,6 +1,7 @@
-//! Files of a folder that is mounted here: of another claim, or of a disk. They are proven by the manifest that lies
-//! there if the folder is one that modelcache published, by a `SHA256SUMS` in it, and else by hashing them once to list
-//! them, which proves the copy alone.
+//! A mounted folder: another claim, or a local disk.
+//!
+//! The digests come from the manifest if modelcache published the folder, else from its `SHA256SUMS`, else from hashing
+//! every file to list it. The last verifies the copy only, not the original.
 
 mod address;
 mod open;
@@ -30,13 +31,13 @@ use crate::model::remote_file::RemoteFile;
 use crate::observe::progress::Progress;
 use crate::store::{Holding, holding};
 
-/// A list of digests in a folder.
+/// File name of the list of digests.
 const SUMS: &str = "SHA256SUMS";
 
-/// A longer list is none.
-const LONGEST_SUMS: u64 = 64 << 20;
+/// Largest list of digests.
+const MAX_SUMS_BYTES: u64 = 64 << 20;
 
-/// A folder.
+/// A folder as a source.
 pub struct Local {
     address: LocalAddress,
     progress: Progress,
@@ -44,7 +45,7 @@ pub struct Local {
 }
 
 impl Local {
-    /// A folder; `progress` is moved while its files are hashed.
+    /// A folder as a source. Hashing its files updates `progress`.
     #[must_use]
     pub fn new(address: LocalAddress, progress: Progress) -> Self {
         Self {
@@ -59,13 +60,13 @@ impl Local {
 impl Source for Local {
     async fn list(&self) -> Result<Listing, SourceError> {
         let stop = CancellationToken::new();
-        // Who does not wait for the listing any more does not want it hashed either.
+        // Dropping this future also stops the hashing.
         let _stops = stop.clone().drop_guard();
         let (folder, progress) = (self.address.folder().to_owned(), self.progress.clone());
         let read = spawn_blocking(move || read(&folder, &progress, &stop));
-        let Read { revision, files } = read
+        let FolderListing { revision, files } = read
             .await
-            .map_err(|error| SourceError::new(FailureClass::Internal, format!("the listing ended early: {error}")))??;
+            .map_err(|error| SourceError::new(FailureClass::Internal, format!("the listing task failed: {error}")))??;
         let places = files.iter().map(|(file, place)| (file.path.clone(), place.clone()));
         *self.listed.lock().unwrap_or_else(PoisonError::into_inner) = places.collect();
         Ok(Listing {
@@ -79,23 +80,23 @@ impl Source for Local {
         let place = listed.get(&file.path).cloned();
         place
             .map(Location::File)
-            .ok_or_else(|| SourceError::new(FailureClass::Internal, format!("{} was not listed", file.path)))
+            .ok_or_else(|| SourceError::new(FailureClass::Internal, format!("{} is not in the listing", file.path)))
     }
 }
 
-/// What a folder holds.
-struct Read {
+/// The files of a folder, with the place of each.
+struct FolderListing {
     revision: String,
     files: Vec<(RemoteFile, LocalFile)>,
 }
 
-fn read(folder: &Path, progress: &Progress, stop: &CancellationToken) -> Result<Read, SourceError> {
+fn read(folder: &Path, progress: &Progress, stop: &CancellationToken) -> Result<FolderListing, SourceError> {
     let folder = root(folder)?;
     match holding(&folder).map_err(|error| storage(&error))? {
         Holding::Revision { root, manifest } => {
             let below = root.join(manifest.folder());
             let files = manifest.files.into_iter().map(|stored| {
-                // Its layout may keep the bytes elsewhere than under the path that was listed.
+                // The layout may store the bytes under another path than the listed one.
                 let Entry { file, .. } = resolve(&root, &below, stored.place().clone())?;
                 let entry = Entry {
                     path: stored.path,
@@ -106,11 +107,11 @@ fn read(folder: &Path, progress: &Progress, stop: &CancellationToken) -> Result<
                     return Ok((file, place));
                 }
                 Err(invalid(format!(
-                    "{} has another length than when it was published; verify that folder, and fetch into it again",
+                    "{} changed its size since it was published; verify that folder, and fetch into it again",
                     place.path.display()
                 )))
             });
-            Ok(Read {
+            Ok(FolderListing {
                 files: files.collect::<Result<_, _>>()?,
                 revision: manifest.revision,
             })
@@ -118,7 +119,7 @@ fn read(folder: &Path, progress: &Progress, stop: &CancellationToken) -> Result<
         Holding::Nothing => Err(SourceError::new(
             FailureClass::SourceError,
             format!(
-                "nothing is published in {} yet; it is there once the fetch that fills it has ended",
+                "nothing is published in {} yet; wait for the fetch that fills it",
                 folder.display()
             ),
         )),
@@ -139,27 +140,27 @@ fn sums(folder: &Path) -> Result<Option<Vec<u8>>, SourceError> {
     let name = FilePath::parse(SUMS).map_err(|error| invalid(format!("{}: {error}", path.display())))?;
     let Entry { file, .. } = resolve(folder, folder, name)?;
     let length = fs::metadata(&file).map_err(|error| failed(&file, &error))?.len();
-    if length > LONGEST_SUMS {
+    if length > MAX_SUMS_BYTES {
         return Err(invalid(format!(
-            "{} is too long for a list of digests; remove it",
+            "{} is too large for a list of digests; remove it",
             path.display()
         )));
     }
     fs::read(&file).map(Some).map_err(|error| failed(&file, &error))
 }
 
-fn by_list(folder: &Path, list: &[u8]) -> Result<Read, SourceError> {
+fn by_list(folder: &Path, list: &[u8]) -> Result<FolderListing, SourceError> {
     let digests = read_sums(list, &folder.join(SUMS).display())?;
     let files = digests
         .into_iter()
         .map(|(path, digest)| listed(resolve(folder, folder, path)?, digest));
-    Ok(Read {
+    Ok(FolderListing {
         revision: format!("sha256:{}", hex(&Sha256::digest(list))),
         files: files.collect::<Result<_, _>>()?,
     })
 }
 
-fn by_hashing(folder: &Path, progress: &Progress, stop: &CancellationToken) -> Result<Read, SourceError> {
+fn by_hashing(folder: &Path, progress: &Progress, stop: &CancellationToken) -> Result<FolderListing, SourceError> {
     let unknown = ContentDigest::Sha256([0; 32]);
     let found: Vec<_> = walk(folder)?
         .into_iter()
@@ -170,21 +171,21 @@ fn by_hashing(folder: &Path, progress: &Progress, stop: &CancellationToken) -> R
         folder = %folder.display(),
         files = found.len(),
         bytes,
-        "there is no SHA256SUMS, so every file is hashed to list it; that proves the copy, not what is copied"
+        "listing without SHA256SUMS: hashing every file verifies the copy, not the original"
     );
     progress.set_total(found.len() as u64, bytes);
     let hashed = found.into_iter().map(|(file, place)| hash(file, place, progress, stop));
     let files: Vec<_> = hashed.collect::<Result<_, _>>()?;
-    // What was hashed to list it is not proven yet: what is fetched is hashed again.
+    // Not verified yet: every fetched file is hashed again.
     progress.unverified(bytes);
     let remote: Vec<_> = files.iter().map(|(file, _)| file.clone()).collect();
-    Ok(Read {
+    Ok(FolderListing {
         revision: manifest_digest(&remote),
         files,
     })
 }
 
-/// A file as it is now.
+/// A file with its current size and stamp.
 fn listed(entry: Entry, digest: ContentDigest) -> Result<(RemoteFile, LocalFile), SourceError> {
     let Entry { path, file } = entry;
     let metadata = fs::symlink_metadata(&file).map_err(|error| failed(&file, &error))?;
@@ -213,7 +214,7 @@ fn hash(
         return Err(SourceError::new(
             FailureClass::SourceError,
             format!(
-                "{} is being written to; it can be listed once it is whole",
+                "{} changed while it was hashed; list it again once it is complete",
                 place.path.display()
             ),
         ));
@@ -221,7 +222,7 @@ fn hash(
     Ok((RemoteFile { digest, ..file }, place))
 }
 
-/// A failure of the disk that is read, which is not the volume that is written.
+/// A read failure of the source folder as a source error, since it is not the volume that is written to.
 fn storage(error: &StorageError) -> SourceError {
     failed(&PathBuf::from(&error.path), &error.source)
 }

@@ -1,4 +1,4 @@
-//! Where the bytes of a file are: at an address, or on a disk that is mounted here.
+//! The location of a file's bytes: a URL, or a path on a mounted disk.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -8,25 +8,25 @@ use jiff::Timestamp;
 
 use crate::http::location::HttpLocation;
 
-/// Where the bytes of one file are.
+/// The location of one file's bytes.
 #[derive(Clone, Debug)]
 pub enum Location {
     /// On a server.
     Http(HttpLocation),
-    /// On a disk that is mounted here.
+    /// On a mounted disk.
     File(LocalFile),
 }
 
-/// A file that is mounted here, as it was when it was listed.
+/// A file on a mounted disk, as it was when it was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalFile {
-    /// Where it is, with no link on the way.
+    /// Canonical path, free of links.
     pub path: PathBuf,
-    /// What tells whether it was written to since.
+    /// The stamp at that time; another one means that the file was written to since.
     pub stamp: Stamp,
 }
 
-/// Length and time of the last write of a file: when they change, so did its bytes.
+/// Size and modification time of a file; they change when its bytes do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     size: u64,
@@ -35,7 +35,7 @@ pub struct Stamp {
 }
 
 impl Location {
-    /// When it stops working, where that is known.
+    /// When the location expires, if known.
     #[must_use]
     pub fn expires(&self) -> Option<Timestamp> {
         match self {
@@ -44,7 +44,7 @@ impl Location {
         }
     }
 
-    /// The address, when it is one.
+    /// The HTTP location; `None` for a local file.
     #[must_use]
     pub fn http(&self) -> Option<&HttpLocation> {
         match self {
@@ -55,7 +55,7 @@ impl Location {
 }
 
 impl Stamp {
-    /// That of a file as it is now.
+    /// The stamp in a file's metadata.
     #[must_use]
     pub fn of(metadata: &Metadata) -> Self {
         Self {

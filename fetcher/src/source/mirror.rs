@@ -1,4 +1,4 @@
-//! What names a further place that holds the same files.
+//! The address of a mirror.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,22 +6,22 @@ use std::str::FromStr;
 use super::address::{InvalidSource, SourceAddress};
 use super::hugging_face::{Endpoint, InvalidEndpoint};
 
-/// A further place that holds the same files.
+/// A further place that serves the same files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MirrorAddress {
-    /// A server that speaks the hub's protocol; asked for the same model and the same commit.
+    /// A server with the hub's API, which serves the same model and commit.
     Hub(Endpoint),
-    /// A model by itself, at whatever source.
+    /// A model at any source.
     Source(SourceAddress),
 }
 
-/// Why a text names no mirror.
+/// Why a text is not the address of a mirror.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidMirror {
-    /// No base URL of a hub.
+    /// Not the base URL of a hub.
     #[error(transparent)]
     Hub(#[from] InvalidEndpoint),
-    /// No model.
+    /// Not the address of a model.
     #[error(transparent)]
     Source(#[from] InvalidSource),
 }
@@ -31,7 +31,7 @@ impl FromStr for MirrorAddress {
 
     fn from_str(text: &str) -> Result<Self, InvalidMirror> {
         let is_http = text.starts_with("http://") || text.starts_with("https://");
-        // With a digest or a list of them it is a source; without one it can only be a hub.
+        // A URL with a digest, or of a list of digests, is a source. Any other http URL is a hub.
         match text.parse::<SourceAddress>() {
             Ok(source) => Ok(Self::Source(source)),
             Err(_) if is_http && !text.contains('#') => Ok(Self::Hub(text.parse()?)),
@@ -65,10 +65,10 @@ mod tests {
     #[case::other_scheme("ftp://host/m", None)]
     #[case::credentials("https://user:pass@host", None)]
     fn a_mirror_is_a_hub_or_a_source(#[case] text: &str, #[case] expected: Option<&str>) {
-        let told = text.parse::<MirrorAddress>().ok().map(|mirror| match &mirror {
+        let shown = text.parse::<MirrorAddress>().ok().map(|mirror| match &mirror {
             MirrorAddress::Hub(_) => format!("hub {mirror}"),
             MirrorAddress::Source(_) => format!("source {mirror}"),
         });
-        assert_eq!(told.as_deref(), expected);
+        assert_eq!(shown.as_deref(), expected);
     }
 }

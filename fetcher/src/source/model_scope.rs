@@ -1,5 +1,6 @@
-//! ModelScope: a branch or tag is listed with the sha256 of each file, and each file located by following its
-//! redirect. Its branches cannot be resolved to commits, so the listing itself is the revision: its digest.
+//! ModelScope: lists a branch or tag with the sha256 of each file, and locates files by following their redirects.
+//!
+//! The API cannot resolve a branch to a commit, so the revision is the digest of the listing.
 
 mod address;
 mod listing;
@@ -19,7 +20,7 @@ pub use self::address::{InvalidModelScopeAddress, ModelScopeAddress};
 pub(crate) use self::listing::read_anything;
 use self::listing::{Entry, Envelope};
 use super::api;
-use super::api::{persist, read_body};
+use super::api::{read_body, with_retries};
 use super::expiry::expiry;
 use super::hugging_face::Endpoint;
 use super::{Listing, Location, Source};
@@ -30,22 +31,22 @@ use crate::model::error::SourceError;
 use crate::model::manifest::manifest_digest;
 use crate::model::remote_file::RemoteFile;
 
-/// A listing of this many entries was cut off without a word; its folders are listed one by one then.
-const CUT_OFF_AT: usize = 3000;
+/// ModelScope silently truncates a listing at this many entries; its folders are then listed one by one.
+const TRUNCATED_AT_ENTRIES: usize = 3000;
 
-/// How much of a server's own words is repeated.
-const MAX_QUOTE: usize = 200;
+/// Longest quote of a server's error message.
+const MAX_QUOTE_CHARS: usize = 200;
 
-/// As ModelScope's own client: more requests for one listing than this do not end.
-const MAX_REQUESTS: usize = 5000;
+/// Requests for one listing, as in ModelScope's own client; a listing with more does not end.
+const MAX_LISTING_REQUESTS: usize = 5000;
 
-/// More than this is no error, whatever it says.
-const MAX_REFUSAL_BYTES: u64 = 64 << 10;
+/// Largest body with status 200 that is checked for an error.
+const MAX_ERROR_BODY_BYTES: u64 = 64 << 10;
 
-/// A listing must fit into memory.
-const MAX_FILES: usize = 100_000;
+/// Files of a listing, which must fit into memory.
+const MAX_LISTING_FILES: usize = 100_000;
 
-/// One model of ModelScope.
+/// A model at ModelScope.
 #[derive(Clone, Debug)]
 pub struct ModelScope {
     endpoint: Endpoint,
@@ -87,7 +88,7 @@ impl ModelScope {
         let mut query = vec![("Revision", self.address.revision.as_str()), ("Recursive", recursive)];
         query.extend(folder.map(|folder| ("Root", folder)));
         let url = self.url("repo/files", &query);
-        let mut response = api::ask(&self.client, &Method::GET, &url, self.headers.clone(), None)
+        let mut response = api::send(&self.client, &Method::GET, &url, self.headers.clone(), None)
             .await?
             .response;
         let (status, headers) = (response.status(), response.headers().clone());
@@ -99,16 +100,19 @@ impl ModelScope {
                 Ok(data.files.unwrap_or_default())
             }
             Ok(envelope) if status.is_success() && envelope.is_success() => Ok(Vec::new()),
-            Ok(envelope) => Err(self.refusal(told(status, envelope.code), envelope.message, &headers)),
-            Err(_) if !status.is_success() => Err(self.refusal(status.as_u16(), None, &headers)),
+            Ok(envelope) => {
+                let status = effective_status(status, envelope.code);
+                Err(self.response_error(status, envelope.message, &headers))
+            }
+            Err(_) if !status.is_success() => Err(self.response_error(status.as_u16(), None, &headers)),
             Err(error) => Err(SourceError::new(
                 FailureClass::SourceError,
-                format!("{shown} answered no listing ({error}); check the endpoint, and what is in between"),
+                format!("{shown} returned no listing ({error}); check the endpoint, and proxies in between"),
             )),
         }
     }
 
-    fn refusal(&self, status: u16, message: Option<String>, headers: &HeaderMap) -> SourceError {
+    fn response_error(&self, status: u16, message: Option<String>, headers: &HeaderMap) -> SourceError {
         let address = &self.address;
         let (class, advice) = match status {
             404 => (
@@ -126,29 +130,30 @@ impl ModelScope {
             429 => (FailureClass::RateLimited, "trying again later helps"),
             _ => (FailureClass::SourceError, "trying again may help"),
         };
-        // The advice comes after it, and is not to be cut.
-        let message = message.map(|message| message.chars().take(MAX_QUOTE).collect::<String>());
+        // Cut the quote, so that the advice after it is not cut off.
+        let message = message.map(|message| message.chars().take(MAX_QUOTE_CHARS).collect::<String>());
         let message = message.map(|message| format!(" ({message})")).unwrap_or_default();
         SourceError::new(
             class,
-            format!("{} answered {status} for {address}{message}: {advice}", self.endpoint),
+            format!("{} returned {status} for {address}{message}: {advice}", self.endpoint),
         )
         .with_retry_after(retry_after(headers, jiff::Timestamp::now()))
     }
 
-    /// All entries. Once it was granted, access is not denied any more: a 403 in between is one of the hub's whims.
+    /// Lists all entries, folder by folder if ModelScope truncates the listing.
     async fn tree(&self) -> Result<Vec<Entry>, SourceError> {
-        let all = persist(self.retry, || self.entries(None, true)).await?;
-        if all.len() < CUT_OFF_AT {
+        let all = with_retries(self.retry, || self.entries(None, true)).await?;
+        if all.len() < TRUNCATED_AT_ENTRIES {
             return Ok(all);
         }
-        let granted = |error: SourceError| match error.class {
+        // The first request had access, so a later 403 is transient.
+        let as_transient = |error: SourceError| match error.class {
             FailureClass::AccessDenied => SourceError::new(FailureClass::SourceError, error.message),
             _ => error,
         };
         let list = async |folder: Option<&str>, recursive| {
-            persist(self.retry, || async {
-                self.entries(folder, recursive).await.map_err(granted)
+            with_retries(self.retry, || async {
+                self.entries(folder, recursive).await.map_err(as_transient)
             })
             .await
         };
@@ -157,38 +162,38 @@ impl ModelScope {
         let mut requests = 0;
         while let Some(folder) = folders.pop_front() {
             requests += 2;
-            if requests > MAX_REQUESTS || files.len() > MAX_FILES {
-                return Err(self.endless());
+            if requests > MAX_LISTING_REQUESTS || files.len() > MAX_LISTING_FILES {
+                return Err(self.unbounded_listing());
             }
             if folder.is_some() {
                 let below = list(folder.as_deref(), true).await?;
-                if below.len() < CUT_OFF_AT {
+                if below.len() < TRUNCATED_AT_ENTRIES {
                     files.extend(below);
                     continue;
                 }
             }
-            let beside = list(folder.as_deref(), false).await?;
-            if beside.len() >= CUT_OFF_AT {
+            let children = list(folder.as_deref(), false).await?;
+            if children.len() >= TRUNCATED_AT_ENTRIES {
                 return Err(SourceError::new(
                     FailureClass::InvalidListing,
                     format!(
-                        "{} lists {CUT_OFF_AT} entries in one folder of {} and leaves out the others",
+                        "{} truncates the listing of a folder of {} at {TRUNCATED_AT_ENTRIES} entries",
                         self.endpoint, self.address
                     ),
                 ));
             }
-            let (inner, plain): (Vec<_>, Vec<_>) = beside.into_iter().partition(Entry::is_folder);
+            let (inner, plain): (Vec<_>, Vec<_>) = children.into_iter().partition(Entry::is_folder);
             folders.extend(inner.into_iter().map(|entry| Some(entry.path)));
             files.extend(plain);
         }
         Ok(files)
     }
 
-    fn endless(&self) -> SourceError {
+    fn unbounded_listing(&self) -> SourceError {
         SourceError::new(
             FailureClass::InvalidListing,
             format!(
-                "the listing of {} does not end, or holds more than {MAX_FILES} files",
+                "the listing of {} does not end, or has more than {MAX_LISTING_FILES} files",
                 self.address
             ),
         )
@@ -200,19 +205,19 @@ impl ModelScope {
             ("FilePath", file.path.as_str()),
         ];
         let url = self.url("repo", &query);
-        // HEAD is answered differently from GET here; a byte is enough to learn where GET leads.
+        // ModelScope redirects GET and HEAD differently; a GET for one byte shows where GET leads.
         let range = (file.size > 0).then_some("bytes=0-0");
-        let mut answered = api::ask(&self.client, &Method::GET, &url, self.headers.clone(), range).await?;
-        let status = answered.response.status();
-        let shown = SecretUrl::new(answered.url.clone());
-        let refused = if status.is_success() {
-            hidden_refusal(&mut answered.response, file, &shown).await?
+        let mut answer = api::send(&self.client, &Method::GET, &url, self.headers.clone(), range).await?;
+        let status = answer.response.status();
+        let shown = SecretUrl::new(answer.url.clone());
+        let error_status = if status.is_success() {
+            hidden_error_status(&mut answer.response, file, &shown).await?
         } else {
             (status != StatusCode::RANGE_NOT_SATISFIABLE).then_some(status.as_u16())
         };
-        if let Some(refused) = refused {
-            let error = self.refusal(refused, Some(file.path.to_string()), answered.response.headers());
-            // The model itself was listed.
+        if let Some(status) = error_status {
+            let error = self.response_error(status, Some(file.path.to_string()), answer.response.headers());
+            // The model exists, since it was listed.
             let class = match error.class {
                 FailureClass::RepositoryNotFound => FailureClass::FileNotFound,
                 class => class,
@@ -220,28 +225,28 @@ impl ModelScope {
             return Err(SourceError { class, ..error });
         }
         Ok(Location::Http(HttpLocation {
-            expires: expiry(&answered.url),
+            expires: expiry(&answer.url),
             url: shown,
-            headers: answered.headers,
+            headers: answer.headers,
         }))
     }
 }
 
-/// The code of an error that is sent with status 200 in place of the file.
-async fn hidden_refusal(
+/// The code of an error that ModelScope sends with status 200 instead of the file.
+async fn hidden_error_status(
     response: &mut Response,
     file: &RemoteFile,
     url: &SecretUrl,
 ) -> Result<Option<u16>, SourceError> {
     let is_part = response.headers().contains_key(CONTENT_RANGE);
     let length = response.content_length().unwrap_or(u64::MAX);
-    if is_part || length == file.size || length > MAX_REFUSAL_BYTES {
+    if is_part || length == file.size || length > MAX_ERROR_BODY_BYTES {
         return Ok(None);
     }
     let body = read_body(response, url).await?;
     let envelope = serde_json::from_slice::<Envelope>(&body).ok();
-    let refused = envelope.filter(|envelope| !envelope.is_success());
-    Ok(refused.map(|envelope| told(response.status(), envelope.code)))
+    let error = envelope.filter(|envelope| !envelope.is_success());
+    Ok(error.map(|envelope| effective_status(response.status(), envelope.code)))
 }
 
 #[async_trait]
@@ -252,8 +257,8 @@ impl Source for ModelScope {
         for entry in &entries {
             files.extend(entry.remote_file(&self.address)?);
         }
-        if files.len() > MAX_FILES {
-            return Err(self.endless());
+        if files.len() > MAX_LISTING_FILES {
+            return Err(self.unbounded_listing());
         }
         Ok(Listing {
             revision: manifest_digest(&files),
@@ -262,18 +267,18 @@ impl Source for ModelScope {
     }
 
     async fn locate(&self, _revision: &str, file: &RemoteFile) -> Result<Location, SourceError> {
-        persist(self.retry, || self.locate_once(file)).await
+        with_retries(self.retry, || self.locate_once(file)).await
     }
 }
 
-/// Its servers look at the one or the other.
+/// The headers that carry a token. Some of ModelScope's servers read `Authorization`, others the cookie.
 fn credentials(token: &SecretString) -> Result<HeaderMap, SourceError> {
     let token = token.expose_secret();
     let header = |text: String| {
         let mut value = HeaderValue::from_str(&text).map_err(|_| {
             SourceError::new(
                 FailureClass::AuthenticationFailed,
-                "the token holds characters that no token has; check that the Secret or file holds the token alone",
+                "the token contains invalid characters; check that the Secret or file contains only the token",
             )
         })?;
         value.set_sensitive(true);
@@ -285,8 +290,10 @@ fn credentials(token: &SecretString) -> Result<HeaderMap, SourceError> {
     ]))
 }
 
-/// The status that counts: an error's code may come with status 200. Codes of five digits and more are no statuses.
-fn told(status: StatusCode, code: Option<i64>) -> u16 {
+/// The status of an error response: its code if the HTTP status is a success, else the HTTP status.
+///
+/// Codes of five digits and more are not HTTP statuses; they count as 500.
+fn effective_status(status: StatusCode, code: Option<i64>) -> u16 {
     let code = code
         .and_then(|code| u16::try_from(code).ok())
         .filter(|code| (400..600).contains(code));

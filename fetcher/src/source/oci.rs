@@ -1,5 +1,6 @@
-//! Models as OCI artifacts: ModelPack, KitOps, ORAS, and whoever else names each file on its layer. A layer is a file,
-//! whose digest is the layer's, or an archive of files, which is fetched like one and unpacked then.
+//! Models as OCI artifacts: ModelPack, KitOps, ORAS, and others that name the file of each layer.
+//!
+//! A layer is a file with the layer's digest, or an archive of files. An archive is fetched like a file, then unpacked.
 
 mod kit;
 mod layer;
@@ -14,7 +15,7 @@ use async_trait::async_trait;
 use modelcache_crds::report::FailureClass;
 use reqwest::Client;
 
-use self::kit::{KITFILE, holds_its_model};
+use self::kit::{KITFILE, require_own_model};
 use self::layer::Layer;
 use super::registry::manifest::{Descriptor, Manifest};
 use super::registry::{ImageName, InvalidImageName, RawManifest, Reference, RegistryCredentials, Repository};
@@ -24,7 +25,7 @@ use crate::model::error::SourceError;
 use crate::model::path::FilePath;
 use crate::model::remote_file::RemoteFile;
 
-/// `oci://registry/repository[:tag][@digest]`; with `oci+http://` for a registry that is not encrypted.
+/// `oci://registry/repository[:tag][@digest]`; `oci+http://` for a registry without TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OciAddress(ImageName);
 
@@ -44,7 +45,7 @@ impl fmt::Display for OciAddress {
     }
 }
 
-/// One artifact of a registry.
+/// An artifact in a registry.
 pub struct Oci {
     repository: Repository,
     archives: Mutex<HashSet<FilePath>>,
@@ -60,7 +61,7 @@ impl Oci {
         }
     }
 
-    /// The manifest itself, through an index that names just one.
+    /// Fetches the manifest; resolves an index if it has exactly one.
     async fn manifest(&self) -> Result<(RawManifest, Manifest), SourceError> {
         let name = self.repository.name();
         let shown = name.to_string();
@@ -94,7 +95,7 @@ impl Source for Oci {
         let layers = files(&manifest, &name)?;
         if let Some(config) = manifest.config.filter(|config| config.media_type.starts_with(KITFILE)) {
             let digest = config.content_digest()?.to_string();
-            holds_its_model(&self.repository.blob(&digest).await?, &manifest.layers, &name)?;
+            require_own_model(&self.repository.blob(&digest).await?, &manifest.layers, &name)?;
         }
         let archives = layers.iter().filter(|layer| layer.is_archive);
         let archives = archives.map(|layer| layer.file.path.clone()).collect();
@@ -120,11 +121,11 @@ fn files(manifest: &Manifest, name: &str) -> Result<Vec<Layer>, SourceError> {
     let mut layers = Vec::new();
     for descriptor in &manifest.layers {
         let layer = Layer::of(descriptor, name)?;
-        // The same archive twice holds the same files twice.
+        // A repeated archive would list its files twice.
         layers.extend(layer.filter(|layer| !layer.is_archive || seen.insert(layer.file.digest)));
     }
     if layers.is_empty() {
-        return Err(invalid(format!("{name} holds no layer")));
+        return Err(invalid(format!("{name} has no layers")));
     }
     Ok(layers)
 }
@@ -138,7 +139,7 @@ fn invalid(why: String) -> SourceError {
     SourceError::new(FailureClass::InvalidListing, why)
 }
 
-/// Reads a manifest; for the fuzz targets.
+/// Reads any manifest, for the fuzz targets.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_anything(bytes: &[u8]) {
     let raw = RawManifest {
@@ -152,7 +153,7 @@ pub(crate) fn read_anything(bytes: &[u8]) {
     }
 }
 
-/// Reads a Kitfile; for the fuzz targets.
+/// Reads any Kitfile, for the fuzz targets.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_any_kitfile(bytes: &[u8]) {
     kit::read_anything(bytes);

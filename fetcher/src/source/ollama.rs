@@ -1,5 +1,6 @@
-//! Models of the Ollama registry, in the layout that Ollama itself keeps: the manifest as it was sent, and blobs by
-//! their digest. With `OLLAMA_MODELS` set to the published folder Ollama runs the model.
+//! Models in the Ollama registry, listed in Ollama's own layout: the manifest as received, and blobs by digest.
+//!
+//! Ollama runs the model if `OLLAMA_MODELS` is the published folder.
 
 mod open;
 
@@ -8,6 +9,7 @@ use std::str::FromStr;
 
 use async_trait::async_trait;
 use modelcache_crds::report::FailureClass;
+use modelcache_crds::source_defaults::DEFAULT_TAG;
 use reqwest::Client;
 
 use super::registry::manifest::{Descriptor, Manifest};
@@ -22,14 +24,14 @@ use crate::model::remote_file::RemoteFile;
 const DEFAULT_REGISTRY: &str = "registry.ollama.ai";
 const DEFAULT_NAMESPACE: &str = "library";
 
-/// Below it are the manifests; all else is a blob.
+/// Folder of the manifests; every other file is a blob.
 const MANIFESTS: &str = "manifests/";
 
-/// `ollama://[host/][namespace/]model[:tag]`; with `ollama+http://` for a registry that is not encrypted.
+/// `ollama://[host/][namespace/]model[:tag]`; `ollama+http://` for a registry without TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OllamaAddress {
     image: ImageName,
-    /// What Ollama calls it: the tag of the file that holds the manifest, also where it is asked for by digest.
+    /// The tag in the manifest's path, also if the address has a digest.
     tag: String,
 }
 
@@ -47,7 +49,7 @@ impl FromStr for OllamaAddress {
         };
         let tag = repository.split('@').next().and_then(|name| name.split_once(':'));
         Ok(Self {
-            tag: tag.map_or("latest", |(_, tag)| tag).to_owned(),
+            tag: tag.map_or(DEFAULT_TAG, |(_, tag)| tag).to_owned(),
             image: ImageName::of(registry, &repository, scheme == "ollama+http")?,
         })
     }
@@ -74,7 +76,7 @@ impl fmt::Display for OllamaAddress {
     }
 }
 
-/// One model of the registry.
+/// A model in the registry.
 pub struct Ollama {
     repository: Repository,
     tag: String,
@@ -119,7 +121,7 @@ impl Source for Ollama {
     }
 }
 
-/// Config and layers, each blob once: models share licences with themselves.
+/// Config and layers, each blob once. A model can have one licence as two layers.
 pub(super) fn blobs(manifest: &Manifest, name: &str) -> Result<Vec<RemoteFile>, SourceError> {
     let mut files: Vec<RemoteFile> = Vec::new();
     let described = manifest.config.iter().chain(&manifest.layers);
@@ -137,7 +139,7 @@ pub(super) fn blobs(manifest: &Manifest, name: &str) -> Result<Vec<RemoteFile>, 
     if manifest.layers.is_empty() {
         return Err(SourceError::new(
             FailureClass::InvalidListing,
-            format!("{name} holds no layer; it is no model of Ollama's"),
+            format!("{name} has no layers; it is not an Ollama model"),
         ));
     }
     Ok(files)
@@ -153,12 +155,8 @@ fn digest(text: &str) -> Result<ContentDigest, SourceError> {
 }
 
 fn parse_path(text: &str) -> Result<FilePath, SourceError> {
-    FilePath::parse(text).map_err(|error| {
-        SourceError::new(
-            FailureClass::InvalidListing,
-            format!("the path {text:?} must not be written: {error}"),
-        )
-    })
+    FilePath::parse(text)
+        .map_err(|error| SourceError::new(FailureClass::InvalidListing, format!("unsafe path {text:?}: {error}")))
 }
 
 #[cfg(test)]
@@ -181,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blob_that_is_named_twice_is_listed_once() {
+    fn a_repeated_blob_is_listed_once() {
         let hex = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
         let blob = format!(r#"{{"digest":"sha256:{hex}","size":3}}"#);
         let manifest = serde_json::from_str(&format!(r#"{{"config":{blob},"layers":[{blob},{blob}]}}"#)).unwrap();

@@ -1,5 +1,7 @@
-//! Container registries, as the OCI distribution specification describes them: manifests by tag or digest, blobs by
-//! digest, and tokens for both. What the blobs mean is not known here.
+//! Client for container registries by the OCI distribution specification.
+//!
+//! It fetches manifests by tag or digest, locates blobs by digest, and gets the tokens for both. It does not interpret
+//! blobs.
 
 pub(super) mod challenge;
 mod credentials;
@@ -27,7 +29,7 @@ pub use self::name::InvalidImageName;
 pub(super) use self::name::{ImageName, Reference};
 use super::Location;
 use super::api;
-use super::api::{Answered, persist, read_body};
+use super::api::{ApiResponse, read_body, with_retries};
 use super::expiry::expiry;
 use crate::http::location::HttpLocation;
 use crate::http::redact::SecretUrl;
@@ -35,34 +37,35 @@ use crate::http::retry::{Policy, retry_after};
 use crate::model::digest::hex;
 use crate::model::error::SourceError;
 
-/// How long a token is good that does not say: the shortest that registries give.
-const TOKEN_SECONDS: u64 = 60;
+/// Lifetime of a token without `expires_in`, and the shortest that the specification allows.
+const MIN_TOKEN_LIFETIME_SECS: u64 = 60;
 
-/// A manifest as the registry sent it, proven against the digest where one was asked for.
+/// A manifest as the registry sent it; verified if it was requested by digest.
 pub(super) struct RawManifest {
     pub(super) bytes: Vec<u8>,
     pub(super) digest: String,
     pub(super) media_type: String,
 }
 
-/// One repository of a registry.
+/// A repository in a registry.
 pub(super) struct Repository {
     name: ImageName,
     credentials: RegistryCredentials,
     client: Client,
     retry: Policy,
-    /// What to send, and until when.
-    granted: Mutex<Option<Granted>>,
+    /// The last authorization that was granted.
+    authorization: Mutex<Option<Authorization>>,
 }
 
+/// A value of the `Authorization` header, and when it expires.
 #[derive(Clone)]
-struct Granted {
+struct Authorization {
     header: HeaderValue,
-    until: Timestamp,
+    expires: Timestamp,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct TokenResponse {
     token: Option<SecretString>,
     access_token: Option<SecretString>,
     expires_in: Option<u64>,
@@ -75,7 +78,7 @@ impl Repository {
             credentials,
             client,
             retry,
-            granted: Mutex::new(None),
+            authorization: Mutex::new(None),
         }
     }
 
@@ -83,27 +86,27 @@ impl Repository {
         &self.name
     }
 
-    /// A manifest by tag or digest.
+    /// Fetches a manifest by tag or digest.
     pub(super) async fn manifest(&self, reference: &Reference) -> Result<RawManifest, SourceError> {
-        persist(self.retry, || self.manifest_once(reference)).await
+        with_retries(self.retry, || self.manifest_once(reference)).await
     }
 
     async fn manifest_once(&self, reference: &Reference) -> Result<RawManifest, SourceError> {
         let url = self.name.url(&format!("manifests/{reference}"));
-        let Answered { mut response, .. } = self.ask(&url, &accept_manifests(), None).await?;
+        let ApiResponse { mut response, .. } = self.send(&url, &accept_manifests(), None).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         let shown = SecretUrl::new(url);
         let bytes = read_body(&mut response, &shown).await?;
         if !status.is_success() {
-            return Err(self.refusal(status, &headers, &format!("manifest {reference}")));
+            return Err(self.response_error(status, &headers, &format!("manifest {reference}")));
         }
         let digest = format!("sha256:{}", hex(&Sha256::digest(&bytes)));
-        if let Reference::Digest(asked) = reference
-            && *asked != digest
+        if let Reference::Digest(requested) = reference
+            && *requested != digest
         {
             return Err(SourceError::new(
                 FailureClass::SourceError,
-                format!("{shown} answered a manifest whose digest is {digest}; what is in between changes it"),
+                format!("{shown} returned a manifest with digest {digest}; a proxy in between may change it"),
             ));
         }
         let media_type = headers
@@ -118,17 +121,17 @@ impl Repository {
         })
     }
 
-    /// A small blob, whole.
+    /// Fetches a small blob into memory.
     pub(super) async fn blob(&self, digest: &str) -> Result<Vec<u8>, SourceError> {
-        persist(self.retry, || self.blob_once(digest)).await
+        with_retries(self.retry, || self.blob_once(digest)).await
     }
 
     async fn blob_once(&self, digest: &str) -> Result<Vec<u8>, SourceError> {
         let url = self.name.url(&format!("blobs/{digest}"));
-        let Answered { mut response, .. } = self.ask(&url, &HeaderMap::new(), None).await?;
+        let ApiResponse { mut response, .. } = self.send(&url, &HeaderMap::new(), None).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         if !status.is_success() {
-            return Err(self.refusal(status, &headers, digest));
+            return Err(self.response_error(status, &headers, digest));
         }
         let shown = SecretUrl::new(url);
         let bytes = read_body(&mut response, &shown).await?;
@@ -138,65 +141,67 @@ impl Repository {
         }
         Err(SourceError::new(
             FailureClass::SourceError,
-            format!("{shown} answered a blob whose digest is {actual}; what is in between changes it"),
+            format!("{shown} returned a blob with digest {actual}; a proxy in between may change it"),
         ))
     }
 
-    /// Where a blob is now.
+    /// Locates a blob.
     pub(super) async fn locate_blob(&self, digest: &str) -> Result<Location, SourceError> {
         let url = self.name.url(&format!("blobs/{digest}"));
         let headers = HeaderMap::new();
-        persist(self.retry, || self.locate_once(&url, &headers, digest)).await
+        with_retries(self.retry, || self.locate_once(&url, &headers, digest)).await
     }
 
-    /// Where the bytes of a manifest are.
+    /// Locates the bytes of a manifest.
     pub(super) async fn locate_manifest(&self, digest: &str) -> Result<Location, SourceError> {
         let url = self.name.url(&format!("manifests/{digest}"));
         let headers = accept_manifests();
-        persist(self.retry, || self.locate_once(&url, &headers, digest)).await
+        with_retries(self.retry, || self.locate_once(&url, &headers, digest)).await
     }
 
     async fn locate_once(&self, url: &Url, headers: &HeaderMap, digest: &str) -> Result<Location, SourceError> {
-        // Some registries refuse HEAD for blobs; a byte is enough to learn where they redirect.
-        let answered = self.ask(url, headers, Some("bytes=0-0")).await?;
-        let status = answered.response.status();
+        // Some registries reject HEAD for blobs; a GET for one byte shows where they redirect.
+        let answer = self.send(url, headers, Some("bytes=0-0")).await?;
+        let status = answer.response.status();
         if !status.is_success() && status != StatusCode::RANGE_NOT_SATISFIABLE {
-            return Err(self.refusal(status, answered.response.headers(), digest));
+            return Err(self.response_error(status, answer.response.headers(), digest));
         }
-        let is_granted = answered.headers.contains_key(AUTHORIZATION);
-        let granted = self.granted.lock().await.as_ref().map(|granted| granted.until);
+        let is_authorized = answer.headers.contains_key(AUTHORIZATION);
+        let cached = self.authorization.lock().await;
+        let token_expires = cached.as_ref().map(|cached| cached.expires);
+        drop(cached);
         Ok(Location::Http(HttpLocation {
-            expires: expiry(&answered.url).or(granted.filter(|_| is_granted)),
-            url: SecretUrl::new(answered.url),
-            headers: answered.headers,
+            expires: expiry(&answer.url).or(token_expires.filter(|_| is_authorized)),
+            url: SecretUrl::new(answer.url),
+            headers: answer.headers,
         }))
     }
 
-    /// Asks, and gets a token where the registry wants one.
-    async fn ask(&self, url: &Url, headers: &HeaderMap, range: Option<&str>) -> Result<Answered, SourceError> {
+    /// Sends a GET; if the registry responds with a challenge, sends it again with a token.
+    async fn send(&self, url: &Url, headers: &HeaderMap, range: Option<&str>) -> Result<ApiResponse, SourceError> {
         let mut with_token = headers.clone();
-        with_token.extend(self.present_token().await.map(|value| (AUTHORIZATION, value)));
-        let answered = api::ask(&self.client, &Method::GET, url, with_token, range).await?;
-        let is_challenged =
-            answered.response.status() == StatusCode::UNAUTHORIZED && answered.url.origin() == url.origin();
+        with_token.extend(self.cached_authorization().await.map(|value| (AUTHORIZATION, value)));
+        let answer = api::send(&self.client, &Method::GET, url, with_token, range).await?;
+        let is_challenged = answer.response.status() == StatusCode::UNAUTHORIZED && answer.url.origin() == url.origin();
         if !is_challenged {
-            return Ok(answered);
+            return Ok(answer);
         }
-        let Some(header) = self.authorize(answered.response.headers()).await? else {
-            return Ok(answered);
+        let Some(header) = self.authorize(answer.response.headers()).await? else {
+            return Ok(answer);
         };
         let mut with_token = headers.clone();
         with_token.insert(AUTHORIZATION, header);
-        api::ask(&self.client, &Method::GET, url, with_token, range).await
+        api::send(&self.client, &Method::GET, url, with_token, range).await
     }
 
-    async fn present_token(&self) -> Option<HeaderValue> {
-        let granted = self.granted.lock().await;
-        let granted = granted.as_ref().filter(|granted| granted.until > Timestamp::now())?;
-        Some(granted.header.clone())
+    /// The cached authorization, unless it expired.
+    async fn cached_authorization(&self) -> Option<HeaderValue> {
+        let cached = self.authorization.lock().await;
+        let cached = cached.as_ref().filter(|cached| cached.expires > Timestamp::now())?;
+        Some(cached.header.clone())
     }
 
-    /// What a challenge asks for; `None` when there is nothing to answer it with.
+    /// Gets an authorization for the challenges in a response; `None` without credentials for any of them.
     async fn authorize(&self, headers: &HeaderMap) -> Result<Option<HeaderValue>, SourceError> {
         let challenges = headers
             .get_all(WWW_AUTHENTICATE)
@@ -204,21 +209,21 @@ impl Repository {
             .filter_map(|value| value.to_str().ok());
         let basic = self.credentials.basic(self.name.registry());
         for challenge in challenges.flat_map(parse_challenges) {
-            let granted = match challenge {
+            let authorization = match challenge {
                 Challenge::Bearer { realm, service, scope } => {
                     let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", self.name.repository()));
                     self.token(&realm, service.as_deref(), &scope, basic.as_ref()).await?
                 }
                 Challenge::Basic => match &basic {
-                    Some(header) => Granted {
+                    Some(header) => Authorization {
                         header: header.clone(),
-                        until: Timestamp::MAX,
+                        expires: Timestamp::MAX,
                     },
                     None => continue,
                 },
             };
-            let header = granted.header.clone();
-            *self.granted.lock().await = Some(granted);
+            let header = authorization.header.clone();
+            *self.authorization.lock().await = Some(authorization);
             return Ok(Some(header));
         }
         Ok(None)
@@ -230,32 +235,32 @@ impl Repository {
         service: Option<&str>,
         scope: &str,
         basic: Option<&HeaderValue>,
-    ) -> Result<Granted, SourceError> {
-        let broken = |what: String| {
+    ) -> Result<Authorization, SourceError> {
+        let failed = |what: String| {
             let registry = self.name.registry();
             SourceError::new(FailureClass::SourceError, format!("{registry} asks for a token {what}"))
         };
-        let url = token_address(realm, service, scope, self.name.is_plain_http()).map_err(broken)?;
+        let url = token_url(realm, service, scope, self.name.is_plain_http()).map_err(failed)?;
         let headers = basic.iter().map(|value| (AUTHORIZATION, (*value).clone())).collect();
-        let asked = Timestamp::now();
-        let mut response = api::ask(&self.client, &Method::GET, &url, headers, None)
+        let requested_at = Timestamp::now();
+        let mut response = api::send(&self.client, &Method::GET, &url, headers, None)
             .await?
             .response;
         let (status, headers) = (response.status(), response.headers().clone());
         let shown = SecretUrl::new(url);
         let body = read_body(&mut response, &shown).await?;
         if !status.is_success() {
-            return Err(self.refusal(status, &headers, "token"));
+            return Err(self.response_error(status, &headers, "token"));
         }
-        granted(&body, asked).map_err(|what| broken(format!("at {shown}, which {what}")))
+        parse_token(&body, requested_at).map_err(|what| failed(format!("at {shown}, which {what}")))
     }
 
-    fn refusal(&self, status: StatusCode, headers: &HeaderMap, what: &str) -> SourceError {
+    fn response_error(&self, status: StatusCode, headers: &HeaderMap, what: &str) -> SourceError {
         let name = &self.name;
         let (class, advice) = match status.as_u16() {
             404 => (
                 FailureClass::RepositoryNotFound,
-                "check registry, repository and tag; some registries say this too where credentials are missing",
+                "check registry, repository and tag; some registries return this for missing credentials too",
             ),
             401 => (
                 FailureClass::AuthenticationFailed,
@@ -267,21 +272,19 @@ impl Repository {
         };
         SourceError::new(
             class,
-            format!("{name} ({what}): the registry answered {status}: {advice}"),
+            format!("{name} ({what}): the registry returned {status}: {advice}"),
         )
         .with_retry_after(retry_after(headers, Timestamp::now()))
     }
 }
 
-/// Where a token is asked for; why not, where a password would go there that should not.
-fn token_address(realm: &str, service: Option<&str>, scope: &str, plain_http: bool) -> Result<Url, String> {
-    let mut url: Url = realm
-        .parse()
-        .map_err(|_| format!("at {realm:?}, which is no address"))?;
+/// The URL of a token request. A realm without TLS is an error unless the registry has none either.
+fn token_url(realm: &str, service: Option<&str>, scope: &str, plain_http: bool) -> Result<Url, String> {
+    let mut url: Url = realm.parse().map_err(|_| format!("at {realm:?}, which is not a URL"))?;
     let is_safe = url.scheme() == "https" || (url.scheme() == "http" && plain_http);
     if !is_safe {
         let shown = SecretUrl::new(url);
-        return Err(format!("at {shown}, which is not encrypted; refused"));
+        return Err(format!("at {shown}, which is not encrypted; not requested"));
     }
     if let Some(service) = service {
         url.query_pairs_mut().append_pair("service", service);
@@ -290,27 +293,31 @@ fn token_address(realm: &str, service: Option<&str>, scope: &str, plain_http: bo
     Ok(url)
 }
 
-/// The token in an answer, asked for at a time.
-fn granted(body: &[u8], asked: Timestamp) -> Result<Granted, &'static str> {
-    let Answer {
+/// Parses the response to a token request that was sent at `requested_at`.
+fn parse_token(body: &[u8], requested_at: Timestamp) -> Result<Authorization, &'static str> {
+    let TokenResponse {
         token,
         access_token,
         expires_in,
-    } = serde_json::from_slice(body).map_err(|_| "answers none")?;
-    let token = token.or(access_token).ok_or("answers none")?;
+    } = serde_json::from_slice(body).map_err(|_| "returned none")?;
+    let token = token.or(access_token).ok_or("returned none")?;
     let mut header = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
-        .map_err(|_| "answers what no header can hold")?;
+        .map_err(|_| "returned one with invalid characters")?;
     header.set_sensitive(true);
-    let seconds = Duration::from_secs(expires_in.unwrap_or(TOKEN_SECONDS).max(TOKEN_SECONDS));
-    let until = SignedDuration::try_from(seconds)
+    let lifetime_secs = expires_in
+        .unwrap_or(MIN_TOKEN_LIFETIME_SECS)
+        .max(MIN_TOKEN_LIFETIME_SECS);
+    let expires = SignedDuration::try_from(Duration::from_secs(lifetime_secs))
         .ok()
-        .and_then(|seconds| asked.checked_add(seconds).ok())
+        .and_then(|lifetime| requested_at.checked_add(lifetime).ok())
         .unwrap_or(Timestamp::MAX);
-    Ok(Granted { header, until })
+    Ok(Authorization { header, expires })
 }
 
-/// Reads a challenge in the first line and the answer to a request for a token in the rest; for the fuzz targets. A
-/// token is asked for where nobody listens, is good for a while, and is never printed.
+/// Reads the first line as a challenge and the rest as a token response, for the fuzz targets.
+///
+/// Asserts that tokens are requested with TLS unless the registry has none, live a minute at least, and are marked as
+/// sensitive.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_anything(bytes: &[u8]) {
     let (challenge, body) = crate::model::fuzz_input::line(bytes);
@@ -320,16 +327,16 @@ pub(crate) fn read_anything(bytes: &[u8]) {
         };
         let scope = scope.unwrap_or_default();
         for plain_http in [false, true] {
-            if let Ok(url) = token_address(&realm, service.as_deref(), &scope, plain_http) {
+            if let Ok(url) = token_url(&realm, service.as_deref(), &scope, plain_http) {
                 assert!(url.scheme() == "https" || plain_http && url.scheme() == "http");
                 assert!(url.query_pairs().any(|(name, value)| name == "scope" && value == scope));
             }
         }
     }
-    let asked = Timestamp::UNIX_EPOCH;
-    if let Ok(granted) = granted(body, asked) {
-        assert!(granted.header.is_sensitive() && granted.header.as_bytes().starts_with(b"Bearer "));
-        assert!(granted.until.duration_since(asked) >= SignedDuration::from_mins(1));
+    let requested_at = Timestamp::UNIX_EPOCH;
+    if let Ok(Authorization { header, expires }) = parse_token(body, requested_at) {
+        assert!(header.is_sensitive() && header.as_bytes().starts_with(b"Bearer "));
+        assert!(expires.duration_since(requested_at) >= SignedDuration::from_mins(1));
     }
 }
 

@@ -1,5 +1,6 @@
-//! Buckets of S3 and of whatever speaks its protocol. Objects are proven by the sha256 that the store keeps of them, or
-//! by a list of digests beside them. Every range is bound to the version that was listed, by its entity tag.
+//! Buckets of S3 and compatible stores. Every range request requires the entity tag of the listed version.
+//!
+//! Digests come from the sha256 that the store keeps per object, or from a `SHA256SUMS` next to the objects.
 
 mod address;
 mod answers;
@@ -24,7 +25,7 @@ pub use self::address::{InvalidS3Address, S3Address};
 pub use self::credentials::KeySource;
 use self::credentials::Keys;
 use super::api;
-use super::api::{persist, read_body};
+use super::api::{read_body, with_retries};
 use super::plain_http::read_sums;
 use super::{Listing, Location, Source};
 use crate::http::location::HttpLocation;
@@ -36,29 +37,29 @@ use crate::model::manifest::manifest_digest;
 use crate::model::path::FilePath;
 use crate::model::remote_file::RemoteFile;
 
-/// How long a signed address is good.
-const SIGNED_FOR: Duration = Duration::from_hours(1);
+/// Lifetime of a signed URL.
+const SIGNATURE_LIFETIME: Duration = Duration::from_hours(1);
 
-/// Objects asked about at once.
-const HEADS_AT_ONCE: usize = 16;
+/// Concurrent HEAD requests for checksums.
+const MAX_HEAD_REQUESTS: usize = 16;
 
-/// A listing must fit into memory.
-const MAX_FILES: usize = 100_000;
+/// Files of a listing, which must fit into memory.
+const MAX_LISTING_FILES: usize = 100_000;
 
-/// The list of digests beside the objects.
+/// Name of the list of digests.
 const SUMS: &str = "SHA256SUMS";
 
 const CHECKSUM_MODE: &str = "x-amz-checksum-mode";
 const VERSION: &str = "x-amz-version-id";
 
-/// Where buckets are.
+/// The server of a bucket, and how to address it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3Endpoint {
-    /// Base URL; AWS's own when not given.
+    /// Base URL; AWS if not set.
     pub url: Option<Url>,
-    /// The region that signatures are for.
+    /// Region that requests are signed for.
     pub region: String,
-    /// Whether the bucket is part of the host name rather than of the path.
+    /// Whether the bucket is part of the host name instead of the path.
     pub virtual_hosted: bool,
 }
 
@@ -69,11 +70,11 @@ pub struct S3 {
     keys: Keys,
     client: Client,
     retry: Policy,
-    /// What was listed, by path: the object's key and version.
+    /// Key and version of each listed object, by path.
     listed: Mutex<HashMap<FilePath, Version>>,
 }
 
-/// An object as it was listed.
+/// Key and version of a listed object.
 #[derive(Clone, Debug)]
 struct Version {
     key: String,
@@ -100,7 +101,7 @@ impl S3 {
             Some(url) => url,
             None => format!("https://s3.{region}.amazonaws.com")
                 .parse()
-                .map_err(|error| usage(format!("{region:?} is no region: {error}")))?,
+                .map_err(|error| usage(format!("{region:?} is not a region: {error}")))?,
         };
         let style = if virtual_hosted {
             UrlStyle::VirtualHost
@@ -108,7 +109,7 @@ impl S3 {
             UrlStyle::Path
         };
         let bucket = Bucket::new(url, style, address.bucket.clone(), region)
-            .map_err(|error| usage(format!("{address} at this endpoint: {error}")))?;
+            .map_err(|error| usage(format!("invalid endpoint for {address}: {error}")))?;
         Ok(Self {
             address,
             bucket,
@@ -119,46 +120,44 @@ impl S3 {
         })
     }
 
-    /// Asks what was signed. The answer's body is read for the error it may hold.
-    async fn ask(
+    /// Sends a signed request. Reads the body, since a response with status 200 may be an error too.
+    async fn send(
         &self,
         method: Method,
         url: &Url,
         headers: HeaderMap,
         what: &str,
     ) -> Result<(HeaderMap, String), SourceError> {
-        let mut response = api::ask(&self.client, &method, url, headers, None).await?.response;
+        let mut response = api::send(&self.client, &method, url, headers, None).await?.response;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read_body(&mut response, &SecretUrl::new(url.clone())).await?;
         let body = String::from_utf8_lossy(&body).into_owned();
         if status.is_success() && !answers::is_error(&body) {
             return Ok((headers, body));
         }
-        Err(answers::refusal(status, &headers, &body, what, !self.keys.are_none()))
+        let with_keys = !self.keys.are_none();
+        Err(answers::response_error(status, &headers, &body, what, with_keys))
     }
 
     async fn keys(&self) -> Result<Option<Credentials>, SourceError> {
         Ok(self.keys.get().await?.map(|(keys, _)| keys))
     }
 
-    /// Keys and sizes of all objects that the address names, with the path of each.
+    /// Lists path, key, version and size of all objects of the address.
     async fn objects(&self) -> Result<Vec<(FilePath, Version, u64)>, SourceError> {
         let mut objects = Vec::new();
         let mut token: Option<String> = None;
         loop {
-            let page = persist(self.retry, || self.page(token.as_deref())).await?;
+            let page = with_retries(self.retry, || self.page(token.as_deref())).await?;
             for object in page.contents {
                 let Some(name) = relative(&self.address.prefix, &object.key) else {
                     continue;
                 };
                 let path = FilePath::parse(name).map_err(|error| {
                     let key = &object.key;
-                    invalid(format!(
-                        "{} holds the key {key:?}, which must not be written: {error}",
-                        self.address
-                    ))
+                    invalid(format!("{} contains the unsafe key {key:?}: {error}", self.address))
                 })?;
-                // Stores over a folder have an empty one for files that came there without them.
+                // Stores on top of a folder have an empty tag for files that they did not write themselves.
                 let etag = object.etag.filter(|etag| !etag.is_empty());
                 let etag = etag.and_then(|etag| HeaderValue::from_str(&etag).ok());
                 let version = Version {
@@ -168,19 +167,20 @@ impl S3 {
                 };
                 objects.push((path, version, object.size.unwrap_or_default()));
             }
-            if objects.len() > MAX_FILES {
-                return Err(invalid(format!("{} holds more than {MAX_FILES} objects", self.address)));
+            if objects.len() > MAX_LISTING_FILES {
+                let address = &self.address;
+                return Err(invalid(format!("{address} has more than {MAX_LISTING_FILES} objects")));
             }
             match page.next_continuation_token {
                 Some(next) if token.as_ref() != Some(&next) => token = Some(next),
-                Some(_) => return Err(invalid(format!("the pages of {} do not end", self.address))),
+                Some(_) => return Err(invalid(format!("the listing pages of {} do not end", self.address))),
                 None => break,
             }
         }
         if objects.is_empty() {
             return Err(SourceError::new(
                 FailureClass::RepositoryNotFound,
-                format!("{} holds no object: check bucket and prefix", self.address),
+                format!("{} has no objects: check bucket and prefix", self.address),
             ));
         }
         Ok(objects)
@@ -195,29 +195,29 @@ impl S3 {
         if let Some(token) = token {
             action.with_continuation_token(token.to_owned());
         }
-        let url = action.sign(SIGNED_FOR);
+        let url = action.sign(SIGNATURE_LIFETIME);
         let what = self.address.to_string();
-        let (_, body) = self.ask(Method::GET, &url, HeaderMap::new(), &what).await?;
+        let (_, body) = self.send(Method::GET, &url, HeaderMap::new(), &what).await?;
         ListObjectsV2::parse_response(&body).map_err(|_| {
             SourceError::new(
                 FailureClass::SourceError,
-                format!("{what}: the server answered no listing; check that the endpoint speaks S3's protocol"),
+                format!("{what}: the server returned no listing; check that the endpoint is an S3 server"),
             )
         })
     }
 
-    /// The digests that the store itself keeps.
+    /// The file and version of an object, with the digest that the store keeps.
     async fn stored_digest(
         &self,
         path: &FilePath,
         version: Version,
         size: u64,
     ) -> Result<(RemoteFile, Version), SourceError> {
-        let headers = persist(self.retry, || self.head(&version.key)).await?;
+        let headers = with_retries(self.retry, || self.head(&version.key)).await?;
         let digest = answers::digest(&headers).ok_or_else(|| {
             invalid(format!(
-                "the store keeps no sha256 of the whole of {path}, without which its bytes cannot be proven: put a {SUMS} \
-                 (written by sha256sum) beside the files, or upload them with --checksum-algorithm SHA256 and in one part"
+                "the store has no sha256 of the whole object {path}, so its bytes cannot be verified: put a {SUMS} \
+                 (written by sha256sum) next to the files, or upload each in one part with --checksum-algorithm SHA256"
             ))
         })?;
         let version = Version {
@@ -237,16 +237,16 @@ impl S3 {
         let keys = self.keys().await?;
         let mut action = self.bucket.head_object(keys.as_ref(), key);
         action.headers_mut().insert(CHECKSUM_MODE, "ENABLED");
-        let url = action.sign(SIGNED_FOR);
+        let url = action.sign(SIGNATURE_LIFETIME);
         let sent = HeaderMap::from_iter([(
             HeaderName::from_static(CHECKSUM_MODE),
             HeaderValue::from_static("ENABLED"),
         )]);
-        let (headers, _) = self.ask(Method::HEAD, &url, sent, key).await?;
+        let (headers, _) = self.send(Method::HEAD, &url, sent, key).await?;
         Ok(headers)
     }
 
-    /// The digests of a list beside the objects, if there is one.
+    /// The digests of the list next to the objects, if there is one.
     async fn listed_digests(
         &self,
         objects: &[(FilePath, Version, u64)],
@@ -254,15 +254,15 @@ impl S3 {
         let Some((_, version, _)) = objects.iter().find(|(path, ..)| path.as_str() == SUMS) else {
             return Ok(None);
         };
-        let text = persist(self.retry, || self.text(&version.key)).await?;
+        let text = with_retries(self.retry, || self.text(&version.key)).await?;
         let shown = SecretUrl::new(self.bucket.object_url(&version.key));
         Ok(Some(read_sums(text.as_bytes(), &shown)?))
     }
 
     async fn text(&self, key: &str) -> Result<String, SourceError> {
         let keys = self.keys().await?;
-        let url = self.bucket.get_object(keys.as_ref(), key).sign(SIGNED_FOR);
-        let (_, body) = self.ask(Method::GET, &url, HeaderMap::new(), key).await?;
+        let url = self.bucket.get_object(keys.as_ref(), key).sign(SIGNATURE_LIFETIME);
+        let (_, body) = self.send(Method::GET, &url, HeaderMap::new(), key).await?;
         Ok(body)
     }
 
@@ -276,14 +276,14 @@ impl S3 {
             let files = digests.into_iter().map(|(path, digest)| {
                 let (version, size) = by_path
                     .remove(&path)
-                    .ok_or_else(|| invalid(format!("{SUMS} of {} names {path}, which is not there", self.address)))?;
+                    .ok_or_else(|| invalid(format!("{SUMS} of {} lists {path}, which does not exist", self.address)))?;
                 Ok((RemoteFile { path, size, digest }, version))
             });
             return files.collect();
         }
         stream::iter(objects)
             .map(|(path, version, size)| async move { self.stored_digest(&path, version, size).await })
-            .buffered(HEADS_AT_ONCE)
+            .buffered(MAX_HEAD_REQUESTS)
             .try_collect()
             .await
     }
@@ -310,27 +310,27 @@ impl Source for S3 {
     async fn locate(&self, _revision: &str, file: &RemoteFile) -> Result<Location, SourceError> {
         let version = self
             .version(file)
-            .ok_or_else(|| SourceError::new(FailureClass::Internal, format!("{} was not listed", file.path)))?;
-        let keys = persist(self.retry, || self.keys.get()).await?;
-        let until = keys.as_ref().map(|(_, until)| *until);
+            .ok_or_else(|| SourceError::new(FailureClass::Internal, format!("{} is not in the listing", file.path)))?;
+        let keys = with_retries(self.retry, || self.keys.get()).await?;
+        let keys_expire = keys.as_ref().map(|(_, expires)| *expires);
         let keys = keys.map(|(keys, _)| keys);
         let mut action = self.bucket.get_object(keys.as_ref(), &version.key);
         if let Some(id) = &version.id {
             action.query_mut().insert("versionId", id.clone());
         }
-        let url = action.sign(SIGNED_FOR);
-        let signed = SignedDuration::try_from(SIGNED_FOR)
+        let url = action.sign(SIGNATURE_LIFETIME);
+        let signature_expires = SignedDuration::try_from(SIGNATURE_LIFETIME)
             .ok()
-            .and_then(|signed| Timestamp::now().checked_add(signed).ok());
+            .and_then(|lifetime| Timestamp::now().checked_add(lifetime).ok());
         Ok(Location::Http(HttpLocation {
             url: SecretUrl::new(url),
             headers: version.etag.iter().map(|etag| (IF_MATCH, etag.clone())).collect(),
-            expires: until.and_then(|until| signed.map(|signed| signed.min(until))),
+            expires: keys_expire.and_then(|expires| signature_expires.map(|signature| signature.min(expires))),
         }))
     }
 }
 
-/// The path of a key below a prefix; `None` for what is not below it, and for a folder's own mark.
+/// The path of a key below a prefix; `None` if it is not below the prefix, or is the marker object of a folder.
 fn relative<'a>(prefix: &str, key: &'a str) -> Option<&'a str> {
     if key.ends_with('/') {
         return None;
@@ -341,7 +341,7 @@ fn relative<'a>(prefix: &str, key: &'a str) -> Option<&'a str> {
     let rest = key.strip_prefix(prefix)?;
     match rest.strip_prefix('/') {
         Some(below) => Some(below),
-        // The one object of this key.
+        // The prefix is the key of this one object.
         None if rest.is_empty() => key.rsplit('/').next(),
         None => None,
     }
@@ -351,7 +351,7 @@ fn invalid(why: String) -> SourceError {
     SourceError::new(FailureClass::InvalidListing, why)
 }
 
-/// Reads a page of a listing, and an error; for the fuzz targets.
+/// Reads any body as a page of a listing and as an error, for the fuzz targets.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_anything(bytes: &[u8]) {
     let (header, body) = crate::model::fuzz_input::line(bytes);
@@ -366,14 +366,14 @@ pub(crate) fn read_anything(bytes: &[u8]) {
         headers.insert(HeaderName::from_static("x-amz-checksum-sha256"), value);
     }
     let _ = answers::digest(&headers);
-    let error = answers::refusal(reqwest::StatusCode::BAD_REQUEST, &headers, &body, "m", true);
+    let error = answers::response_error(reqwest::StatusCode::BAD_REQUEST, &headers, &body, "m", true);
     assert!(
         !error.message.chars().any(char::is_control) && error.message.chars().count() < 300,
         "{error}"
     );
 }
 
-/// Reads an answer of whoever gives keys; for the fuzz targets.
+/// Reads any response with keys, for the fuzz targets.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_any_keys(bytes: &[u8]) {
     credentials::read_anything(bytes);

@@ -243,7 +243,7 @@ async fn redirects_that_never_end_are_given_up() {
 #[rstest]
 #[case::a_file("file:///etc/passwd", "neither https nor http")]
 #[case::another_protocol("ftp://hub.invalid/a", "neither https nor http")]
-#[case::nowhere("https://", "no address")]
+#[case::nowhere("https://", "redirects to an invalid URL")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redirect_to_an_unsupported_target_is_refused_and_reported(
     #[case] target: &'static str,
@@ -388,6 +388,6 @@ async fn a_full_disk_is_found_before_the_first_byte() {
     hub.files[0].size = 1 << 60;
     let error = failure(&hub, &Fetch::from(&hub)).await;
     assert_eq!(error.class(), FailureClass::DiskFull);
-    assert!(error.to_string().contains("1073741824.0Gi more are needed"), "{error}");
+    assert!(error.to_string().contains("needs 1073741824.0Gi more"), "{error}");
     assert!(hub.requests().is_empty());
 }

@@ -125,7 +125,7 @@ async fn assert_is_not_left_for_an_open_one(redirected: &str) {
     let told = String::from_utf8_lossy(&output.stderr);
     let code = FailureClass::SourceError.exit_code();
     assert_eq!(output.status.code(), Some(code.into()), "{redirected}: {told}");
-    let refusal = format!("redirects to {}/m.gguf, which is not encrypted; refused", open.url);
+    let refusal = format!("redirects to {}/m.gguf, which is not encrypted; not followed", open.url);
     assert!(told.contains(&refusal), "{redirected}: {told}");
     assert!(open.asked().is_empty(), "{redirected}: it was followed");
     assert!(!room.folder.path().join("models/current").exists());

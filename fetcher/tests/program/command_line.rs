@@ -118,7 +118,7 @@ async fn plan_prints_files_sizes_and_digests_and_tells_the_total() {
          13 B  git-sha1:b45ef6fec895  sub/config.json
           0 B  git-sha1:e69de29bb2d1  empty
           3 B  sha256:ba7816bf8f01cf  model.safetensors
-            -                         pytorch_model.bin (skipped by default: the same weights are there as safetensors)
+            -                         pytorch_model.bin (skipped by default: the same weights exist as safetensors)
 
     3 files, 16 B; 1 skipped, 5 B
     ");
@@ -266,7 +266,7 @@ async fn patterns_that_leave_nothing_are_told() {
     let output = room.run(&["plan", "org/name", "--include", "*.gguf"]).await;
     assert_eq!(output.status.code(), Some(15));
     assert!(
-        room.failure().message.contains("none of the 4 files"),
+        room.failure().message.contains("select none of the 4 listed files"),
         "{}",
         room.failure().message
     );
@@ -551,7 +551,7 @@ async fn an_origin_that_cannot_be_probed_is_told_of() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let printed = text(&output.stdout);
     assert!(
-        printed.contains("(answered 503") && printed.contains("no time estimate"),
+        printed.contains("(returned 503") && printed.contains("no time estimate"),
         "{printed}"
     );
     assert!(!printed.contains("secret"), "{printed}");

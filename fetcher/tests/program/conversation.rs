@@ -151,16 +151,16 @@ async fn transient_failures_are_tried_again() {
 
 #[rstest]
 #[case::server_error(answer(500), FailureClass::SourceError, 5, "500 Internal Server Error")]
-#[case::web_page(answer(200).body(b"\n<!doctype html>"), FailureClass::SourceError, 5, "a web page where JSON belongs")]
-#[case::half_a_document(json(r#"{"sha":"#), FailureClass::SourceError, 5, "only a part of a JSON document")]
+#[case::web_page(answer(200).body(b"\n<!doctype html>"), FailureClass::SourceError, 5, "a web page instead of JSON")]
+#[case::half_a_document(json(r#"{"sha":"#), FailureClass::SourceError, 5, "an incomplete JSON document")]
 #[case::another_document(
     json(r#"{"sha":7}"#),
     FailureClass::SourceError,
     5,
-    "what no hub answers (line 1, column 8)"
+    "JSON that is not a hub's (line 1, column 8)"
 )]
-#[case::no_commit(json(r#"{"sha":"main"}"#), FailureClass::SourceError, 1, "which is no commit")]
-#[case::a_long_pause(answer(429).header("retry-after", "61"), FailureClass::RateLimited, 1, "limits how often")]
+#[case::no_commit(json(r#"{"sha":"main"}"#), FailureClass::SourceError, 1, "which is not a commit")]
+#[case::a_long_pause(answer(429).header("retry-after", "61"), FailureClass::RateLimited, 1, "limits the request rate")]
 #[case::not_found(answer(404).header("x-error-code", "RepoNotFound"), FailureClass::RepositoryNotFound, 1, "no repository org/name")]
 #[case::no_such_revision(answer(404).header("x-error-code", "RevisionNotFound"), FailureClass::RevisionNotFound, 1, "no revision refs/pr/1")]
 #[case::gated(answer(403).header("x-error-code", "GatedRepo"), FailureClass::AccessDenied, 1, "accept its terms at")]

@@ -185,7 +185,7 @@ async fn a_proxy_that_refuses_or_is_not_there_is_told_as_such() {
     let room = Room::new().await;
     let proxy = Proxy::start(room.address()).await;
     let wrong = proxy.url("me:proxy-secret-no-more@");
-    let advice = "give them in HTTPS_PROXY and HTTP_PROXY";
+    let advice = "set the proxy's credentials in HTTPS_PROXY and HTTP_PROXY";
     let (open, encrypted) = ([("HTTP_PROXY", wrong.as_str())], [("HTTPS_PROXY", wrong.as_str())]);
     let gone = [("HTTP_PROXY", "http://me:proxy-secret@127.0.0.1:1")];
     let (open, encrypted, gone) = tokio::join!(
@@ -195,6 +195,6 @@ async fn a_proxy_that_refuses_or_is_not_there_is_told_as_such() {
     );
     assert_unreachable(&open, advice);
     assert_unreachable(&encrypted, advice);
-    assert_unreachable(&gone, "lets connections there through");
+    assert_unreachable(&gone, "allows connections to it");
     assert_eq!(room.hub.asked(), []);
 }

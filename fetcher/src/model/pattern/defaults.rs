@@ -1,5 +1,7 @@
-//! The default list: what an inference engine does not read, because the same weights are there in a better
-//! format, or because it is no weights. docs/files.md says the same to people; keep both alike.
+//! The default list: files that an inference engine does not read.
+//!
+//! They are twins of weights in a better format, or not weights at all. docs/files.md documents the list; change both
+//! together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,19 +10,19 @@ use super::Pattern;
 use crate::model::remote_file::RemoteFile;
 use crate::model::shard_name::numbered;
 
-/// Left behind by a training run, whatever else is there; matched against the whole path and the file's name.
+/// State of a training run, always skipped; matched against the path and each of its tails.
 const TRAINING: &[&str] = &[
     "optimizer*",
     "training_args.bin",
     "scheduler.pt",
     "scaler.pt",
     "rng_state*.pth",
-    // Checkpoints of DeepSpeed: the optimizer's state, in shards.
+    // DeepSpeed checkpoints: sharded optimizer state.
     "global_step*/*",
     "events.out.tfevents.*",
 ];
 
-/// Weights for one runtime, made from safetensors or torch weights: left out when those are there.
+/// Weights converted for one runtime; skipped if safetensors or torch weights are listed.
 const CONVERTED: &[&str] = &[
     "*.gguf",
     "*.h5",
@@ -34,12 +36,13 @@ const CONVERTED: &[&str] = &[
     "openvino*",
 ];
 
-/// Weights in torch's pickle format, with the index of their shards: left out when the same folder has all of its
-/// weights as safetensors. By folder, since modules of one model can differ: a `2_Dense/pytorch_model.bin` has no
-/// twin in the safetensors of its parent.
+/// Weights in torch's pickle format, with their index; skipped if the folder has complete safetensors.
+///
+/// Decided per folder, since modules of one model can differ: `2_Dense/pytorch_model.bin` has no twin in the safetensors
+/// of its parent folder.
 const TORCH: &[&str] = &["*.bin", "*.bin.index.json", "*.pth", "*.ckpt"];
 
-/// Of these, the names under which a whole model is found: another `.bin` may be anything.
+/// The names in [`TORCH`] that stand for a whole model; any other `.bin` may be something else.
 const TORCH_MODEL: &[&str] = &[
     "pytorch_model*.bin",
     "model*.bin",
@@ -48,16 +51,16 @@ const TORCH_MODEL: &[&str] = &[
     "*.ckpt",
 ];
 
-/// A listing as the default list sees it.
+/// What the default list needs to know about a listing.
 pub(super) struct Listed {
     training: Vec<Pattern>,
     converted: Vec<Pattern>,
     torch: Vec<Pattern>,
-    /// A model as transformers and engines like it read it: safetensors or torch weights, in the usual names.
+    /// The listing has safetensors or torch weights under the names that transformers reads.
     has_usual_model: bool,
-    /// That, or `consolidated*` weights.
+    /// The listing has those or `consolidated*` weights.
     has_model: bool,
-    /// Folders whose weights are all there as safetensors, by whether they are an adapter's.
+    /// Folders with complete safetensors, each with whether they are an adapter's.
     complete: BTreeSet<(String, bool)>,
 }
 
@@ -91,18 +94,18 @@ impl Listed {
         }
     }
 
-    /// Why a file is left out, if it is.
+    /// Why the default list skips a file; `None` if it does not.
     pub(super) fn leaves_out(&self, path: &str) -> Option<&'static str> {
         if any(&self.training, path) {
             Some("state of a training run")
         } else if is_original(path) && self.has_model {
-            Some("the original of a model that is there converted")
+            Some("original weights of a converted model")
         } else if is_consolidated(path) && self.has_usual_model {
-            Some("the same weights are there in the usual layout")
+            Some("the same weights exist in the usual layout")
         } else if any(&self.converted, path) && self.has_model {
             Some("weights for another runtime")
         } else if any(&self.torch, path) && self.complete.contains(&(folder(path).to_owned(), is_adapter(path))) {
-            Some("the same weights are there as safetensors")
+            Some("the same weights exist as safetensors")
         } else {
             None
         }
@@ -129,7 +132,7 @@ fn folder(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-/// Meta's own layout, beside the converted model.
+/// Whether a file belongs to Meta's original weights, next to the converted model.
 fn is_original(path: &str) -> bool {
     path.starts_with("original/")
 }
@@ -138,14 +141,14 @@ fn is_consolidated(path: &str) -> bool {
     name(path).starts_with("consolidated")
 }
 
-/// Weights of an adapter do not stand for those of the model beside them.
+/// Whether a file belongs to an adapter. An adapter's weights are not a twin of the model's.
 fn is_adapter(path: &str) -> bool {
     name(path).starts_with("adapter")
 }
 
-/// Folders with safetensors of which no shard is missing.
+/// Folders with complete safetensors, each with whether they are an adapter's.
 fn complete_folders(paths: &[&str]) -> BTreeSet<(String, bool)> {
-    // Shards of a set, by what their names share: how many there are, and how many there should be.
+    // Per folder and shared name: number of listed shards, and number of shards in the set.
     let mut sets: BTreeMap<(String, bool), BTreeMap<String, (usize, usize)>> = BTreeMap::new();
     for path in paths {
         let Some(stem) = path.strip_suffix(".safetensors") else {

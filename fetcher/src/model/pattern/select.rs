@@ -1,41 +1,43 @@
-//! Which of a listing's files are fetched.
+//! Selects the listed files to fetch.
 
 use super::Pattern;
 use super::defaults::Listed;
 use crate::model::remote_file::RemoteFile;
 
-/// A listing, divided.
+/// A listing, split into selected and skipped files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// The files to fetch, in the order of the listing.
     pub selected: Vec<RemoteFile>,
-    /// The others.
+    /// The skipped files.
     pub left_out: Vec<LeftOut>,
 }
 
-/// A file that is not fetched.
+/// A skipped file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
     /// The file.
     pub file: RemoteFile,
-    /// Why.
+    /// Why it is skipped.
     pub reason: Reason,
 }
 
-/// Why a file is not fetched.
+/// Why a file is skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// No include pattern matches.
     NotIncluded,
     /// This exclude pattern matches.
     Excluded(String),
-    /// The default list leaves it out; the text says what for.
+    /// The default list skips it, for the reason in the text.
     Default(&'static str),
 }
 
-/// Divides a listing. A file is fetched when an include pattern matches, or none is given, and no exclude pattern
-/// does. Without an exclude list (`None`, not an empty one) and without include patterns, the default list applies;
-/// whoever names files to include gets all of them.
+/// Splits a listing into selected and skipped files.
+///
+/// A file is selected if an include pattern matches or none is given, and no exclude pattern matches. Without include
+/// patterns and without an exclude list (`None`, not an empty one), the default list applies. Include patterns turn the
+/// default list off, so that they select every file they match.
 #[must_use]
 pub fn select(files: Vec<RemoteFile>, include: &[Pattern], exclude: Option<&[Pattern]>) -> Selection {
     let defaults = (include.is_empty() && exclude.is_none()).then(|| Listed::new(&files));

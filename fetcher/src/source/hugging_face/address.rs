@@ -1,23 +1,21 @@
-//! What names a model of the hub, and where the hub is. Parsed once; every URL is built from the results.
+//! Addresses of models, and the hub's endpoint with the URLs of its API.
 
 use std::fmt;
 use std::str::FromStr;
 
+use modelcache_crds::source_defaults::DEFAULT_HUGGING_FACE_REVISION;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use crate::model::path::FilePath;
 
-/// What Python's `quote(text, safe="")` leaves as it is.
+/// The characters to encode in a path segment, as Python's `quote(text, safe="")`.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-').remove(b'~');
 
-/// The same for paths, whose separators stay.
+/// The characters to encode in a path; separators are not.
 const PATH: &AsciiSet = &SEGMENT.remove(b'/');
 
-/// The revision when none is named.
-const DEFAULT_REVISION: &str = "main";
-
-/// A model and a revision of it: `hf://org/name@revision`, or without scheme, or without revision.
+/// A model and its revision: `hf://org/name@revision`; scheme and revision are optional.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelAddress {
     /// The repository.
@@ -26,7 +24,7 @@ pub struct ModelAddress {
     pub revision: Revision,
 }
 
-/// A repository's name: `org/name`, or `name` alone for the hub's oldest models.
+/// The name of a repository: `org/name`, or `name` for the hub's oldest models.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepoId(String);
 
@@ -34,17 +32,17 @@ pub struct RepoId(String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revision(String);
 
-/// Why a text names no model.
+/// Why a text is not the address of a model.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAddress {
     /// Another scheme than `hf`.
     #[error("the scheme {0}:// is not supported; give hf://org/name or org/name")]
     Scheme(String),
-    /// Not a name the hub gives.
-    #[error("{0:?} is no repository of the hub; give org/name as its web page shows it")]
+    /// Not a repository name by the hub's rules.
+    #[error("{0:?} is not a repository of the hub; give org/name as its web page shows it")]
     Repo(String),
     /// Not a revision.
-    #[error("{0:?} is no revision; give a branch, a tag or a commit")]
+    #[error("{0:?} is not a revision; give a branch, a tag or a commit")]
     Revision(String),
 }
 
@@ -56,7 +54,7 @@ impl FromStr for ModelAddress {
             None | Some(("hf", _)) => text.strip_prefix("hf://").unwrap_or(text),
             Some((scheme, _)) => return Err(InvalidAddress::Scheme(scheme.to_owned())),
         };
-        let (repo, revision) = rest.split_once('@').unwrap_or((rest, DEFAULT_REVISION));
+        let (repo, revision) = rest.split_once('@').unwrap_or((rest, DEFAULT_HUGGING_FACE_REVISION));
         Ok(Self {
             repo: RepoId::parse(repo)?,
             revision: Revision::parse(revision)?,
@@ -65,7 +63,7 @@ impl FromStr for ModelAddress {
 }
 
 impl RepoId {
-    /// The hub's own rule: one or two segments of `[A-Za-z0-9_.-]`, no `--`, no `..`, not ending in `.git`.
+    /// Parses a name by the hub's rules: one or two segments of `[A-Za-z0-9_.-]`, no `--` or `..`, no `.git` at the end.
     fn parse(text: &str) -> Result<Self, InvalidAddress> {
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let segment = |part: &str| {
@@ -85,15 +83,15 @@ impl RepoId {
 
 impl Revision {
     fn parse(text: &str) -> Result<Self, InvalidAddress> {
-        let harmless = !text.chars().any(|c| c.is_control() || c.is_whitespace());
-        // As one segment of a URL these two would name something else.
-        if text.is_empty() || text.len() > 255 || text == "." || text == ".." || !harmless {
+        let is_printable = !text.chars().any(|c| c.is_control() || c.is_whitespace());
+        // A URL would resolve the segments `.` and `..`.
+        if text.is_empty() || text.len() > 255 || text == "." || text == ".." || !is_printable {
             return Err(InvalidAddress::Revision(text.to_owned()));
         }
         Ok(Self(text.to_owned()))
     }
 
-    /// As given.
+    /// The revision as given.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -112,11 +110,11 @@ impl fmt::Display for Revision {
     }
 }
 
-/// Where a hub is: a URL without a trailing slash, whose path, if any, is kept.
+/// The base URL of a hub, without a trailing slash. It may have a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint(Url);
 
-/// Why a text is no endpoint.
+/// Why a text is not an endpoint.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEndpoint {
     /// Not a URL at all.
@@ -126,7 +124,7 @@ pub enum InvalidEndpoint {
     #[error("the scheme must be http or https")]
     Scheme,
     /// A user, a password, a query or a fragment.
-    #[error("it must hold no user, password, query or fragment; give a token with HF_TOKEN or --token-file")]
+    #[error("it must not contain a user, password, query or fragment; give a token with HF_TOKEN or --token-file")]
     Extras,
 }
 
@@ -155,13 +153,13 @@ impl fmt::Display for Endpoint {
 }
 
 impl Endpoint {
-    /// The endpoint itself.
+    /// The base URL.
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.0
     }
 
-    /// Whether this is the hub itself, for which a token stored by its own client was given.
+    /// Whether this is `https://huggingface.co`, the only host for the token that `huggingface_hub` stores.
     #[must_use]
     pub fn is_the_hub(&self) -> bool {
         self.0.scheme() == "https" && self.0.host_str() == Some("huggingface.co") && self.0.port().is_none()
@@ -185,7 +183,7 @@ impl Endpoint {
         self.below(&format!("/{repo}/resolve/{commit}/{path}"))
     }
 
-    /// The page a person opens, for example to accept a licence.
+    /// The model's web page, for example to accept a licence.
     pub(super) fn page(&self, repo: &RepoId) -> Url {
         self.below(&format!("/{repo}"))
     }
@@ -193,7 +191,7 @@ impl Endpoint {
     fn below(&self, path: &str) -> Url {
         let mut url = self.0.clone();
         let prefix = self.0.path().trim_end_matches('/');
-        // Encoded already: a URL keeps the percent signs of its path.
+        // The path is encoded already; `set_path` keeps percent signs.
         url.set_path(&format!("{prefix}{path}"));
         url
     }
@@ -242,7 +240,7 @@ mod tests {
     #[case("ftp://mirror")]
     #[case("https://user:token@mirror")]
     #[case("https://mirror?x=1")]
-    fn what_is_no_endpoint_is_refused(#[case] text: &str) {
+    fn text_that_is_not_an_endpoint_is_refused(#[case] text: &str) {
         assert!(text.parse::<Endpoint>().is_err());
     }
 

@@ -1,4 +1,4 @@
-//! What the hub's refusals mean, and what to do about each. Pure.
+//! Turns the hub's error responses into errors with advice. Pure.
 
 use jiff::Timestamp;
 use modelcache_crds::report::FailureClass;
@@ -11,27 +11,27 @@ use crate::http::retry;
 use crate::model::error::SourceError;
 use crate::model::path::FilePath;
 
-/// What was asked for, to say it in the message.
-pub(super) struct Asked<'a> {
+/// The request that failed, for the message.
+pub(super) struct RequestContext<'a> {
     pub(super) endpoint: &'a Endpoint,
     pub(super) repo: &'a RepoId,
     pub(super) revision: &'a str,
-    /// The file, where it was one.
+    /// The requested file, if any.
     pub(super) file: Option<&'a FilePath>,
     /// Whether a token was sent.
     pub(super) with_token: bool,
     pub(super) url: &'a SecretUrl,
 }
 
-/// How much of a server's own words is repeated.
-const MAX_QUOTE: usize = 200;
+/// Longest quote of a server's error message.
+const MAX_QUOTE_CHARS: usize = 200;
 
-/// The error that an answer other than success stands for. `body` is its beginning; the answer to HEAD has none.
-pub(super) fn refusal(
+/// The error for a response without success. The body is empty for HEAD.
+pub(super) fn response_error(
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
-    asked: &Asked<'_>,
+    context: &RequestContext<'_>,
     now: Timestamp,
 ) -> SourceError {
     let header = |name: &str| {
@@ -45,8 +45,8 @@ pub(super) fn refusal(
         "" => error_text(body),
         text => text.to_owned(),
     };
-    let class = classify(status, code, &said, asked.file.is_some());
-    let message = explain(class, status, &said, asked);
+    let class = classify(status, code, &said, context.file.is_some());
+    let message = explain(class, status, &said, context);
     SourceError::new(class, message).with_retry_after(retry::retry_after(headers, now))
 }
 
@@ -70,27 +70,27 @@ fn classify(status: StatusCode, code: &str, said: &str, is_file: bool) -> Failur
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => FailureClass::SourceUnreachable,
         StatusCode::NOT_FOUND | StatusCode::GONE if is_file => FailureClass::FileNotFound,
         StatusCode::NOT_FOUND | StatusCode::GONE if said.contains("invalid rev") => FailureClass::RevisionNotFound,
-        // The hub does not tell those without access whether a repository exists.
+        // Without access, the hub hides whether a repository exists.
         StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::UNAUTHORIZED => FailureClass::RepositoryNotFound,
         StatusCode::TOO_MANY_REQUESTS => FailureClass::RateLimited,
         _ => FailureClass::SourceError,
     }
 }
 
-fn explain(class: FailureClass, status: StatusCode, said: &str, asked: &Asked<'_>) -> String {
-    let Asked {
+fn explain(class: FailureClass, status: StatusCode, said: &str, context: &RequestContext<'_>) -> String {
+    let RequestContext {
         endpoint,
         repo,
         revision,
         url,
         ..
-    } = asked;
+    } = context;
     let page = endpoint.page(repo);
     let is_disabled = said
         .to_ascii_lowercase()
         .starts_with("access to this resource is disabled");
     match class {
-        FailureClass::RepositoryNotFound if asked.with_token => format!(
+        FailureClass::RepositoryNotFound if context.with_token => format!(
             "the hub {endpoint} has no repository {repo}, or it is private and the token may not read it: check the \
              name (source.huggingFace.repo), and whose token it is"
         ),
@@ -103,13 +103,13 @@ fn explain(class: FailureClass, status: StatusCode, said: &str, asked: &Asked<'_
              commits at {page}/commits"
         ),
         FailureClass::FileNotFound => format!(
-            "{repo} lists the file at commit {revision}, but the hub does not have it{}; a mirror may be behind: use \
-             another endpoint, or exclude the file",
+            "{repo} lists the file at commit {revision}, but the hub does not have it{}; a mirror may be out of date: \
+             use another endpoint, or exclude the file",
             quoted(said)
         ),
         FailureClass::AuthenticationFailed => format!(
-            "the hub {endpoint} does not know the token: it is wrong, expired or of another hub; put a valid one into \
-             the Secret (tokenSecretRef) or HF_TOKEN"
+            "the hub {endpoint} rejects the token: it is wrong, expired or from another hub; put a valid one into the \
+             Secret (tokenSecretRef) or HF_TOKEN"
         ),
         FailureClass::AccessDenied if is_disabled => {
             format!(
@@ -117,32 +117,31 @@ fn explain(class: FailureClass, status: StatusCode, said: &str, asked: &Asked<'_
                 quoted(said)
             )
         }
-        FailureClass::AccessDenied if asked.with_token => format!(
+        FailureClass::AccessDenied if context.with_token => format!(
             "the token may not read {repo}{}: accept its terms at {page} with the token's account, and give the token \
              the right to read gated repositories",
             quoted(said)
         ),
         FailureClass::AccessDenied => format!(
-            "{repo} is not open to everyone{}: accept its terms at {page}, and give a token of that account \
+            "{repo} is gated or private{}: accept its terms at {page}, and give a token of that account \
              (tokenSecretRef, HF_TOKEN)",
             quoted(said)
         ),
         FailureClass::RateLimited => format!(
-            "the hub {endpoint} limits how often it is asked{}; it will be tried again later, and a token raises the \
-             limit",
+            "the hub {endpoint} limits the request rate{}; the fetcher tries again later, and a token raises the limit",
             quoted(said)
         ),
         FailureClass::SourceUnreachable => {
             format!("the proxy refuses {url} ({status}): check the proxy variables and its credentials")
         }
         _ => format!(
-            "{url} answered {status}{}; the hub or a proxy before it has a problem",
+            "{url} returned {status}{}; the hub or a proxy in front of it failed",
             quoted(said)
         ),
     }
 }
 
-/// The error in the words of the server, if it gave any: `error`, or the first `errors[].message`.
+/// The server's error message: `error`, or the first `errors[].message`; empty if there is none.
 fn error_text(body: &[u8]) -> String {
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else {
         return String::new();
@@ -153,11 +152,11 @@ fn error_text(body: &[u8]) -> String {
     text.unwrap_or_default().to_owned()
 }
 
-/// A server's words are not ours: short, on one line, and marked as its own.
+/// Formats a server's message as a quote: short, on one line, and marked as the server's.
 fn quoted(said: &str) -> String {
     let line: String = said
         .chars()
-        .take(MAX_QUOTE)
+        .take(MAX_QUOTE_CHARS)
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     let line = line.trim().trim_end_matches('.');
@@ -168,8 +167,9 @@ fn quoted(said: &str) -> String {
     }
 }
 
-/// Reads an answer that is no success; for the fuzz targets. What is told of it is a line that is not long, whatever
-/// the server wrote, and shows no signature.
+/// Reads any error response, for the fuzz targets.
+///
+/// Asserts that the message is one short line, and does not contain the URL's signature.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn read_anything(status: StatusCode, headers: &HeaderMap, body: &[u8]) {
     let (Ok(endpoint), Ok(address), Ok(path), Ok(url)) = (
@@ -182,7 +182,7 @@ pub(super) fn read_anything(status: StatusCode, headers: &HeaderMap, body: &[u8]
     };
     let url = SecretUrl::new(url);
     for (file, with_token) in [(None, false), (Some(&path), true)] {
-        let asked = Asked {
+        let context = RequestContext {
             endpoint: &endpoint,
             repo: &address.repo,
             revision: address.revision.as_str(),
@@ -190,14 +190,14 @@ pub(super) fn read_anything(status: StatusCode, headers: &HeaderMap, body: &[u8]
             with_token,
             url: &url,
         };
-        let error = refusal(status, headers, body, &asked, Timestamp::UNIX_EPOCH);
+        let error = response_error(status, headers, body, &context, Timestamp::UNIX_EPOCH);
         assert!(!error.message.chars().any(char::is_control), "{error}");
-        assert!(error.message.chars().count() < 400 + MAX_QUOTE, "{error}");
+        assert!(error.message.chars().count() < 400 + MAX_QUOTE_CHARS, "{error}");
         let said = headers
             .get("x-error-message")
             .map(reqwest::header::HeaderValue::as_bytes);
-        let is_told = |text: &[u8]| text.windows(6).any(|part| part == b"s3cret");
-        assert!(is_told(body) || said.is_some_and(is_told) || !is_told(error.message.as_bytes()));
+        let has_secret = |text: &[u8]| text.windows(6).any(|part| part == b"s3cret");
+        assert!(has_secret(body) || said.is_some_and(has_secret) || !has_secret(error.message.as_bytes()));
     }
 }
 
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
     use crate::source::hugging_face::address::ModelAddress;
 
-    fn ask(
+    fn error_for(
         status: u16,
         headers: &[(&'static str, &'static str)],
         body: &str,
@@ -225,7 +225,7 @@ mod tests {
         let headers = headers
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        let asked = Asked {
+        let context = RequestContext {
             endpoint: &endpoint,
             repo: &address.repo,
             revision: address.revision.as_str(),
@@ -234,11 +234,11 @@ mod tests {
             url: &url,
         };
         let status = StatusCode::from_u16(status).unwrap();
-        refusal(
+        response_error(
             status,
             &headers.collect(),
             body.as_bytes(),
-            &asked,
+            &context,
             Timestamp::UNIX_EPOCH,
         )
     }
@@ -276,11 +276,11 @@ mod tests {
         #[case] status: u16,
         #[case] headers: &[(&'static str, &'static str)],
         #[case] body: &str,
-        #[case] told: &str,
+        #[case] expected: &str,
     ) {
-        let error = ask(status, headers, body, false, false);
+        let error = error_for(status, headers, body, false, false);
         assert_eq!(error.class, FailureClass::RepositoryNotFound);
-        assert!(error.message.contains(told), "{error}");
+        assert!(error.message.contains(expected), "{error}");
     }
 
     #[rstest]
@@ -312,20 +312,13 @@ mod tests {
         "accept its terms at https://hub/org/name"
     )]
     #[case(403, DISABLED, "", false, FailureClass::AccessDenied, "has disabled org/name")]
-    #[case(403, &[], "", false, FailureClass::AccessDenied, "not open to everyone")]
-    #[case(
-        401,
-        WRONG_TOKEN,
-        "",
-        false,
-        FailureClass::AuthenticationFailed,
-        "does not know the token"
-    )]
-    #[case(401, &[], r#"{"error":"Invalid credentials in Authorization header"}"#, false, FailureClass::AuthenticationFailed, "does not know the token")]
-    #[case(429, &[], "", false, FailureClass::RateLimited, "limits how often")]
-    #[case(500, &[], r#"{"error":"Internal\nError"}"#, false, FailureClass::SourceError, "https://hub/api?… answered 500 Internal Server Error (it says: Internal Error)")]
-    #[case(503, &[], "<html>", false, FailureClass::SourceError, "answered 503 Service Unavailable;")]
-    #[case(400, &[], "", false, FailureClass::SourceError, "answered 400 Bad Request")]
+    #[case(403, &[], "", false, FailureClass::AccessDenied, "org/name is gated or private")]
+    #[case(401, WRONG_TOKEN, "", false, FailureClass::AuthenticationFailed, "rejects the token")]
+    #[case(401, &[], r#"{"error":"Invalid credentials in Authorization header"}"#, false, FailureClass::AuthenticationFailed, "rejects the token")]
+    #[case(429, &[], "", false, FailureClass::RateLimited, "limits the request rate")]
+    #[case(500, &[], r#"{"error":"Internal\nError"}"#, false, FailureClass::SourceError, "https://hub/api?… returned 500 Internal Server Error (it says: Internal Error)")]
+    #[case(503, &[], "<html>", false, FailureClass::SourceError, "returned 503 Service Unavailable;")]
+    #[case(400, &[], "", false, FailureClass::SourceError, "returned 400 Bad Request")]
     #[case(407, &[], "", false, FailureClass::SourceUnreachable, "the proxy refuses")]
     fn a_refusal(
         #[case] status: u16,
@@ -333,19 +326,23 @@ mod tests {
         #[case] body: &str,
         #[case] is_file: bool,
         #[case] class: FailureClass,
-        #[case] told: &str,
+        #[case] expected: &str,
     ) {
-        let error = ask(status, headers, body, is_file, false);
+        let error = error_for(status, headers, body, is_file, false);
         assert_eq!(error.class, class, "{error}");
-        assert!(error.message.contains(told), "{error}");
+        assert!(error.message.contains(expected), "{error}");
         assert!(!error.message.contains("secret"), "{error}");
     }
 
     #[test]
-    fn with_a_token_the_advice_is_another() {
-        assert!(ask(404, REPO, "", false, true).message.contains("whose token it is"));
+    fn with_a_token_the_advice_differs() {
         assert!(
-            ask(403, GATED, "", false, true)
+            error_for(404, REPO, "", false, true)
+                .message
+                .contains("whose token it is")
+        );
+        assert!(
+            error_for(403, GATED, "", false, true)
                 .message
                 .contains("the token may not read org/name")
         );
@@ -353,7 +350,7 @@ mod tests {
 
     #[test]
     fn the_pause_the_hub_asks_for_is_kept() {
-        let error = ask(429, &[("retry-after", "17")], "", false, false);
+        let error = error_for(429, &[("retry-after", "17")], "", false, false);
         assert_eq!(error.retry_after, Some(Duration::from_secs(17)));
     }
 }

@@ -1,4 +1,4 @@
-//! What the hub says of a revision and its files, parsed. Pure.
+//! Parses the hub's responses about a revision and its files. Pure.
 
 use modelcache_crds::report::FailureClass;
 use reqwest::header::{HeaderMap, LINK};
@@ -11,7 +11,7 @@ use crate::model::error::SourceError;
 use crate::model::path::FilePath;
 use crate::model::remote_file::RemoteFile;
 
-/// Answer to the request for a revision; the rest of it is not read.
+/// The response for a revision; other fields are ignored.
 #[derive(Deserialize, Debug)]
 pub(super) struct RevisionInfo {
     sha: String,
@@ -31,14 +31,14 @@ pub(super) struct Entry {
     lfs: Option<Lfs>,
 }
 
-/// What the hub adds for files whose content is not in git itself.
+/// The part of an entry for files whose content is not in git itself.
 #[derive(Deserialize, Debug)]
 struct Lfs {
     oid: String,
     size: u64,
 }
 
-/// The commit a revision stands for: from here on, only it is asked for.
+/// The commit that the revision resolves to.
 pub(super) fn commit(info: RevisionInfo) -> Result<String, SourceError> {
     let is_commit = info.sha.len() == 40 && info.sha.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     if is_commit {
@@ -47,13 +47,13 @@ pub(super) fn commit(info: RevisionInfo) -> Result<String, SourceError> {
     Err(SourceError::new(
         FailureClass::SourceError,
         format!(
-            "the hub resolves the revision to {:?}, which is no commit; the endpoint is no hub, or is broken",
+            "the hub resolves the revision to {:?}, which is not a commit; the endpoint is not a hub, or is broken",
             info.sha.chars().take(64).collect::<String>()
         ),
     ))
 }
 
-/// The file an entry stands for; `None` for a folder.
+/// The file of an entry; `None` for a folder.
 pub(super) fn remote_file(entry: &Entry, repo: &RepoId, page: &Url) -> Result<Option<RemoteFile>, SourceError> {
     if entry.kind != "file" {
         return Ok(None);
@@ -62,7 +62,7 @@ pub(super) fn remote_file(entry: &Entry, repo: &RepoId, page: &Url) -> Result<Op
         SourceError::new(
             FailureClass::InvalidListing,
             format!(
-                "the listing of {repo} holds the path {:?}, which must not be written: {error}",
+                "the listing of {repo} contains the unsafe path {:?}: {error}",
                 entry.path
             ),
         )
@@ -76,7 +76,7 @@ pub(super) fn remote_file(entry: &Entry, repo: &RepoId, page: &Url) -> Result<Op
     };
     match digest {
         Ok(digest) => Ok(Some(RemoteFile { path, size, digest })),
-        // The hub masks digests from those who have not been granted access.
+        // The hub masks the digests for users without access.
         Err(_) if !oid.is_empty() && oid.bytes().all(|b| b == b'*') => Err(SourceError::new(
             FailureClass::AccessDenied,
             format!(
@@ -86,15 +86,15 @@ pub(super) fn remote_file(entry: &Entry, repo: &RepoId, page: &Url) -> Result<Op
         )),
         Err(_) => Err(SourceError::new(
             FailureClass::InvalidListing,
-            format!("the listing of {repo} gives no usable digest for {path}; without one its bytes cannot be proven"),
+            format!("the listing of {repo} has no usable digest for {path}; without one its bytes cannot be verified"),
         )),
     }
 }
 
-/// The next page of a listing. The hub names it whole; on another host it is refused, for the token goes with it.
+/// The URL of the listing's next page. On another host it is an error, since the token is sent along.
 ///
-/// Mirrors hand on what the hub wrote, without their own host or path: the same listing is asked for where this page
-/// came from.
+/// Mirrors pass on the hub's URL, without their own host and path. If it names the same listing, the next page is
+/// requested where the current one came from.
 pub(super) fn next_page(headers: &HeaderMap, current: &Url) -> Result<Option<Url>, SourceError> {
     let Some(target) = headers
         .get_all(LINK)
@@ -114,26 +114,26 @@ pub(super) fn next_page(headers: &HeaderMap, current: &Url) -> Result<Option<Url
         _ => Err(SourceError::new(
             FailureClass::SourceError,
             format!(
-                "the listing goes on at another host than {}; the endpoint is a broken mirror: use another one",
+                "the listing continues on another host than {}; the endpoint is a broken mirror: use another one",
                 current.host_str().unwrap_or_default()
             ),
         )),
     }
 }
 
-/// Whether an address names the listing that a page is from, below whatever host and path.
+/// Whether a URL names the same listing as the current page, on any host and below any path.
 fn is_same_listing(next: &Url, current: &Url) -> bool {
     let path = next.path().trim_end_matches('/');
     path.starts_with("/api/") && current.path().trim_end_matches('/').ends_with(path)
 }
 
-/// The address in `Link: <address>; rel="next"`, which may list other relations too.
+/// The URL in `Link: <url>; rel="next"`. The header may have other links and relations too.
 fn target_of_next(value: &str) -> Option<&str> {
     let mut rest = value;
     loop {
         let (_, after) = rest.split_once('<')?;
         let (target, after) = after.split_once('>')?;
-        // Up to the next address; a comma may also stand inside an address, never before its bracket.
+        // Split at the next bracket rather than at a comma, which may be part of a URL.
         let (parameters, next) = after.split_at(after.find('<').unwrap_or(after.len()));
         let is_next = parameters.split([';', ',']).any(|parameter| {
             let (name, value) = parameter.split_once('=').unwrap_or_default();
@@ -150,7 +150,7 @@ fn target_of_next(value: &str) -> Option<&str> {
     }
 }
 
-/// Reads a line as a `Link` header, and what follows as answers of a hub; for the fuzz targets.
+/// Reads the first line as a `Link` header and the rest as a hub's responses, for the fuzz targets.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_anything(bytes: &[u8]) {
     let (link, body) = crate::model::fuzz_input::line(bytes);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_lfs_is_proven_by_sha256_and_has_the_size_of_its_content() {
+    fn an_lfs_file_has_a_sha256_and_the_size_of_its_content() {
         let json = format!(
             r#"{{"type":"file","oid":"{SHA1}","size":135,"path":"a/m.safetensors",
                 "lfs":{{"oid":"{SHA256}","size":90868376,"pointerSize":135}},"xetHash":"x"}}"#
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn another_file_is_proven_as_git_names_it() {
+    fn a_file_in_git_has_its_blob_id_as_digest() {
         let json = format!(r#"{{"type":"file","oid":"{SHA1}","size":13,"path":"config.json","lfs":null}}"#);
         assert_eq!(
             parse(&json).unwrap().unwrap().digest.to_string(),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_no_file() {
+    fn a_folder_is_not_listed_as_a_file() {
         let json = format!(r#"{{"type":"directory","oid":"{SHA1}","size":0,"path":"sub"}}"#);
         assert_eq!(parse(&json).unwrap(), None);
     }
@@ -239,10 +239,10 @@ mod tests {
         FailureClass::InvalidListing,
         "/etc/passwd"
     )]
-    fn a_hostile_or_useless_entry_is_refused(#[case] json: &str, #[case] class: FailureClass, #[case] told: &str) {
+    fn a_hostile_or_useless_entry_is_refused(#[case] json: &str, #[case] class: FailureClass, #[case] expected: &str) {
         let error = parse(json).unwrap_err();
         assert_eq!(error.class, class);
-        assert!(error.message.contains(told), "{error}");
+        assert!(error.message.contains(expected), "{error}");
     }
 
     #[rstest]
@@ -250,8 +250,8 @@ mod tests {
     #[case("main", false)]
     #[case(SHA256, false)]
     #[case("../../x", false)]
-    fn only_a_commit_is_taken_for_one(#[case] sha: &str, #[case] taken: bool) {
-        assert_eq!(commit(RevisionInfo { sha: sha.to_owned() }).is_ok(), taken);
+    fn only_a_commit_is_accepted_as_one(#[case] sha: &str, #[case] is_commit: bool) {
+        assert_eq!(commit(RevisionInfo { sha: sha.to_owned() }).is_ok(), is_commit);
     }
 
     #[rstest]

@@ -1,4 +1,4 @@
-//! What the hub says of one file: whether it is still the listed one, and where its bytes are. Pure.
+//! Reads the hub's headers for one file: whether it is still the listed one, and where its bytes are. Pure.
 
 use std::path::Path;
 
@@ -11,20 +11,20 @@ use crate::model::digest::ContentDigest;
 use crate::model::error::SourceError;
 use crate::model::remote_file::RemoteFile;
 
-/// Where a redirect goes.
+/// The target of a redirect.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Hop {
-    /// The same host, scheme and port: it may see what this one saw.
-    Same(Url),
-    /// Another one: it may see nothing.
-    Other(Url),
+pub(super) enum RedirectTarget {
+    /// The same scheme, host and port; it may see the token.
+    SameOrigin(Url),
+    /// Another origin; it must not see the token.
+    OtherOrigin(Url),
 }
 
-/// Where an answer redirects to. Encrypted addresses are not left for open ones.
+/// The target of a redirect response. A redirect from https to http is an error.
 ///
-/// `below`: the path that the endpoint lies below. Proxies hand on what the hub wrote, which knows nothing of it.
-pub(super) fn hop(from: &Url, below: &str, headers: &HeaderMap) -> Result<Hop, SourceError> {
-    let refused = |what: String| {
+/// `below`: the path of the endpoint. Proxies pass on the hub's own paths, which lack it.
+pub(super) fn redirect_target(from: &Url, below: &str, headers: &HeaderMap) -> Result<RedirectTarget, SourceError> {
+    let broken_redirect = |what: String| {
         let from = SecretUrl::new(from.clone());
         SourceError::new(
             FailureClass::SourceError,
@@ -32,7 +32,7 @@ pub(super) fn hop(from: &Url, below: &str, headers: &HeaderMap) -> Result<Hop, S
         )
     };
     let target = headers.get(LOCATION).and_then(|value| value.to_str().ok());
-    let target = target.ok_or_else(|| refused("without saying where to".to_owned()))?;
+    let target = target.ok_or_else(|| broken_redirect("without a Location".to_owned()))?;
     let below = below.trim_end_matches('/');
     let is_of_the_hub = target.starts_with("/api/") && !target.starts_with(&format!("{below}/"));
     let target = if is_of_the_hub {
@@ -42,27 +42,25 @@ pub(super) fn hop(from: &Url, below: &str, headers: &HeaderMap) -> Result<Hop, S
     };
     let next = from
         .join(&target)
-        .map_err(|_| refused("to what is no address".to_owned()))?;
+        .map_err(|_| broken_redirect("to an invalid URL".to_owned()))?;
     match (from.scheme(), next.scheme()) {
         (_, "https") | ("http", "http") => {}
         _ => {
             let next = SecretUrl::new(next);
-            return Err(refused(format!(
-                "to {next}, which is not encrypted, and that is refused"
-            )));
+            return Err(broken_redirect(format!("to {next}, which is not encrypted")));
         }
     }
     Ok(if next.origin() == from.origin() {
-        Hop::Same(next)
+        RedirectTarget::SameOrigin(next)
     } else {
-        Hop::Other(next)
+        RedirectTarget::OtherOrigin(next)
     })
 }
 
-/// Refuses an answer that speaks of another commit, other bytes or another size than were listed.
+/// Fails if a response is for another commit, digest or size than listed.
 ///
-/// `is_redirect`: the plain headers of a redirect speak of the redirect.
-pub(super) fn check(
+/// `is_redirect`: the plain `ETag` and `Content-Length` of a redirect describe the redirect, not the file.
+pub(super) fn check_unchanged(
     headers: &HeaderMap,
     is_redirect: bool,
     commit: &str,
@@ -73,18 +71,15 @@ pub(super) fn check(
         let path = &file.path;
         Err(SourceError::new(
             FailureClass::SourceChanged,
-            format!("the hub no longer serves the listed {path}: {what}; plan it anew, or use another endpoint"),
+            format!("the hub no longer serves the listed {path}: {what}; plan it again, or use another endpoint"),
         ))
     };
-    if let Some(answered) = header("x-repo-commit").filter(|answered| *answered != commit) {
-        return changed(format!(
-            "commit {commit} was asked for, it answers for {}",
-            short(answered)
-        ));
+    if let Some(served) = header("x-repo-commit").filter(|served| *served != commit) {
+        return changed(format!("requested at commit {commit}, served at {}", short(served)));
     }
     let linked = header("x-linked-etag");
     let etag = linked.or_else(|| header(ETAG.as_str()).filter(|_| !is_redirect));
-    // A tag that is no digest, or of another kind, says nothing: the bytes themselves are hashed in any case.
+    // A tag that is not a digest of the listed kind is ignored: the bytes are hashed in any case.
     if let Some(digest) = etag
         .and_then(|etag| digest_of(etag, &file.digest))
         .filter(|digest| *digest != file.digest)
@@ -95,14 +90,14 @@ pub(super) fn check(
         return Err(SourceError::new(
             FailureClass::SourceError,
             format!(
-                "the hub answers a web page instead of {}; a proxy or login page may be in between",
+                "the hub returned a web page instead of {}; a proxy or login page may be in between",
                 file.path
             ),
         ));
     }
     let is_plain = header(CONTENT_ENCODING.as_str()).is_none_or(|encoding| encoding.eq_ignore_ascii_case("identity"));
     let size = header("x-linked-size").or_else(|| {
-        // Some proxies answer every HEAD with a length of nought.
+        // Some proxies send Content-Length 0 for every HEAD.
         let length = header(CONTENT_LENGTH.as_str()).filter(|length| *length != "0");
         length.filter(|_| !is_redirect && is_plain)
     });
@@ -112,7 +107,7 @@ pub(super) fn check(
     }
 }
 
-/// The digest in an entity tag, where it is one of the kind that was listed.
+/// The digest in an entity tag; `None` if it is not of the listed digest's kind.
 fn digest_of(etag: &str, listed: &ContentDigest) -> Option<ContentDigest> {
     let hex = etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"');
     match listed {
@@ -134,8 +129,10 @@ fn short(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
-/// Reads what a hub says of a file; for the fuzz targets. No other size or digest than the listed one is taken, nothing
-/// that was encrypted goes on in the open, and only the same host is taken for it.
+/// Reads any headers for a file, for the fuzz targets.
+///
+/// Asserts that other sizes and digests than the listed ones fail, that https stays https, and that origins are compared
+/// correctly.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_anything(headers: &HeaderMap) {
     let Ok(path) = crate::model::path::FilePath::parse("config.json") else {
@@ -149,7 +146,7 @@ pub(crate) fn read_anything(headers: &HeaderMap) {
             digest,
         };
         for is_redirect in [false, true] {
-            if check(headers, is_redirect, "b45ef6fec89518d314f546fd6c3025367b721684", &file).is_err() {
+            if check_unchanged(headers, is_redirect, "b45ef6fec89518d314f546fd6c3025367b721684", &file).is_err() {
                 continue;
             }
             let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
@@ -168,9 +165,9 @@ pub(crate) fn read_anything(headers: &HeaderMap) {
         let Ok(from) = from.parse::<Url>() else {
             continue;
         };
-        match hop(&from, below, headers) {
-            Ok(Hop::Same(next)) => assert_eq!(next.origin(), from.origin()),
-            Ok(Hop::Other(next)) => {
+        match redirect_target(&from, below, headers) {
+            Ok(RedirectTarget::SameOrigin(next)) => assert_eq!(next.origin(), from.origin()),
+            Ok(RedirectTarget::OtherOrigin(next)) => {
                 assert!(next.origin() != from.origin());
                 assert!(next.scheme() == "https" || (from.scheme(), next.scheme()) == ("http", "http"));
             }
@@ -220,7 +217,7 @@ mod tests {
     #[case::the_tag_of_the_redirect_itself(&[("etag", "$OTHER")], true, None)]
     #[case::the_linked_tag_counts(&[("x-linked-etag", "$SHA256"), ("etag", "$OTHER")], false, None)]
     #[case::a_tag_of_another_kind(&[("etag", "$COMMIT")], false, None)]
-    #[case::a_tag_that_is_no_digest(&[("etag", "\"5d41402a-12\"")], false, None)]
+    #[case::a_tag_that_is_not_a_digest(&[("etag", "\"5d41402a-12\"")], false, None)]
     #[case::another_size(&[("x-linked-size", "999")], true, Some(FailureClass::SourceChanged))]
     #[case::another_length(&[("content-length", "999")], false, Some(FailureClass::SourceChanged))]
     #[case::the_length_of_the_redirect(&[("content-length", "999")], true, None)]
@@ -232,7 +229,7 @@ mod tests {
         #[case] is_redirect: bool,
         #[case] refused: Option<FailureClass>,
     ) {
-        let result = check(&headers(all), is_redirect, COMMIT, &file());
+        let result = check_unchanged(&headers(all), is_redirect, COMMIT, &file());
         assert_eq!(result.err().map(|error| error.class), refused);
     }
 
@@ -254,12 +251,12 @@ mod tests {
     #[case::a_file("https://hub/a", "file:///etc/passwd", None)]
     #[case::nonsense("https://hub/a", "https://", None)]
     fn a_redirect(#[case] from: &str, #[case] to: &'static str, #[case] expected: Option<Result<&str, &str>>) {
-        let answer = headers(&[("location", to)]);
-        let hop = hop(&from.parse().unwrap(), "/hf", &answer).ok();
+        let response = headers(&[("location", to)]);
+        let target = redirect_target(&from.parse().unwrap(), "/hf", &response).ok();
         let expected = expected.map(|expected| match expected {
-            Ok(url) => Hop::Same(url.parse().unwrap()),
-            Err(url) => Hop::Other(url.parse().unwrap()),
+            Ok(url) => RedirectTarget::SameOrigin(url.parse().unwrap()),
+            Err(url) => RedirectTarget::OtherOrigin(url.parse().unwrap()),
         });
-        assert_eq!(hop, expected);
+        assert_eq!(target, expected);
     }
 }

@@ -1,4 +1,4 @@
-//! Opens a model of the hub, with the token that was given for the hub.
+//! Opens a model at a hub, with the token for that hub.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ impl SourceKind for ModelAddress {
         open(&access.endpoint, self.clone(), token.as_ref(), access.api_client()?)
     }
 
-    /// With the commit, for a branch moves on.
+    /// Records the commit, since a branch moves.
     fn record(&self, access: &Access, revision: &str) -> SourceRecord {
         SourceRecord {
             source: format!("hf://{}@{revision}", self.repo),
@@ -43,7 +43,7 @@ impl SourceKind for ModelAddress {
     }
 }
 
-/// A model of a hub, with the token that was given for this hub.
+/// Opens a model at a hub. The token must be for this hub.
 pub(crate) fn open(
     endpoint: &Endpoint,
     address: ModelAddress,

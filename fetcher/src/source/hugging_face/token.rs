@@ -1,4 +1,4 @@
-//! Where an access token comes from, as the hub's own client looks for it.
+//! Finds the access token where `huggingface_hub` looks for it.
 
 use std::fs;
 use std::io;
@@ -11,11 +11,11 @@ use secrecy::{ExposeSecret, SecretString};
 use super::address::Endpoint;
 use crate::model::error::SourceError;
 
-/// The token to use, if there is one: from the file named, from `HF_TOKEN` or its old name, from the file that
-/// `HF_TOKEN_PATH` names.
+/// Finds the token for an endpoint, if there is one.
 ///
-/// The token that the hub's own client stored in `$HF_HOME/token` was given for that hub: it is used for no other
-/// endpoint, and not at all where `HF_HUB_DISABLE_IMPLICIT_TOKEN` says so.
+/// Looks at the given file, at `HF_TOKEN` and its old name, and at the file that `HF_TOKEN_PATH` names. The token that
+/// `huggingface_hub` stored in `$HF_HOME/token` is used for `https://huggingface.co` only, and not if
+/// `HF_HUB_DISABLE_IMPLICIT_TOKEN` is set.
 pub fn find_token(
     file: Option<&Path>,
     endpoint: &Endpoint,
@@ -40,7 +40,7 @@ pub fn find_token(
         return Ok(None);
     };
     match read(&file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(refused(format!(
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(authentication_error(format!(
             "failed to read the token file {}: {error}",
             file.display()
         ))),
@@ -48,7 +48,7 @@ pub fn find_token(
     }
 }
 
-/// ModelScope's token: from the file named, or from its own client's variable.
+/// Finds ModelScope's token: in the given file, or in the variable of its own client.
 pub fn find_modelscope_token(
     file: Option<&Path>,
     variable: &dyn Fn(&str) -> Option<String>,
@@ -62,27 +62,29 @@ pub fn find_modelscope_token(
 fn read_named(file: &Path) -> Result<SecretString, SourceError> {
     match read(file) {
         Ok(Some(token)) => Ok(token),
-        Ok(None) => Err(refused(format!("the token file {} is empty", file.display()))),
-        Err(error) => Err(refused(format!(
+        Ok(None) => Err(authentication_error(format!(
+            "the token file {} is empty",
+            file.display()
+        ))),
+        Err(error) => Err(authentication_error(format!(
             "failed to read the token file {}: {error}",
             file.display()
         ))),
     }
 }
 
-/// The header that carries a token, marked so that nothing prints it.
+/// The `Authorization` header for a token, marked as sensitive so that it is never printed.
 pub(super) fn authorization(token: &SecretString) -> Result<HeaderValue, SourceError> {
     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).map_err(|_| {
-        refused(
-            "the token holds characters that no token has; check that the Secret or file holds the token alone"
-                .to_owned(),
+        authentication_error(
+            "the token contains invalid characters; check that the Secret or file contains only the token".to_owned(),
         )
     })?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-fn refused(message: String) -> SourceError {
+fn authentication_error(message: String) -> SourceError {
     SourceError::new(FailureClass::AuthenticationFailed, message)
 }
 
@@ -90,7 +92,7 @@ fn read(file: &Path) -> io::Result<Option<SecretString>> {
     fs::read_to_string(file).map(|text| trimmed(&text))
 }
 
-/// Files of Secrets often end in a line break.
+/// Trims a token, since files of Secrets often end in a line break; `None` if it is empty.
 fn trimmed(text: &str) -> Option<SecretString> {
     let text = text.trim();
     (!text.is_empty()).then(|| SecretString::from(text))
@@ -116,7 +118,7 @@ mod tests {
 
     const HUB: &str = "https://huggingface.co";
 
-    /// `HF_HOME` is a folder in which the hub's client stored a token.
+    /// The token found with these variables, where `$HOME` is a folder with a stored token.
     fn found(endpoint: &str, variables: &[(&str, &str)]) -> Option<String> {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join("token"), "hf_stored\n").unwrap();

@@ -1,4 +1,4 @@
-//! What names a folder that is mounted here.
+//! The address of a mounted folder.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,20 +10,20 @@ use url::Url;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalAddress(PathBuf);
 
-/// Why a text names no folder here.
+/// Why a text is not the address of a local folder.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLocalAddress {
     /// Not a URL.
     #[error("not a URL: {0}")]
     NotAUrl(#[from] url::ParseError),
-    /// A host, or no absolute path.
-    #[error("after file:// stands the absolute path of a folder of this machine, as in file:///srv/models")]
+    /// A host, or a path that is not absolute.
+    #[error("file:// needs the absolute path of a folder on this machine, as in file:///srv/models")]
     NotHere,
-    /// Something after the path.
+    /// A query or a fragment.
     #[error("a folder has no query and no fragment; write ? as %3F and # as %23")]
     MoreThanAPath,
-    /// The root of the whole machine.
-    #[error("the root folder holds more than a model; name the model's folder")]
+    /// The file system's root.
+    #[error("the root folder contains more than a model; name the model's folder")]
     Root,
 }
 
@@ -47,7 +47,7 @@ impl FromStr for LocalAddress {
         if folder.parent().is_none() {
             return Err(InvalidLocalAddress::Root);
         }
-        // Without a slash at its end, so that one folder has one name.
+        // Drops a trailing slash, so that each folder has one name.
         Ok(Self(folder.components().collect()))
     }
 }

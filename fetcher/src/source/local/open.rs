@@ -1,4 +1,4 @@
-//! Opens a folder that is mounted here.
+//! Opens a mounted folder.
 
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
-//! The regular files below a folder. Links are followed as far as they lead to files of the same folder; what leads
-//! out of it, and what is neither file nor folder, is refused rather than left out: a model must not lack it silently.
+//! The regular files below a folder.
+//!
+//! Links to files below the same folder are followed. Links out of it, and anything that is neither file nor folder, are
+//! errors: skipping them could silently leave a model incomplete.
 
 use std::fs;
 use std::io;
@@ -10,22 +12,22 @@ use modelcache_crds::report::FailureClass;
 use crate::model::error::SourceError;
 use crate::model::path::FilePath;
 
-/// Made by file systems at their root, and open to nobody but root.
+/// A folder that file systems create at their root, readable by root only.
 const LOST_AND_FOUND: &str = "lost+found";
 
-/// A file and where it is, with no link on the way.
+/// A file with its canonical path, free of links.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) path: FilePath,
     pub(super) file: PathBuf,
 }
 
-/// A folder without a link on the way to it.
+/// The canonical path of a folder, free of links.
 pub(super) fn root(folder: &Path) -> Result<PathBuf, SourceError> {
     let root = fs::canonicalize(folder).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => SourceError::new(
             FailureClass::RepositoryNotFound,
-            format!("there is no folder {}; check its path", folder.display()),
+            format!("folder {} does not exist; check its path", folder.display()),
         ),
         _ => failed(folder, &error),
     })?;
@@ -35,13 +37,13 @@ pub(super) fn root(folder: &Path) -> Result<PathBuf, SourceError> {
     Err(SourceError::new(
         FailureClass::RepositoryNotFound,
         format!(
-            "{} is no folder; name the folder it is in, and the file by an include pattern",
+            "{} is not a folder; name the folder that contains it, and select the file by an include pattern",
             folder.display()
         ),
     ))
 }
 
-/// Every file below a folder, in the order of their paths.
+/// All files below a folder, sorted by path.
 pub(super) fn walk(root: &Path) -> Result<Vec<Entry>, SourceError> {
     let mut entries = Vec::new();
     let mut pending = vec![(root.to_owned(), String::new())];
@@ -51,10 +53,7 @@ pub(super) fn walk(root: &Path) -> Result<Vec<Entry>, SourceError> {
             let place = entry.path();
             let name = entry.file_name().into_string().map_err(|name| {
                 let shown = folder.join(name);
-                invalid(format!(
-                    "{} has a name that is no UTF-8 text; rename it",
-                    shown.display()
-                ))
+                invalid(format!("{} has a name that is not UTF-8; rename it", shown.display()))
             })?;
             if prefix.is_empty() && name == LOST_AND_FOUND {
                 continue;
@@ -75,20 +74,20 @@ pub(super) fn walk(root: &Path) -> Result<Vec<Entry>, SourceError> {
 fn parse(root: &Path, path: &str) -> Result<FilePath, SourceError> {
     FilePath::parse(path).map_err(|error| {
         let shown = root.join(path);
-        invalid(format!("{} must not be written: {error}; rename it", shown.display()))
+        invalid(format!("{} has an unsafe path: {error}; rename it", shown.display()))
     })
 }
 
-/// Where a file below `folder` is, by whatever links that do not leave `root`.
+/// Resolves a file below `folder` through links; fails if they leave `root`.
 pub(super) fn resolve(root: &Path, folder: &Path, path: FilePath) -> Result<Entry, SourceError> {
     let named = folder.join(path.as_str());
     let file = fs::canonicalize(&named).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => invalid(format!("{} is not there, or leads nowhere", named.display())),
+        io::ErrorKind::NotFound => invalid(format!("{} does not exist, or is a broken link", named.display())),
         _ => failed(&named, &error),
     })?;
     if !file.starts_with(root) {
         return Err(invalid(format!(
-            "{} leads out of the folder; put a copy in its place, or name the folder that holds both",
+            "{} is a link out of the folder; replace it by a copy, or name the folder that contains both",
             named.display()
         )));
     }
@@ -97,9 +96,9 @@ pub(super) fn resolve(root: &Path, folder: &Path, path: FilePath) -> Result<Entr
         let what = if metadata.is_dir() {
             "a link to a folder"
         } else {
-            "no regular file"
+            "not a regular file"
         };
-        return Err(invalid(format!("{} is {what}; remove it from there", named.display())));
+        return Err(invalid(format!("{} is {what}; remove it", named.display())));
     }
     Ok(Entry { path, file })
 }
@@ -108,10 +107,10 @@ pub(super) fn invalid(why: String) -> SourceError {
     SourceError::new(FailureClass::InvalidListing, why)
 }
 
-/// What the system says to a read.
+/// The error for a failed read, with advice.
 pub(super) fn failed(path: &Path, error: &io::Error) -> SourceError {
     let (class, advice) = match error.kind() {
-        io::ErrorKind::PermissionDenied => (FailureClass::AccessDenied, "; let the fetcher's user read it"),
+        io::ErrorKind::PermissionDenied => (FailureClass::AccessDenied, "; make it readable for the fetcher's user"),
         _ => (FailureClass::SourceError, ""),
     };
     SourceError::new(class, format!("cannot read {}: {error}{advice}", path.display()))
@@ -148,11 +147,11 @@ mod tests {
     }
 
     #[rstest]
-    #[case::a_parent("../secret", "leads out of the folder")]
-    #[case::an_absolute_path("/etc/passwd", "leads out of the folder")]
-    #[case::nowhere("none", "leads nowhere")]
+    #[case::a_parent("../secret", "is a link out of the folder")]
+    #[case::an_absolute_path("/etc/passwd", "is a link out of the folder")]
+    #[case::nowhere("none", "is a broken link")]
     #[case::a_folder("sub", "a link to a folder")]
-    #[case::a_device("/dev/null", "leads out of the folder")]
+    #[case::a_device("/dev/null", "is a link out of the folder")]
     fn a_link_to(#[case] target: &str, #[case] why: &str) {
         let folder = folder();
         symlink(target, folder.path().join("model/link")).unwrap();
@@ -169,13 +168,13 @@ mod tests {
         let folder = folder();
         let pipe = folder.path().join("model/pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
-        assert!(walked(&folder).unwrap_err().message.contains("no regular file"));
+        assert!(walked(&folder).unwrap_err().message.contains("not a regular file"));
     }
 
     #[rstest]
-    #[case("a\\b", "must not be written")]
-    #[case("new\nline", "must not be written")]
-    fn a_name_that_no_path_may_hold(#[case] name: &str, #[case] why: &str) {
+    #[case("a\\b", "has an unsafe path")]
+    #[case("new\nline", "has an unsafe path")]
+    fn an_unsafe_name_is_refused(#[case] name: &str, #[case] why: &str) {
         let folder = folder();
         fs::write(folder.path().join("model").join(name), b"").unwrap();
         let error = walked(&folder).unwrap_err();
@@ -183,9 +182,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_folder_is_told() {
+    fn a_path_that_is_not_a_folder_is_refused() {
         let folder = folder();
-        for (path, why) in [("none", "there is no folder"), ("secret", "is no folder")] {
+        for (path, why) in [("none", "does not exist"), ("secret", "is not a folder")] {
             let error = root(&folder.path().join(path)).unwrap_err();
             assert_eq!(error.class, FailureClass::RepositoryNotFound);
             assert!(error.message.contains(why), "{error}");

@@ -1,12 +1,11 @@
-//! What names a model of ModelScope.
+//! The address of a ModelScope model.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The branch ModelScope makes for every model.
-const DEFAULT_REVISION: &str = "master";
+use modelcache_crds::source_defaults::DEFAULT_MODEL_SCOPE_REVISION;
 
-/// A model and the revision asked for: `modelscope://owner/name[@revision]`.
+/// A model and its revision: `modelscope://owner/name[@revision]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelScopeAddress {
     /// `owner/name`.
@@ -15,14 +14,14 @@ pub struct ModelScopeAddress {
     pub revision: String,
 }
 
-/// Why a text names no model of ModelScope.
+/// Why a text is not the address of a ModelScope model.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidModelScopeAddress {
     /// Not `owner/name`.
-    #[error("{0:?} is no model of ModelScope; give modelscope://owner/name as its web page shows it")]
+    #[error("{0:?} is not a ModelScope model; give modelscope://owner/name as its web page shows it")]
     Repo(String),
-    /// A revision that no git repository has.
-    #[error("{0:?} is no revision; give a branch or a tag")]
+    /// Not a valid git revision.
+    #[error("{0:?} is not a revision; give a branch or a tag")]
     Revision(String),
 }
 
@@ -31,7 +30,7 @@ impl FromStr for ModelScopeAddress {
 
     fn from_str(text: &str) -> Result<Self, InvalidModelScopeAddress> {
         let rest = text.strip_prefix("modelscope://").unwrap_or(text);
-        let (repo, revision) = rest.split_once('@').unwrap_or((rest, DEFAULT_REVISION));
+        let (repo, revision) = rest.split_once('@').unwrap_or((rest, DEFAULT_MODEL_SCOPE_REVISION));
         let is_segment = |part: &str| {
             (1..=128).contains(&part.len())
                 && !part.chars().all(|c| c == '.')
@@ -42,8 +41,8 @@ impl FromStr for ModelScopeAddress {
         if repo.split('/').count() != 2 || !repo.split('/').all(is_segment) {
             return Err(InvalidModelScopeAddress::Repo(repo.to_owned()));
         }
-        let is_harmless = !revision.chars().any(|c| c.is_control() || c.is_whitespace());
-        if !(1..=255).contains(&revision.len()) || !is_harmless {
+        let is_printable = !revision.chars().any(|c| c.is_control() || c.is_whitespace());
+        if !(1..=255).contains(&revision.len()) || !is_printable {
             return Err(InvalidModelScopeAddress::Revision(revision.to_owned()));
         }
         Ok(Self {

@@ -1,4 +1,4 @@
-//! The answers of ModelScope's API, and the files in them. Pure.
+//! Parses the responses of ModelScope's API, and the files in them. Pure.
 
 use modelcache_crds::report::FailureClass;
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use crate::model::error::SourceError;
 use crate::model::path::FilePath;
 use crate::model::remote_file::RemoteFile;
 
-/// What every answer is wrapped in; an error may come with status 200.
+/// The envelope of every response. An error may have HTTP status 200.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Envelope {
@@ -20,7 +20,7 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    /// Whether it holds what was asked for.
+    /// Whether the envelope is not an error.
     pub(super) fn is_success(&self) -> bool {
         self.success != Some(false) && self.code.is_none_or(|code| code == 200 || code == 0)
     }
@@ -51,7 +51,7 @@ impl Entry {
         self.r#type == "tree"
     }
 
-    /// The file this is; folders are none.
+    /// The file of this entry; `None` for a folder.
     pub(super) fn remote_file(&self, address: &ModelScopeAddress) -> Result<Option<RemoteFile>, SourceError> {
         let invalid = |why: String| SourceError::new(FailureClass::InvalidListing, why);
         if self.r#type != "blob" {
@@ -59,14 +59,14 @@ impl Entry {
         }
         let path = FilePath::parse(&self.path).map_err(|error| {
             invalid(format!(
-                "the listing of {address} holds the path {:?}, which must not be written: {error}",
+                "the listing of {address} contains the unsafe path {:?}: {error}",
                 self.path
             ))
         })?;
         let hex = self.sha256.as_deref().unwrap_or_default();
         let digest = ContentDigest::sha256_from_hex(hex).map_err(|_| {
             invalid(format!(
-                "the listing of {address} gives no sha256 for {path}; without one its bytes cannot be proven"
+                "the listing of {address} has no sha256 for {path}; without one its bytes cannot be verified"
             ))
         })?;
         Ok(Some(RemoteFile {
@@ -77,7 +77,7 @@ impl Entry {
     }
 }
 
-/// Reads an answer of ModelScope; for the fuzz targets.
+/// Reads any response of ModelScope, for the fuzz targets.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_anything(bytes: &[u8]) {
     if let Ok(Envelope { data: Some(data), .. }) = serde_json::from_slice(bytes)

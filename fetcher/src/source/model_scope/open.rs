@@ -1,4 +1,4 @@
-//! Opens a model of ModelScope, or of a server that speaks its protocol, with the token that was given for it.
+//! Opens a model at ModelScope, or at a server with its API, with the token for that server.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a layer of an artifact is. Pure.
+//! Classifies the layers of an artifact: file, archive, or neither. Pure.
 
 use super::invalid;
 use super::kit::KITFILE;
@@ -7,28 +7,28 @@ use crate::model::path::FilePath;
 use crate::model::remote_file::RemoteFile;
 use crate::source::registry::manifest::Descriptor;
 
-/// Where a layer says which file it is: ModelPack's way, and everybody's.
+/// Annotations with the path of a layer's file: ModelPack's, then the common one.
 const PATH_ANNOTATIONS: &[&str] = &["org.cncf.model.filepath", "org.opencontainers.image.title"];
 
-/// Set by ORAS on a folder that it packed.
+/// Annotation that ORAS sets on a folder that it packed.
 const UNPACK_ANNOTATION: &str = "io.deis.oras.content.unpack";
 
-/// What a container image's layers are, and what ORAS calls whatever it pushes.
+/// Media type of a container image's layer, and of anything that ORAS pushes.
 const IMAGE_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// Media types whose archives hold files of a model, by paths of their own: those of ModelPack and KitOps.
+/// Prefixes of media types whose archives contain model files: those of ModelPack and KitOps.
 const MODEL_TYPES: &[&str] = &["application/vnd.cncf.model.", "application/vnd.kitops.modelkit."];
 
 /// A layer as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Layer {
     pub(super) file: RemoteFile,
-    /// The files in it are wanted.
+    /// Whether the layer is an archive that must be unpacked.
     pub(super) is_archive: bool,
 }
 
 impl Layer {
-    /// What a layer of the artifact of a name is; `None` for one that holds nothing of the model.
+    /// Classifies a layer of the artifact `name`; `None` if it contains no model file.
     pub(super) fn of(layer: &Descriptor, name: &str) -> Result<Option<Self>, SourceError> {
         let is_archive = is_archive(layer, name)?;
         let path = if is_archive {
@@ -50,40 +50,37 @@ fn file_path(layer: &Descriptor, name: &str) -> Result<Option<FilePath>, SourceE
     let mut annotations = PATH_ANNOTATIONS.iter();
     let path = annotations.find_map(|annotation| layer.annotations.get(*annotation));
     let Some(path) = path else {
-        // KitOps puts it among the layers of a ModelPack.
+        // KitOps adds its Kitfile as a layer of a ModelPack.
         if layer.media_type.starts_with(KITFILE) {
             return Ok(None);
         }
         return Err(invalid(format!(
-            "{name} holds a layer ({}) that does not say which file it is (annotation {}); it is no model artifact",
+            "{name} has a layer ({}) without a file name (annotation {}); it is not a model artifact",
             layer.media_type,
             PATH_ANNOTATIONS.join(" or ")
         )));
     };
-    let path = FilePath::parse(path.strip_prefix("./").unwrap_or(path)).map_err(|error| {
-        invalid(format!(
-            "{name} holds the path {path:?}, which must not be written: {error}"
-        ))
-    })?;
+    let path = FilePath::parse(path.strip_prefix("./").unwrap_or(path))
+        .map_err(|error| invalid(format!("{name} contains the unsafe path {path:?}: {error}")))?;
     Ok(Some(path))
 }
 
-/// What an archive is called in listings: by what it holds and its digest, for two may say the same of themselves.
+/// The path of an archive in the listing, from its media type and digest: two layers may have the same media type.
 fn archive_path(layer: &Descriptor) -> Result<FilePath, SourceError> {
     let kind = layer.media_type.as_str();
     let model_kind = MODEL_TYPES.iter().find_map(|prefix| kind.strip_prefix(prefix));
-    let holds = model_kind.and_then(|kind| kind.split(".v1").next()).unwrap_or("folder");
+    let content = model_kind.and_then(|kind| kind.split(".v1").next()).unwrap_or("folder");
     let ending = match kind.rsplit(['+', '.']).next() {
         Some("gzip" | "gz") => "tar.gz",
         Some("zstd" | "zst") => "tar.zst",
         _ => "tar",
     };
     let hex = layer.content_digest()?.hex();
-    let path = format!("layers/{holds}-{}.{ending}", hex.get(..12).unwrap_or(&hex));
-    FilePath::parse(&path).map_err(|error| invalid(format!("{kind} cannot be a layer's media type: {error}")))
+    let path = format!("layers/{content}-{}.{ending}", hex.get(..12).unwrap_or(&hex));
+    FilePath::parse(&path).map_err(|error| invalid(format!("a layer has the invalid media type {kind}: {error}")))
 }
 
-/// Whether a layer is an archive of files; one of a container's file system is refused.
+/// Whether a layer is an archive of model files. Fails for a layer of a container image.
 fn is_archive(layer: &Descriptor, name: &str) -> Result<bool, SourceError> {
     let kind = layer.media_type.as_str();
     let is_tar = kind.rsplit('.').next() == Some("tar")
@@ -101,13 +98,13 @@ fn is_archive(layer: &Descriptor, name: &str) -> Result<bool, SourceError> {
     if is_packed_by_oras || is_of_a_model {
         return Ok(true);
     }
-    // ORAS writes plain files with this media type, too.
+    // ORAS uses this media type for plain files too.
     if kind == IMAGE_LAYER && layer.annotations.contains_key("org.opencontainers.image.title") {
         return Ok(false);
     }
     Err(invalid(format!(
-        "{name} holds a layer of a container image ({kind}), no model: push the files as an artifact (ModelPack, KitOps, \
-         oras push)"
+        "{name} has a layer of a container image ({kind}), not of a model: push the files as an artifact (ModelPack, \
+         KitOps, oras push)"
     )))
 }
 
@@ -137,9 +134,9 @@ mod tests {
         r#""org.cncf.model.filepath":"a","org.opencontainers.image.title":"b""#,
         Ok("file a")
     )]
-    #[case::climbing(RAW, r#""org.cncf.model.filepath":"../a""#, Err("must not be written"))]
-    #[case::absolute(RAW, r#""org.cncf.model.filepath":"/a""#, Err("must not be written"))]
-    #[case::nameless(RAW, "", Err("does not say which file it is"))]
+    #[case::climbing(RAW, r#""org.cncf.model.filepath":"../a""#, Err("the unsafe path"))]
+    #[case::absolute(RAW, r#""org.cncf.model.filepath":"/a""#, Err("the unsafe path"))]
+    #[case::nameless(RAW, "", Err("without a file name"))]
     #[case::packed(
         "application/vnd.cncf.model.weight.v1.tar",
         r#""org.cncf.model.filepath":"a""#,
@@ -174,14 +171,14 @@ mod tests {
     fn a_layer(#[case] media_type: &str, #[case] annotations: &str, #[case] expected: Result<&str, &str>) {
         match (listed(media_type, annotations), expected) {
             (Ok(layer), Ok(expected)) => {
-                let told = layer.map_or_else(
+                let shown = layer.map_or_else(
                     || "nothing".to_owned(),
                     |Layer { file, is_archive }| {
                         assert_eq!((file.size, file.digest.hex().as_str()), (7, HEX));
                         format!("{} {}", if is_archive { "archive" } else { "file" }, file.path)
                     },
                 );
-                assert_eq!(told, expected);
+                assert_eq!(shown, expected);
             }
             (Err(error), Err(why)) => assert!(error.message.contains(why), "{error}"),
             (result, _) => panic!("{result:?}"),

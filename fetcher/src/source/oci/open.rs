@@ -1,4 +1,4 @@
-//! Opens an artifact of a registry, with the credentials of `docker login`.
+//! Opens an artifact in a registry, with the credentials of `docker login`.
 
 use std::sync::Arc;
 

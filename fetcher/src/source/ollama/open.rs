@@ -1,4 +1,4 @@
-//! Opens a model of Ollama's registry, with the credentials of `docker login`.
+//! Opens a model in Ollama's registry, with the credentials of `docker login`.
 
 use std::sync::Arc;
 

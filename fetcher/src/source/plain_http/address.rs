@@ -1,4 +1,4 @@
-//! What names files on a plain HTTP server: one file and its digest, or a list of files and theirs.
+//! The address of files on a plain HTTP server: one file with its digest, or a list of digests.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,46 +13,46 @@ use crate::model::path::{FilePath, InvalidPath};
 /// `https://host/model.gguf#sha256=<hex>`, or `https://host/SHA256SUMS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpAddress {
-    /// Where it is; shown without its query, which may be a signature.
+    /// The URL, shown without its query, which may contain a signature.
     pub(super) url: SecretUrl,
-    /// What is there.
-    pub(super) names: Named,
+    /// What the URL refers to.
+    pub(super) target: Target,
 }
 
-/// What an address names.
+/// What an address refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Named {
+pub(super) enum Target {
     /// One file.
     File {
-        /// What it is called here.
+        /// Its path in the listing.
         path: FilePath,
-        /// What it must hash to.
+        /// The digest that its bytes must have.
         digest: ContentDigest,
     },
-    /// A list as `sha256sum` writes it; its files are beside it.
+    /// A list that `sha256sum` wrote; paths are relative to it.
     Sums,
 }
 
-/// Why a text names nothing on an HTTP server.
+/// Why a text is not the address of files on an HTTP server.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidHttpAddress {
     /// Not a URL.
     #[error("not a URL: {0}")]
     NotAUrl(#[from] url::ParseError),
     /// A user or a password.
-    #[error("the URL must hold no user and no password")]
+    #[error("the URL must not contain a user or a password")]
     Credentials,
-    /// A fragment that is no digest.
+    /// A fragment that is not a digest.
     #[error("the part after # must be sha256= and 64 lower-case hex digits")]
     Digest,
     /// Neither a digest nor a list of digests.
     #[error(
-        "without a digest nothing can be proven: append #sha256=<64 hex digits>, or give the URL of a list that \
-         sha256sum wrote and whose name is SHA256SUMS or ends in .sha256"
+        "the URL has no digest to verify the file against: append #sha256=<64 hex digits>, or give the URL of a list \
+         that sha256sum wrote, named SHA256SUMS or *.sha256"
     )]
     NoDigest,
-    /// A last segment that is no file name.
-    #[error("the URL's last segment is no file name: {0}")]
+    /// A last segment that is not a file name.
+    #[error("the URL's last segment is not a file name: {0}")]
     Name(#[from] InvalidPath),
 }
 
@@ -71,24 +71,24 @@ impl FromStr for HttpAddress {
             .and_then(|mut segments| segments.next_back())
             .unwrap_or_default();
         let name = percent_decode_str(last).decode_utf8_lossy().into_owned();
-        let names = match fragment {
+        let target = match fragment {
             Some(fragment) => {
                 let hex = fragment.strip_prefix("sha256=").ok_or(InvalidHttpAddress::Digest)?;
-                // Decoded, a name could hold separators.
+                // A decoded name may contain separators.
                 if name.contains('/') {
                     return Err(InvalidPath::Hostile.into());
                 }
-                Named::File {
+                Target::File {
                     path: FilePath::parse(&name)?,
                     digest: ContentDigest::sha256_from_hex(hex).map_err(|_| InvalidHttpAddress::Digest)?,
                 }
             }
-            None if is_list(&name) => Named::Sums,
+            None if is_list(&name) => Target::Sums,
             None => return Err(InvalidHttpAddress::NoDigest),
         };
         Ok(Self {
             url: SecretUrl::new(url),
-            names,
+            target,
         })
     }
 }
@@ -101,9 +101,9 @@ fn is_list(name: &str) -> bool {
 impl fmt::Display for HttpAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.url)?;
-        match &self.names {
-            Named::File { digest, .. } => write!(f, "#sha256={}", digest.hex()),
-            Named::Sums => Ok(()),
+        match &self.target {
+            Target::File { digest, .. } => write!(f, "#sha256={}", digest.hex()),
+            Target::Sums => Ok(()),
         }
     }
 }
@@ -130,9 +130,9 @@ mod tests {
     #[case::password("https://user:secret@host/m#sha256=$HEX", None)]
     fn an_address(#[case] text: &str, #[case] expected: Option<&str>) {
         let address = text.replace("$HEX", HEX).parse::<HttpAddress>();
-        let name = address.as_ref().ok().map(|address| match &address.names {
-            Named::File { path, .. } => path.as_str(),
-            Named::Sums => "-",
+        let name = address.as_ref().ok().map(|address| match &address.target {
+            Target::File { path, .. } => path.as_str(),
+            Target::Sums => "-",
         });
         assert_eq!(name, expected, "{address:?}");
     }

@@ -1,9 +1,9 @@
-//! Lists of digests as `sha256sum` writes them, with `--tag` or without.
+//! Parses lists of digests that `sha256sum` wrote, with or without `--tag`.
 
 use crate::model::digest::ContentDigest;
 use crate::model::path::{FilePath, InvalidPath};
 
-/// Why a list cannot be used.
+/// The first invalid line of a list.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
 pub(super) struct InvalidSums {
@@ -16,11 +16,11 @@ pub(super) struct InvalidSums {
 enum Problem {
     #[error("not <64 hex digits>, two spaces and a path, as sha256sum writes it")]
     Form,
-    #[error("the path must not be written: {0}")]
+    #[error("unsafe path: {0}")]
     Path(#[from] InvalidPath),
 }
 
-/// The files of a list, in its order.
+/// Parses a list; keeps its order.
 pub(super) fn parse(text: &str) -> Result<Vec<(FilePath, ContentDigest)>, InvalidSums> {
     let lines = text.lines().zip(1..).filter(|(line, _)| !is_comment(line));
     lines
@@ -35,14 +35,14 @@ fn is_comment(line: &str) -> bool {
 fn entry(line: &str) -> Result<(FilePath, ContentDigest), Problem> {
     let (hex, path) = match line.strip_prefix("SHA256 (") {
         Some(tagged) => tagged.rsplit_once(") = ").map(|(path, hex)| (hex, path)),
-        // A space for text or an asterisk for binary: the same bytes here.
+        // A space marks text mode, an asterisk binary mode; the bytes are the same on Linux.
         None => line
             .split_once(' ')
             .and_then(|(hex, rest)| Some((hex, rest.strip_prefix([' ', '*'])?))),
     }
     .ok_or(Problem::Form)?;
     let hex = hex.trim_end().to_ascii_lowercase();
-    // A line that begins with a backslash has an escaped path, which no model has; its digest does not parse.
+    // A leading backslash marks an escaped path, which no model has; here the digest then fails to parse.
     let digest = ContentDigest::sha256_from_hex(&hex).map_err(|_| Problem::Form)?;
     Ok((FilePath::parse(path.strip_prefix("./").unwrap_or(path))?, digest))
 }
@@ -71,16 +71,16 @@ mod tests {
     #[case::a_web_page("$HEX  m.gguf\n<html>", Err(2))]
     fn a_list(#[case] text: &str, #[case] expected: Result<&str, usize>) {
         let parsed = parse(&text.replace("$HEX", HEX));
-        let told = match &parsed {
+        let shown = match &parsed {
             Ok(files) => Ok(files[0].0.as_str()),
             Err(error) => Err(error.line),
         };
-        assert_eq!(told, expected, "{parsed:?}");
+        assert_eq!(shown, expected, "{parsed:?}");
     }
 
     proptest! {
         #[test]
-        fn whatever_a_server_sends_is_parsed_or_refused(text: String) {
+        fn any_text_is_parsed_or_refused(text: String) {
             let _ = parse(&text);
         }
 

@@ -1,6 +1,6 @@
-//! What a registry asks for in `WWW-Authenticate`. Pure.
+//! Parses the challenges in `WWW-Authenticate`. Pure.
 
-/// One way to be let in.
+/// An authentication challenge.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Challenge {
     /// A token, from the realm.
@@ -13,7 +13,7 @@ pub(crate) enum Challenge {
     Basic,
 }
 
-/// The challenges of one header; those of other schemes are passed over.
+/// Parses the challenges of one header; skips other schemes.
 pub(crate) fn parse_challenges(header: &str) -> Vec<Challenge> {
     let mut challenges = Vec::new();
     let mut rest = header.trim();
@@ -40,7 +40,7 @@ pub(crate) fn parse_challenges(header: &str) -> Vec<Challenge> {
     challenges
 }
 
-/// `name="value", name=value`, up to what is no parameter: the next challenge.
+/// Parses `name="value", name=value`, and returns the rest from the next challenge on.
 fn parse_parameters(text: &str) -> (Vec<(String, String)>, &str) {
     let mut parameters = Vec::new();
     let mut rest = text;

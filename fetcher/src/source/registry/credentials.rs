@@ -1,4 +1,4 @@
-//! Users and passwords of registries, from a file or text as `docker login` writes it.
+//! Credentials of registries, from a file or text in the format of `docker login`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::model::error::SourceError;
 
-/// What Docker Hub is called where credentials are kept.
+/// Names of Docker Hub in credential files.
 const DOCKER_HUB_KEYS: &[&str] = &["https://index.docker.io/v1/", "index.docker.io", "docker.io"];
 
 /// Docker Hub's host.
@@ -34,20 +34,22 @@ struct Entry {
     password: Option<SecretString>,
 }
 
-/// Where a text stops being what `docker login` writes. The parser's own words may quote it, and with it a password.
+/// The place where a text is invalid; without the parser's message, which may quote a password.
 #[derive(Debug, thiserror::Error)]
-#[error("line {line}, column {column} is not what docker login writes")]
+#[error("line {line}, column {column} is not in the format of docker login")]
 struct Unreadable {
     line: usize,
     column: usize,
 }
 
 impl RegistryCredentials {
-    /// Those at hand: the text of `DOCKER_AUTH_CONFIG`, else the file that `REGISTRY_AUTH_FILE` names, else `config.json`
-    /// in `DOCKER_CONFIG` or `~/.docker`.
+    /// Finds credentials in the environment.
+    ///
+    /// Reads the text of `DOCKER_AUTH_CONFIG`, else the file that `REGISTRY_AUTH_FILE` names, else `config.json` in
+    /// `DOCKER_CONFIG` or `~/.docker`.
     pub fn find(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SourceError> {
         if let Some(text) = variable("DOCKER_AUTH_CONFIG").filter(|text| !text.trim().is_empty()) {
-            return Self::parse(&text).map_err(|error| refused(&format!("DOCKER_AUTH_CONFIG: {error}")));
+            return Self::parse(&text).map_err(|error| authentication_error(&format!("DOCKER_AUTH_CONFIG: {error}")));
         }
         let named = variable("REGISTRY_AUTH_FILE").map(PathBuf::from);
         let is_named = named.is_some();
@@ -58,9 +60,14 @@ impl RegistryCredentials {
             return Ok(Self::default());
         };
         match fs::read_to_string(&file) {
-            Ok(text) => Self::parse(&text).map_err(|error| refused(&format!("{}: {error}", file.display()))),
+            Ok(text) => {
+                Self::parse(&text).map_err(|error| authentication_error(&format!("{}: {error}", file.display())))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => Ok(Self::default()),
-            Err(error) => Err(refused(&format!("failed to read {}: {error}", file.display()))),
+            Err(error) => Err(authentication_error(&format!(
+                "failed to read {}: {error}",
+                file.display()
+            ))),
         }
     }
 
@@ -71,7 +78,7 @@ impl RegistryCredentials {
         })
     }
 
-    /// The header for a registry.
+    /// The `Authorization` header for a registry; `None` without credentials for it.
     pub(super) fn basic(&self, registry: &str) -> Option<HeaderValue> {
         let entry = self.entry(registry)?;
         let encoded = match (&entry.auth, &entry.username, &entry.password) {
@@ -94,15 +101,16 @@ impl RegistryCredentials {
     }
 }
 
-fn refused(what: &str) -> SourceError {
+fn authentication_error(what: &str) -> SourceError {
     SourceError::new(
         FailureClass::AuthenticationFailed,
-        format!("the credentials of registries cannot be read: {what}"),
+        format!("cannot read the registry credentials: {what}"),
     )
 }
 
-/// Reads a file of credentials for the registry in its first line; for the fuzz targets. What is sent is never printed,
-/// and what is sent for a user and a password is these and nothing else.
+/// Reads credentials for the registry in the first line, for the fuzz targets.
+///
+/// Asserts that the header is marked as sensitive, and encodes exactly the user and the password.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_anything(bytes: &[u8]) {
     let (registry, text) = crate::model::fuzz_input::line(bytes);
@@ -161,7 +169,7 @@ mod tests {
     #[case::a_text("\"s3cret\"")]
     #[case::a_text_where_an_entry_belongs(r#"{"auths":{"ghcr.io":"s3cret"}}"#)]
     #[case::a_number_where_a_password_belongs(r#"{"auths":{"ghcr.io":{"username":"u","password":5373}}}"#)]
-    fn what_cannot_be_read_is_told_without_its_text(#[case] text: &str) {
+    fn invalid_credentials_are_reported_without_their_text(#[case] text: &str) {
         let variable = |name: &str| (name == "DOCKER_AUTH_CONFIG").then(|| text.to_owned());
         let error = RegistryCredentials::find(&variable).unwrap_err();
         assert_eq!(error.class, FailureClass::AuthenticationFailed);

@@ -1,4 +1,4 @@
-//! Manifests, as the OCI image specification and Docker have them. Pure.
+//! Manifests of the OCI image specification and of Docker. Pure.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use super::name::is_digest;
 use crate::model::digest::ContentDigest;
 use crate::model::error::SourceError;
 
-/// What is asked for where a manifest is.
+/// `Accept` header of manifest requests.
 pub(super) const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
      application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.v2+json, \
      application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// A blob that a manifest names.
+/// A blob or manifest that a manifest refers to.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::source) struct Descriptor {
@@ -35,7 +35,7 @@ pub(in crate::source) struct Manifest {
     pub(in crate::source) config: Option<Descriptor>,
     #[serde(default)]
     pub(in crate::source) layers: Vec<Descriptor>,
-    /// Of an index.
+    /// The manifests of an index.
     #[serde(default)]
     pub(in crate::source) manifests: Vec<Descriptor>,
 }
@@ -46,14 +46,14 @@ impl Manifest {
             let media_type = &raw.media_type;
             SourceError::new(
                 FailureClass::InvalidListing,
-                format!("the manifest of {name} ({media_type}) cannot be read: {error}"),
+                format!("the manifest of {name} ({media_type}) cannot be parsed: {error}"),
             )
         })
     }
 }
 
 impl Descriptor {
-    /// What its bytes must hash to.
+    /// The digest that its bytes must have; fails unless it is a sha256.
     pub(in crate::source) fn content_digest(&self) -> Result<ContentDigest, SourceError> {
         let digest = is_digest(&self.digest).then(|| self.digest.parse().ok()).flatten();
         digest.ok_or_else(|| {

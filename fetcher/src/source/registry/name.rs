@@ -1,48 +1,49 @@
-//! What names an image: a registry, a repository in it, and a tag or digest.
+//! The name of an image: registry, repository, and tag or digest.
 
 use std::fmt;
 
+use modelcache_crds::source_defaults::DEFAULT_TAG;
 use url::Url;
 
 /// A tag, or the digest of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) enum Reference {
-    /// A name that may move.
+    /// A tag, which may move.
     Tag(String),
     /// `sha256:` and 64 hex digits.
     Digest(String),
 }
 
-/// A repository of a registry, and what is wanted of it.
+/// A repository in a registry, with a tag or digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) struct ImageName {
     /// Host, and port if any.
     registry: String,
     repository: String,
     reference: Reference,
-    /// The registry's root; not encrypted for some of one's own network.
+    /// Base URL of the registry; with http for a registry without TLS.
     root: Url,
 }
 
-/// Why a text names no image.
+/// Why a text is not an image name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidImageName {
     /// No host before the first slash.
-    #[error("{0:?} names no registry; give for example ghcr.io/org/model:tag")]
+    #[error("{0:?} does not name a registry; give for example ghcr.io/org/model:tag")]
     Registry(String),
-    /// A repository that no registry has.
-    #[error("{0:?} is no repository: lower-case letters, digits, and . _ - between them, with / between parts")]
+    /// Not a repository by the specification's rules.
+    #[error("{0:?} is not a repository: use lower-case letters and digits, . _ - between them, and / between parts")]
     Repository(String),
-    /// A tag that no registry has.
-    #[error("{0:?} is no tag: letters, digits, and . _ - of them, at most 128")]
+    /// Not a tag by the specification's rules.
+    #[error("{0:?} is not a tag: use letters, digits and . _ -, at most 128 characters")]
     Tag(String),
-    /// A digest of another kind, or none.
-    #[error("{0:?} is no digest: give sha256: and 64 lower-case hex digits")]
+    /// Not a sha256 digest.
+    #[error("{0:?} is not a digest: give sha256: and 64 lower-case hex digits")]
     Digest(String),
 }
 
 impl ImageName {
-    /// `registry/repository[:tag][@digest]`; of tag and digest the digest counts.
+    /// Parses `registry/repository[:tag][@digest]`; a digest overrides the tag.
     pub(in crate::source) fn parse(text: &str, plain_http: bool) -> Result<Self, InvalidImageName> {
         let (registry, rest) = text
             .split_once('/')
@@ -50,7 +51,7 @@ impl ImageName {
         Self::of(registry, rest, plain_http)
     }
 
-    /// As above, with the registry by itself.
+    /// Parses `repository[:tag][@digest]` in a given registry.
     pub(in crate::source) fn of(registry: &str, rest: &str, plain_http: bool) -> Result<Self, InvalidImageName> {
         let invalid_registry = || InvalidImageName::Registry(registry.to_owned());
         let is_host = registry
@@ -63,7 +64,7 @@ impl ImageName {
             Some((rest, digest)) => (rest, Some(digest)),
             None => (rest, None),
         };
-        let (repository, tag) = rest.split_once(':').unwrap_or((rest, "latest"));
+        let (repository, tag) = rest.split_once(':').unwrap_or((rest, DEFAULT_TAG));
         if !is_repository(repository) {
             return Err(InvalidImageName::Repository(repository.to_owned()));
         }
@@ -106,7 +107,7 @@ impl ImageName {
         self.root.scheme() == "http"
     }
 
-    /// An address of the registry's API, below this repository.
+    /// A URL of the registry's API, below this repository.
     pub(super) fn url(&self, what: &str) -> Url {
         let mut url = self.root.clone();
         url.set_path(&format!("/v2/{}/{what}", self.repository));
@@ -131,7 +132,7 @@ impl fmt::Display for Reference {
     }
 }
 
-/// As the distribution specification has it, and with upper case, which Ollama allows.
+/// Whether a text is a repository by the distribution specification; allows upper case, as Ollama does.
 fn is_repository(text: &str) -> bool {
     let is_part = |part: &str| {
         let is_word = |c: char| c.is_ascii_alphanumeric();
@@ -185,7 +186,7 @@ mod tests {
     #[case("host/a@md5:$D", None)]
     fn a_name(#[case] text: &str, #[case] url: Option<&str>) {
         let name = ImageName::parse(&text.replace("$D", DIGEST), false).ok();
-        let told = name.map(|name| name.url(&format!("manifests/{}", name.reference())).to_string());
-        assert_eq!(told, url.map(|url| url.replace("$D", DIGEST)));
+        let shown = name.map(|name| name.url(&format!("manifests/{}", name.reference())).to_string());
+        assert_eq!(shown, url.map(|url| url.replace("$D", DIGEST)));
     }
 }

@@ -1,25 +1,25 @@
-//! What names a model in a bucket.
+//! The address of a model in a bucket.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// `s3://bucket/prefix`: all objects below the prefix, or the one object of that key.
+/// `s3://bucket/prefix`: all objects below the prefix, or the one object with that key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3Address {
     /// The bucket.
     pub bucket: String,
-    /// Without slashes around it; empty for the whole bucket.
+    /// Key prefix without slashes around it; empty for the whole bucket.
     pub prefix: String,
 }
 
-/// Why a text names nothing in a bucket.
+/// Why a text is not the address of a model in a bucket.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidS3Address {
-    /// No bucket of S3's.
-    #[error("{0:?} is no bucket: 3 to 63 lower-case letters, digits, dots and hyphens; give s3://bucket/prefix")]
+    /// Not a bucket name by S3's rules.
+    #[error("{0:?} is not a bucket (3 to 63 lower-case letters, digits, dots and hyphens); give s3://bucket/prefix")]
     Bucket(String),
-    /// A prefix no key begins with.
-    #[error("{0:?} is no prefix of keys: no control characters, at most 1024 bytes")]
+    /// Not a key prefix by S3's rules.
+    #[error("{0:?} is not a key prefix; use at most 1024 bytes without control characters")]
     Prefix(String),
 }
 
@@ -70,7 +70,7 @@ mod tests {
     #[case("s3://models/a\nb", None)]
     fn an_address(#[case] text: &str, #[case] expected: Option<(&str, &str)>) {
         let address = text.parse::<S3Address>().ok();
-        let told = address.as_ref().map(|one| (one.bucket.as_str(), one.prefix.as_str()));
-        assert_eq!(told, expected);
+        let parts = address.as_ref().map(|one| (one.bucket.as_str(), one.prefix.as_str()));
+        assert_eq!(parts, expected);
     }
 }

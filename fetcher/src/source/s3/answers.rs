@@ -1,4 +1,4 @@
-//! What S3 says of objects and of errors. Pure.
+//! Parses S3's responses: checksums and errors. Pure.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,10 +11,10 @@ use crate::http::retry::retry_after;
 use crate::model::digest::ContentDigest;
 use crate::model::error::SourceError;
 
-/// Characters of the longest code that is repeated; that of an error of S3 is a word.
-const MAX_CODE: usize = 64;
+/// Longest quote of an error code; S3's codes are single words.
+const MAX_CODE_CHARS: usize = 64;
 
-/// The text of the first element of a name. For answers whose shape is known and flat.
+/// The text of the first XML element with a name. For flat documents only.
 pub(super) fn element(text: &str, name: &str) -> Option<String> {
     let (_, after) = text.split_once(&format!("<{name}>"))?;
     let (inner, _) = after.split_once(&format!("</{name}>"))?;
@@ -32,7 +32,7 @@ pub(super) fn element(text: &str, name: &str) -> Option<String> {
     )
 }
 
-/// Whether a body is an error: some stores send it with status 200, having begun to answer before it happened.
+/// Whether a body is an error document. Stores that fail after they began to respond send one with status 200.
 pub(super) fn is_error(body: &str) -> bool {
     let body = body.trim_start();
     let document = match body.strip_prefix("<?xml") {
@@ -42,7 +42,7 @@ pub(super) fn is_error(body: &str) -> bool {
     document.trim_start().starts_with("<Error>")
 }
 
-/// The sha256 of a whole object. One of its parts, which multipart uploads have, says nothing of the whole.
+/// The sha256 of a whole object; `None` for a multipart upload, whose checksum is one of its parts' checksums.
 pub(super) fn digest(headers: &HeaderMap) -> Option<ContentDigest> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if header("x-amz-checksum-type").is_some_and(|kind| !kind.eq_ignore_ascii_case("FULL_OBJECT")) {
@@ -52,15 +52,21 @@ pub(super) fn digest(headers: &HeaderMap) -> Option<ContentDigest> {
     Some(ContentDigest::Sha256(bytes.try_into().ok()?))
 }
 
-/// The error of an answer.
-pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, body: &str, what: &str, with_keys: bool) -> SourceError {
+/// The error for a response about `what`, with advice.
+pub(super) fn response_error(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &str,
+    what: &str,
+    with_keys: bool,
+) -> SourceError {
     let code = element(body, "Code").unwrap_or_default();
     let (class, advice) = match (status.as_u16(), code.as_str()) {
         (_, "NoSuchBucket") => (
             FailureClass::RepositoryNotFound,
             "check the bucket, the endpoint and the region",
         ),
-        // The last is versitygw's word for a key it does not know, with status 404.
+        // XAdminUserNotFound is versitygw's code for an unknown key, with status 404.
         (
             _,
             "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" | "XAdminUserNotFound",
@@ -83,23 +89,23 @@ pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, body: &str, what:
         ),
         (403, _) => (
             FailureClass::AccessDenied,
-            "it is not open to everyone, and no keys were given (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role)",
+            "it is not public, and no keys were given (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role)",
         ),
         (404, _) => (FailureClass::FileNotFound, "check bucket and prefix"),
         (412, _) => (
             FailureClass::SourceChanged,
-            "the object was replaced while it was read: plan it anew",
+            "the object was replaced while it was read: plan it again",
         ),
         (429, _) | (_, "SlowDown") => (FailureClass::RateLimited, "trying again later helps"),
         _ => (FailureClass::SourceError, "trying again may help"),
     };
     let region = headers.get("x-amz-bucket-region").and_then(|value| value.to_str().ok());
     let region = region.map(|region| format!(", which is {region}")).unwrap_or_default();
-    let code: String = code.chars().take(MAX_CODE).collect();
+    let code: String = code.chars().take(MAX_CODE_CHARS).collect();
     let code = if code.is_empty() { code } else { format!(" {code}") };
     SourceError::new(
         class,
-        format!("{what}: the server answered {status}{code}: {advice}{region}"),
+        format!("{what}: the server returned {status}{code}: {advice}{region}"),
     )
     .with_retry_after(retry_after(headers, Timestamp::now()))
 }
@@ -116,7 +122,7 @@ mod tests {
 
     #[rstest]
     #[case::whole(&[("x-amz-checksum-sha256", BASE64), ("x-amz-checksum-type", "FULL_OBJECT")], Some(HEX))]
-    #[case::untold(&[("x-amz-checksum-sha256", BASE64)], Some(HEX))]
+    #[case::without_a_type(&[("x-amz-checksum-sha256", BASE64)], Some(HEX))]
     #[case::of_parts(&[("x-amz-checksum-sha256", BASE64), ("x-amz-checksum-type", "COMPOSITE")], None)]
     #[case::of_parts_by_form(&[("x-amz-checksum-sha256", "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=-3")], None)]
     #[case::another_kind(&[("x-amz-checksum-crc64nvme", "AAAAAAAAAAA=")], None)]
@@ -149,13 +155,13 @@ mod tests {
     #[case(412, "", FailureClass::SourceChanged)]
     fn an_error_has_its_class(#[case] status: u16, #[case] body: &str, #[case] class: FailureClass) {
         let status = StatusCode::from_u16(status).unwrap();
-        assert_eq!(refusal(status, &HeaderMap::new(), body, "x", true).class, class);
+        assert_eq!(response_error(status, &HeaderMap::new(), body, "x", true).class, class);
     }
 
     #[test]
-    fn a_code_that_is_none_does_not_hide_the_advice() {
+    fn a_long_code_does_not_hide_the_advice() {
         let body = format!("<Code>{}</Code>", "x\n".repeat(1000));
-        let error = refusal(StatusCode::FORBIDDEN, &HeaderMap::new(), &body, "x", true);
+        let error = response_error(StatusCode::FORBIDDEN, &HeaderMap::new(), &body, "x", true);
         assert!(error.message.ends_with("(s3:ListBucket, s3:GetObject)"), "{error}");
         assert!(error.message.len() < 200, "{error}");
     }
@@ -169,7 +175,7 @@ mod tests {
     #[case("<?xml version=\"1.0\"?><ListBucketResult></ListBucketResult>", false)]
     #[case("<?xml", false)]
     #[case("", false)]
-    fn an_error_is_told_by_its_body(#[case] body: &str, #[case] expected: bool) {
+    fn an_error_is_recognized_by_its_body(#[case] body: &str, #[case] expected: bool) {
         assert_eq!(is_error(body), expected);
     }
 

@@ -1,4 +1,4 @@
-//! Who signs: keys from the environment, or temporary ones that a web identity or a pod's identity is exchanged for.
+//! Keys that sign requests: from the environment, or temporary ones for a web identity or a pod identity.
 
 use std::path::PathBuf;
 
@@ -18,45 +18,46 @@ use crate::model::error::SourceError;
 use crate::source::api;
 use crate::source::api::read_body;
 
-/// Temporary keys are replaced so long before they expire.
-const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+/// Time before the expiry of temporary keys at which they are renewed.
+const KEY_RENEWAL_MARGIN: SignedDuration = SignedDuration::from_mins(5);
 
 /// Where keys come from.
 #[derive(Clone, Debug)]
 pub enum KeySource {
-    /// No keys: a bucket that is open to everyone.
+    /// No keys, for a public bucket.
     Anonymous,
-    /// Given keys.
+    /// Fixed keys.
     Static(Credentials),
-    /// The token of a service account, exchanged at the security token service.
+    /// Temporary keys of the security token service, for a service account's token.
     WebIdentity {
-        /// The service.
+        /// URL of the service.
         sts: Url,
-        /// Role to take.
+        /// Role to assume.
         role: String,
-        /// File that holds the token; renewed by the kubelet.
+        /// File that contains the token; the kubelet renews it.
         token_file: PathBuf,
     },
-    /// An agent on the node, such as EKS Pod Identity's.
+    /// Temporary keys of an agent on the node, such as EKS Pod Identity's.
     Container {
-        /// The agent.
+        /// URL of the agent.
         agent: Url,
-        /// File that holds what is to be sent there.
+        /// File that contains the token for the agent.
         token_file: Option<PathBuf>,
     },
 }
 
-/// Keys while they are good.
+/// The current keys, renewed before they expire.
 #[derive(Debug)]
 pub(super) struct Keys {
     source: KeySource,
     client: Client,
-    present: Mutex<Option<(Credentials, Timestamp)>>,
+    /// Temporary keys, and when they expire.
+    cached: Mutex<Option<(Credentials, Timestamp)>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct AgentAnswer {
+struct AgentResponse {
     access_key_id: String,
     secret_access_key: String,
     token: Option<String>,
@@ -64,7 +65,7 @@ struct AgentAnswer {
 }
 
 impl KeySource {
-    /// As the variables of AWS's own tools say, in their order.
+    /// Reads the variables of the AWS CLI, in its order.
     pub fn find(region: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SourceError> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         if let (Some(key), Some(secret)) = (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
@@ -75,7 +76,7 @@ impl KeySource {
         }
         let parse = |text: &str| {
             text.parse::<Url>()
-                .map_err(|error| refused(format!("{text:?} is no address: {error}")))
+                .map_err(|error| authentication_error(format!("{text:?} is not a URL: {error}")))
         };
         if let (Some(role), Some(file)) = (variable("AWS_ROLE_ARN"), variable("AWS_WEB_IDENTITY_TOKEN_FILE")) {
             let sts =
@@ -101,7 +102,7 @@ impl Keys {
         Self {
             source,
             client,
-            present: Mutex::new(None),
+            cached: Mutex::new(None),
         }
     }
 
@@ -109,7 +110,7 @@ impl Keys {
         matches!(self.source, KeySource::Anonymous)
     }
 
-    /// Keys that are good for a while, and until when; `None` for none at all.
+    /// Keys that are valid for a while, and when they expire; `None` for anonymous access.
     pub(super) async fn get(&self) -> Result<Option<(Credentials, Timestamp)>, SourceError> {
         let (agent, token_file, role) = match &self.source {
             KeySource::Anonymous => return Ok(None),
@@ -117,17 +118,17 @@ impl Keys {
             KeySource::WebIdentity { sts, role, token_file } => (sts, Some(token_file), Some(role)),
             KeySource::Container { agent, token_file } => (agent, token_file.as_ref(), None),
         };
-        let mut present = self.present.lock().await;
-        let soon = Timestamp::now() + MARGIN;
-        if let Some((keys, until)) = present.as_ref().filter(|(_, until)| *until > soon) {
-            return Ok(Some((keys.clone(), *until)));
+        let mut cached = self.cached.lock().await;
+        let soon = Timestamp::now() + KEY_RENEWAL_MARGIN;
+        if let Some((keys, expires)) = cached.as_ref().filter(|(_, expires)| *expires > soon) {
+            return Ok(Some((keys.clone(), *expires)));
         }
         let token = token_file.map(|file| read_token(file)).transpose()?;
         let fresh = match role {
             Some(role) => self.assume(agent, role, token.as_deref().unwrap_or_default()).await?,
-            None => self.ask_agent(agent, token.as_deref()).await?,
+            None => self.request_from_agent(agent, token.as_deref()).await?,
         };
-        *present = Some(fresh.clone());
+        *cached = Some(fresh.clone());
         Ok(Some(fresh))
     }
 
@@ -141,43 +142,47 @@ impl Keys {
                 ("WebIdentityToken", token),
             ])
             .finish();
-        // In the body: a token in an address would end in logs.
-        let asked = self
+        // In the body, since URLs with tokens end up in logs.
+        let request = self
             .client
             .post(sts.clone())
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form);
         let shown = SecretUrl::new(sts.clone());
-        let response = asked.send().await.map_err(|error| describe(&error, &shown))?;
+        let response = request.send().await.map_err(|error| describe(&error, &shown))?;
         let text = text(response, &shown).await?;
-        of_service(&text).map_err(|what| refused(format!("{sts} answered no {what}")))
+        parse_sts_response(&text).map_err(|what| authentication_error(format!("{sts} returned no {what}")))
     }
 
-    async fn ask_agent(&self, agent: &Url, token: Option<&str>) -> Result<(Credentials, Timestamp), SourceError> {
+    async fn request_from_agent(
+        &self,
+        agent: &Url,
+        token: Option<&str>,
+    ) -> Result<(Credentials, Timestamp), SourceError> {
         let mut headers = HeaderMap::new();
         if let Some(token) = token {
             let mut value = HeaderValue::from_str(token)
-                .map_err(|_| refused("the agent's token holds characters that no token has".to_owned()))?;
+                .map_err(|_| authentication_error("the agent's token contains invalid characters".to_owned()))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let answered = api::ask(&self.client, &Method::GET, agent, headers, None).await?;
-        let text = text(answered.response, &SecretUrl::new(agent.clone())).await?;
-        of_agent(&text).ok_or_else(|| refused(format!("{agent} answered no credentials")))
+        let answer = api::send(&self.client, &Method::GET, agent, headers, None).await?;
+        let text = text(answer.response, &SecretUrl::new(agent.clone())).await?;
+        parse_agent_response(&text).ok_or_else(|| authentication_error(format!("{agent} returned no credentials")))
     }
 }
 
-/// The keys in an answer of the security token service; what is missing, where it holds none.
-fn of_service(text: &str) -> Result<(Credentials, Timestamp), String> {
+/// Parses a response of the security token service; the error is the missing part.
+fn parse_sts_response(text: &str) -> Result<(Credentials, Timestamp), String> {
     let part = |name: &str| element(text, name).ok_or_else(|| format!("{name}: check the role's trust policy"));
     let keys = Credentials::new_with_token(part("AccessKeyId")?, part("SecretAccessKey")?, part("SessionToken")?);
-    let until = part("Expiration")?.parse().map_err(|_| "time".to_owned())?;
-    Ok((keys, until))
+    let expires = part("Expiration")?.parse().map_err(|_| "valid Expiration".to_owned())?;
+    Ok((keys, expires))
 }
 
-/// The keys in an answer of an agent.
-fn of_agent(text: &str) -> Option<(Credentials, Timestamp)> {
-    let AgentAnswer {
+/// Parses a response of an agent; `None` if it contains no keys.
+fn parse_agent_response(text: &str) -> Option<(Credentials, Timestamp)> {
+    let AgentResponse {
         access_key_id: key,
         secret_access_key: secret,
         token,
@@ -197,51 +202,51 @@ async fn text(mut response: Response, shown: &SecretUrl) -> Result<String, Sourc
     if status.is_success() {
         return Ok(text);
     }
-    Err(refusal(status, &text, shown))
+    Err(response_error(status, &text, shown))
 }
 
-fn refusal(status: StatusCode, text: &str, shown: &SecretUrl) -> SourceError {
+fn response_error(status: StatusCode, text: &str, shown: &SecretUrl) -> SourceError {
     let why = element(text, "Message").unwrap_or_default();
     if status.is_server_error() {
-        return SourceError::new(FailureClass::SourceError, format!("{shown} answered {status} {why}"));
+        return SourceError::new(FailureClass::SourceError, format!("{shown} returned {status} {why}"));
     }
-    refused(format!("{shown} gave no keys ({status}): {why}"))
+    authentication_error(format!("{shown} returned no keys ({status}): {why}"))
 }
 
 fn read_token(file: &std::path::Path) -> Result<String, SourceError> {
     let text = std::fs::read_to_string(file)
-        .map_err(|error| refused(format!("failed to read the token file {}: {error}", file.display())))?;
+        .map_err(|error| authentication_error(format!("failed to read the token file {}: {error}", file.display())))?;
     Ok(text.trim().to_owned())
 }
 
-fn refused(message: String) -> SourceError {
+fn authentication_error(message: String) -> SourceError {
     SourceError::new(FailureClass::AuthenticationFailed, message)
 }
 
-/// Reads an answer of whoever gives keys; for the fuzz targets. Keys come out as they were written, and are never
-/// printed.
+/// Reads any response with keys, for the fuzz targets.
+///
+/// Asserts that keys are parsed unchanged, and that their `Debug` output does not depend on the secret.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn read_anything(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    for (keys, _) in of_service(&text).into_iter().chain(of_agent(&text)) {
-        // What is shown of them does not depend on the secret.
+    for (keys, _) in parse_sts_response(&text).into_iter().chain(parse_agent_response(&text)) {
         assert_eq!(format!("{keys:?}"), format!("{:?}", Credentials::new(keys.key(), "")));
     }
     let agent = serde_json::json!({"AccessKeyId": "key", "SecretAccessKey": text, "Token": text});
-    let given = of_agent(&agent.to_string()).map(|(keys, _)| keys);
+    let given = parse_agent_response(&agent.to_string()).map(|(keys, _)| keys);
     assert!(given.is_some_and(|keys| keys.secret() == text && keys.token() == Some(&text)));
     let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let service = format!(
         "<AccessKeyId>key</AccessKeyId><SecretAccessKey>{escaped}</SecretAccessKey><SessionToken>t</SessionToken>\
          <Expiration>2026-01-01T00:00:00Z</Expiration>"
     );
-    let given = of_service(&service).ok().map(|(keys, _)| keys);
+    let given = parse_sts_response(&service).ok().map(|(keys, _)| keys);
     assert!(given.is_some_and(|keys| keys.secret() == text.trim()));
     let Ok(url) = "https://sts".parse().map(SecretUrl::new) else {
         return;
     };
     for status in [StatusCode::FORBIDDEN, StatusCode::BAD_GATEWAY] {
-        let error = refusal(status, &text, &url);
+        let error = response_error(status, &text, &url);
         assert!(!error.message.chars().any(char::is_control) && error.message.len() < 20_000);
     }
 }
@@ -257,7 +262,7 @@ mod tests {
     #[case(&[("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b"), ("AWS_ROLE_ARN", "r")], "Static")]
     #[case(&[("AWS_ACCESS_KEY_ID", ""), ("AWS_ROLE_ARN", "r"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "/t")], "WebIdentity")]
     #[case(&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1/credentials")], "Container")]
-    fn keys_come_from_where_the_variables_say(#[case] variables: &[(&str, &str)], #[case] expected: &str) {
+    fn the_variables_select_the_source_of_keys(#[case] variables: &[(&str, &str)], #[case] expected: &str) {
         let variable = |name: &str| {
             let found = variables.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned())

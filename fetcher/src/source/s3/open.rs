@@ -1,8 +1,9 @@
-//! Opens a bucket; what is not given is looked up as AWS's own tools do.
+//! Opens a bucket. Settings that are not given are looked up as the AWS CLI does.
 
 use std::sync::Arc;
 
 use modelcache_crds::report::FailureClass;
+use modelcache_crds::source_defaults::DEFAULT_S3_REGION;
 
 use super::{KeySource, S3, S3Address, S3Endpoint};
 use crate::model::error::SourceError;
@@ -11,9 +12,6 @@ use crate::source::API_RETRY;
 use crate::source::access::{Access, S3Access, variable};
 use crate::source::kind::{Opened, SourceKind};
 use crate::store::SourceRecord;
-
-/// The region of AWS's tools when none is given.
-const DEFAULT_REGION: &str = "us-east-1";
 
 impl SourceKind for S3Address {
     fn open(&self, access: &Access, _progress: &Progress) -> Result<Opened, SourceError> {
@@ -56,7 +54,7 @@ fn endpoint(access: &S3Access, variable: &dyn Fn(&str) -> Option<String>) -> Res
     Ok(S3Endpoint {
         region: region
             .filter(|region| !region.is_empty())
-            .unwrap_or_else(|| DEFAULT_REGION.to_owned()),
+            .unwrap_or_else(|| DEFAULT_S3_REGION.to_owned()),
         virtual_hosted: access.is_virtual_hosted.unwrap_or(url.is_none()),
         url,
     })

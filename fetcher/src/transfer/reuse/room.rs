@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert_eq!(
             error.to_string(),
-            "no space left: 5.0Gi more are needed, only 100.0Mi are free; enlarge the volume or free space on it"
+            "no space left: needs 5.0Gi more, only 100.0Mi is free; enlarge the volume or free space on it"
         );
     }
 }
