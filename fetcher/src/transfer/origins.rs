@@ -134,7 +134,7 @@ impl Origins {
     }
 
     /// Why none of the origins can be asked any more.
-    pub(crate) fn none_is_left(&self) -> Withdrawal {
+    pub(crate) fn no_origin_left(&self) -> Withdrawal {
         let reasons: Vec<String> = self
             .outcome()
             .iter()

@@ -201,10 +201,10 @@ async fn steer(requests: Arc<Requests>) {
             requests.set_connections(connections);
         }
         for closed in steered.closed {
-            requests.schedule.leave(closed);
+            requests.schedule.cancel_origin(closed);
         }
         if let Some(slowest) = steered.surplus {
-            requests.schedule.leave_slowest(slowest);
+            requests.schedule.cancel_slowest(slowest);
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn complete(
         })
         .collect();
     if offers.is_empty() {
-        return Err(workers.origins.none_is_left().of(&remote.path));
+        return Err(workers.origins.no_origin_left().for_file(&remote.path));
     }
     let under_way = workers
         .progress
@@ -68,7 +68,7 @@ pub(crate) fn complete(
         // Dropped before the schedule knew of the file.
         workers
             .schedule
-            .withdraw(number, origin, workers.origins.none_is_left());
+            .withdraw(number, origin, workers.origins.no_origin_left());
     }
     let followed = follow(workers, content, number, partial, &arriving);
     workers.schedule.remove(number);
@@ -105,7 +105,7 @@ fn follow(
         {
             partial.sync()?;
             partial.finish()?;
-            return Err(failure.of(&content.remote.path));
+            return Err(failure.for_file(&content.remote.path));
         }
         let begun = Instant::now();
         if let Some(bytes) = partial.hash_next()? {

@@ -19,7 +19,7 @@ pub(crate) fn run(workers: &Workers, kind: WorkerKind) {
             (next, waiting.has_no_large())
         };
         if is_last {
-            workers.schedule.set_last();
+            workers.schedule.set_all_files_added();
         }
         let Some(content) = next else {
             return;

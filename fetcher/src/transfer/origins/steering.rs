@@ -104,7 +104,7 @@ impl Steering {
             state: State::Open,
             demand: Demand {
                 is_any: true,
-                is_alone: false,
+                is_exclusive: false,
             },
             rate: None,
             evidence: 0.0,
@@ -178,12 +178,12 @@ impl Steering {
             if !is_between {
                 course.demand = *demand;
             }
-            if demand.is_alone && matches!(course.state, State::Resting { is_slow: true, .. }) {
+            if demand.is_exclusive && matches!(course.state, State::Resting { is_slow: true, .. }) {
                 course.state = State::Open;
             }
             let is_slow = course.rate.is_some_and(|rate| is_negligible_beside(rate, best));
             let is_judged = course.asked >= HEAD_START && course.evidence >= EVIDENCE;
-            if course.state == State::Open && is_judged && is_slow && !demand.is_alone {
+            if course.state == State::Open && is_judged && is_slow && !demand.is_exclusive {
                 let doublings = course.rests.min(10);
                 course.rests += 1;
                 course.rest(now, SLOW_REST.saturating_mul(1 << doublings), true);

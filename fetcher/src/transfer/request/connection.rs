@@ -42,7 +42,7 @@ pub(crate) async fn run(requests: Arc<Requests>) {
             tokio::select! {
                 biased;
                 () = requests.stop.ended() => return,
-                () = task.needless.cancelled() => (PieceOutcome::NotNeeded, None),
+                () = task.token.cancelled() => (PieceOutcome::NotNeeded, None),
                 fetched = fetch(&requests, slot.origin, &task.piece, &task.file) => fetched,
             }
         };

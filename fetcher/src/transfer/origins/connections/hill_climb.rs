@@ -35,7 +35,7 @@ pub(super) fn rule(tried: usize, present: usize) -> Rule {
         revert_early: Some((GLANCE, CLEAR_LOSS_GAIN)),
         watch: WATCH,
         worth_gain: if is_costly { CLEAR_GAIN } else { 1.0 },
-        has_second_look: false,
+        needs_second_miss: false,
     }
 }
 

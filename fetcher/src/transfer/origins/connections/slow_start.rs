@@ -57,7 +57,7 @@ pub(super) fn rule(before: &Numbers, more: &Numbers) -> Rule {
         revert_early: Some((GLANCE, LOSS_GAIN)),
         watch: LONGEST_WATCH,
         worth_gain: WORTH_GAIN,
-        has_second_look: false,
+        needs_second_miss: false,
     }
 }
 

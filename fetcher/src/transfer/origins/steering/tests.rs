@@ -8,11 +8,11 @@ const STEP: Duration = Duration::from_millis(250);
 
 const ANY: Demand = Demand {
     is_any: true,
-    is_alone: false,
+    is_exclusive: false,
 };
-const ALONE: Demand = Demand {
+const EXCLUSIVE: Demand = Demand {
     is_any: true,
-    is_alone: true,
+    is_exclusive: true,
 };
 
 /// What a server brings per second to so many connections.
@@ -157,7 +157,7 @@ fn the_only_origin_of_something_does_not_rest_for_being_slow() {
             },
             Sample { bytes: 1000, busy: 4 },
         ];
-        steering.look(Duration::from_secs(second), &samples, &[ANY, ALONE], false);
+        steering.look(Duration::from_secs(second), &samples, &[ANY, EXCLUSIVE], false);
     }
     assert_eq!(steering.targets(), [7, 1]);
 }
@@ -169,7 +169,7 @@ fn an_origin_of_which_nothing_is_wanted_has_no_connection() {
     steering.look(
         Duration::from_secs(1),
         &[Sample::default(); 2],
-        &[Demand::default(), ALONE],
+        &[Demand::default(), EXCLUSIVE],
         false,
     );
     assert_eq!(steering.targets(), [0, 1]);
@@ -190,7 +190,12 @@ fn an_origin_that_rests_for_being_slow_is_asked_again_when_it_alone_offers_somet
         steering.look(Duration::from_secs(second), &samples, &[ANY; 2], false);
     }
     assert!(!steering.is_open(1));
-    steering.look(Duration::from_secs(6), &[Sample::default(); 2], &[ANY, ALONE], false);
+    steering.look(
+        Duration::from_secs(6),
+        &[Sample::default(); 2],
+        &[ANY, EXCLUSIVE],
+        false,
+    );
     assert!(steering.is_open(1));
 }
 
@@ -206,7 +211,7 @@ fn a_refusal_halves_the_connections_once_and_calm_brings_them_back() {
     assert_eq!(steering.targets(), [2]);
     for now in 3..20 {
         steering.brought(0);
-        steering.look(second(now), &[Sample { bytes: 1, busy: 1 }], &[ALONE], false);
+        steering.look(second(now), &[Sample { bytes: 1, busy: 1 }], &[EXCLUSIVE], false);
     }
     assert_eq!(steering.targets(), [8]);
 }
@@ -218,7 +223,7 @@ fn the_pause_that_a_refusal_asks_for_is_no_calm() {
     for (now, expected) in [(0, 4), (60, 2), (120, 1), (180, 1)] {
         steering.refused(0, 8, second(now));
         for looked in 1..60 {
-            steering.look(second(now + looked), &[Sample::default()], &[ALONE], false);
+            steering.look(second(now + looked), &[Sample::default()], &[EXCLUSIVE], false);
         }
         assert_eq!(steering.targets(), [expected]);
     }
