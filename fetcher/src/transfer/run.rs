@@ -56,7 +56,7 @@ pub(super) async fn run(
     Ok(Outcome {
         bytes_fetched: after.bytes_received - before.bytes_received,
         bytes_reused: after.bytes_reused - before.bytes_reused,
-        origins: workers.origins.outcome(),
+        origins: workers.origins.statistics(),
     })
 }
 

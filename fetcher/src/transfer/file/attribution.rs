@@ -24,7 +24,7 @@ pub(crate) fn replace(workers: &Workers, content: &Content, partial: &mut Partia
     }
     let mut former = Delivered::new();
     for trusted in candidates {
-        if partial.is_all_from(trusted) || workers.origins.is_out(trusted) {
+        if partial.is_all_from(trusted) || workers.origins.is_dropped(trusted) {
             continue;
         }
         tracing::warn!(

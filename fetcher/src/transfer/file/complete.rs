@@ -64,7 +64,7 @@ pub(crate) fn complete(
         partial.hashed(),
         !workers.store.abilities().writes_anywhere(),
     );
-    for origin in origins.into_iter().filter(|origin| workers.origins.is_out(*origin)) {
+    for origin in origins.into_iter().filter(|origin| workers.origins.is_dropped(*origin)) {
         // Dropped before the schedule knew of the file.
         workers
             .schedule

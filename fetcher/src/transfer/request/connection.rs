@@ -115,7 +115,7 @@ fn withdraw(
         requests
             .schedule
             .withdraw(task.piece.file, origin, Withdrawal { offset, error });
-    } else if requests.origins.failed(origin, &error) == Verdict::GivenUp {
+    } else if requests.origins.failed(origin, &error) == Verdict::Dropped {
         requests.schedule.withdraw_all(origin, &error);
     }
 }
@@ -163,7 +163,7 @@ async fn gather(
             continue;
         };
         if let Some(error) = patience.counted(&error) {
-            requests.origins.troubled(origin, error);
+            requests.origins.record_failure(origin, error);
         }
         let reason = format!("{error:?}");
         let pause = match patience.after(error, gained > 0, requests.origins.is_shared(origin)) {

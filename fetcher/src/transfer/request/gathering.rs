@@ -161,7 +161,7 @@ impl<'a> Gathering<'a> {
             self.settle().await;
             // From here to the write nothing may be waited for: a block that was claimed must be written.
             let claim = self.requests.schedule.claim(self.piece, block);
-            self.requests.origins.brought(self.origin);
+            self.requests.origins.delivered(self.origin);
             let Some(buffer) = self.buffer.take() else { continue };
             let unsynced = self.unsynced.take();
             self.start = end;
