@@ -2,7 +2,7 @@
 //! another. Published bytes are hashed again before they are believed; that is cheap beside fetching them.
 
 pub(crate) mod content;
-pub(crate) mod room;
+pub(crate) mod free_space;
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;

@@ -23,7 +23,7 @@ use super::request::context::Requests;
 use super::request::local::Readers;
 use super::request::pauses::Pauses;
 use super::reuse::content::contents;
-use super::reuse::{Reuse, room};
+use super::reuse::{Reuse, free_space};
 use super::schedule::Limits;
 use super::schedule::piece_length::{Bounds, PieceLength};
 use super::schedule::shared::SharedSchedule;
@@ -69,7 +69,7 @@ fn prepare(
     let (store, progress) = (request.store, request.progress);
     let contents = contents(request.files, &arrangement.places);
     let reuse = Reuse::survey(store, &arrangement.id)?;
-    room::require(store, &contents, &reuse, extra.bytes)?;
+    free_space::require(store, &contents, &reuse, extra.bytes)?;
     let settings = Arc::new(request.settings.sound());
     let budget = Budget::new(&settings);
     let buffers = Buffers::new(settings.block_bytes, budget.filled(), budget.kept());
