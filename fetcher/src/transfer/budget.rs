@@ -45,7 +45,7 @@ impl Budget {
         usize::try_from(self.losable_blocks.max(least)).unwrap_or(usize::MAX)
     }
 
-    /// Bytes of complete blocks that may be written but not durable, while each connection has an incomplete block.
+    /// Bytes of complete blocks that may be written but not durable. Each connection may lose an incomplete block as well.
     pub(super) fn written_bytes(&self, connections: usize) -> u64 {
         let blocks = self.losable_blocks.saturating_sub(connections as u64);
         blocks.max(self.min_written_blocks()) * self.block_bytes

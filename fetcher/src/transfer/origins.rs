@@ -165,7 +165,7 @@ impl Origins {
         self.state(|state| state.steering.is_dropped(origin))
     }
 
-    /// Waits for a slot, at the origin that is furthest below its target number of connections.
+    /// Waits for a slot at the origin that is furthest below its target of connections.
     pub(crate) async fn slot(&self) -> Slot<'_> {
         loop {
             let changed = self.changed.notified();

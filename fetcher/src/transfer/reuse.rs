@@ -154,7 +154,7 @@ impl Reuse {
         Ok(())
     }
 
-    /// Stages a content that is published in this revision, because another part of the revision must be replaced.
+    /// Stages a content that is published in this same revision, when the revision must be replaced.
     pub(super) fn stage_in_place(&self, store: &Store, content: &Content) -> Result<(), StorageError> {
         let from = store.revision(&self.id).join(content.place.as_str());
         self.stage(store, content, &from)

@@ -136,7 +136,7 @@ fn stop_when_dropped(workers: &Workers) -> DropGuard {
     workers.stop.token().clone().drop_guard()
 }
 
-/// Runs workers and connections until every file is staged, or the fetch fails or is stopped.
+/// Runs workers and connections until every file is staged or the fetch ends otherwise.
 async fn run_to_the_end(workers: &Arc<Workers>, requests: &Arc<Requests>) {
     let guard = stop_when_dropped(workers);
     let settings = &workers.settings;

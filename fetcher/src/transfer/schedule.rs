@@ -55,8 +55,8 @@ pub(crate) struct Limits {
     pub(crate) window: u64,
     /// The same for far sources, whose pieces are long and arrive concurrently.
     pub(crate) far_window: u64,
-    /// How far pieces of all files may run ahead while the source waits for the hash, or is near and fast. This many blocks
-    /// stay in memory; a block further ahead would have to be read back.
+    /// How far pieces of all files together may run ahead and stay in memory. It applies while the source waits for the hash,
+    /// or is near and fast: a block further ahead would have to be read back.
     pub(crate) memory: u64,
     /// Whether our own bandwidth cap may be what slows pieces down.
     pub(crate) is_capped: bool,
@@ -104,7 +104,7 @@ impl Schedule {
         self.has_all_files = true;
     }
 
-    /// Sets the blocks of a piece, the least blocks of the last pieces, and the distance of the sources.
+    /// Sets the blocks of a piece, the least of the last pieces, and the sources' distance.
     pub(crate) fn set_pieces(&mut self, blocks: u64, last: u64, distance: Distance) {
         self.limits.piece = blocks.max(1);
         self.limits.shortest = last.max(1);
@@ -116,12 +116,12 @@ impl Schedule {
         self.limits.connections = connections;
     }
 
-    /// Whether the hash of some file is busy most of the time.
+    /// Whether the source of some file is fast compared to the hash.
     pub(crate) fn is_hash_busy(&self) -> bool {
         self.files.values().any(|entry| entry.read_ahead.is_fast())
     }
 
-    /// Adds a file with the origins that offer it, its blocks on disk, and the number of blocks hashed so far.
+    /// Adds a file: the origins that offer it, its blocks on disk, and how many are hashed.
     pub(crate) fn add(
         &mut self,
         file: FileNumber,
@@ -149,8 +149,8 @@ impl Schedule {
         self.files.get_mut(&file).is_none_or(|entry| entry.withdraw(origin))
     }
 
-    /// The next piece to request from an origin, of the file with the fewest in flight. `None` if there is nothing to
-    /// request now.
+    /// The next piece to request from an origin; `None` if there is none now. It is of the file with the fewest pieces in
+    /// flight.
     pub(crate) fn next(&mut self, origin: OriginNumber, now: Duration) -> Option<Piece> {
         let (file, blocks) = self.next_missing(origin).or_else(|| self.steal(origin, now))?;
         let entry = self.files.get_mut(&file)?;
@@ -225,7 +225,7 @@ impl Schedule {
         })
     }
 
-    /// Whether the other origins, at their present pace, deliver the rest of a file within this many seconds.
+    /// Whether the other origins, at their pace, deliver the rest of a file within this many seconds.
     fn is_done_sooner_by_others(&self, file: FileNumber, origin: OriginNumber, seconds: f64) -> bool {
         let others = self
             .pieces
@@ -287,7 +287,7 @@ impl Schedule {
         self.distance
     }
 
-    /// Whether an origin offers any active file, and whether it is the only one that offers some file.
+    /// Whether an origin offers any active file, and whether it offers one exclusively.
     pub(crate) fn demand(&self, origin: OriginNumber) -> (bool, bool) {
         let mut offered = self.files.values().filter(|entry| entry.origins.contains(&origin));
         (
@@ -354,7 +354,7 @@ impl Schedule {
         }
     }
 
-    /// Records that the first `blocks` blocks are hashed, and how long the last one took to hash.
+    /// Records that the first `blocks` are hashed, and how long the last one took.
     pub(crate) fn hashed(&mut self, file: FileNumber, blocks: u64, took: Duration, now: Duration) {
         let distance = self.distance();
         if let Some(entry) = self.files.get_mut(&file) {
@@ -370,7 +370,7 @@ impl Schedule {
             .any(|(_, entry)| entry.next(share).is_some())
     }
 
-    /// Requests a file with one request at a time, from its start to its end, because its disk takes only sequential writes.
+    /// Reads a file from start to end, one request at a time, for a disk that takes only sequential writes.
     pub(crate) fn write_in_sequence(&mut self, file: FileNumber) {
         if let Some(entry) = self.files.get_mut(&file) {
             entry.sequential = true;

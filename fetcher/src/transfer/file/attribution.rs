@@ -15,7 +15,7 @@ use crate::model::error::{FetchError, SourceError};
 use crate::transfer::reuse::content::Content;
 use crate::transfer::schedule::OriginNumber;
 
-/// Fetches the whole file from one origin after the other. Returns whether one of them gives the right digest.
+/// Fetches the whole file from one origin after another. Returns whether one of them gives the right digest.
 pub(crate) fn refetch_from_one_origin(
     workers: &Workers,
     content: &Content,

@@ -19,8 +19,8 @@ const END_POLL: Duration = Duration::from_millis(100);
 /// How often a worker checks whether a sync has ended.
 const SYNC_POLL: Duration = Duration::from_millis(2);
 
-/// Fetches the missing blocks of a content from the given origins, and hashes all of it. If none of them offers it any more,
-/// returns the failure of the last one.
+/// Fetches the missing blocks of a content from origins, and hashes all of it. If none of them offers it any more, returns
+/// the failure of the last one.
 pub(crate) fn complete(
     workers: &Workers,
     content: &Content,

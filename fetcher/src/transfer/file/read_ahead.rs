@@ -31,7 +31,7 @@ pub(crate) struct ReadAhead {
     buffers: Arc<Buffers>,
     /// Started when needed, because most files are never read back.
     readers: Vec<Reader>,
-    /// Blocks that are being read or not taken yet, each with the index of its reader.
+    /// Requested blocks that were not taken yet, each with the index of its reader.
     in_flight: VecDeque<(u64, usize)>,
 }
 

@@ -18,7 +18,7 @@ use super::steering::Sample;
 use crate::transfer::schedule::OriginNumber;
 use crate::transfer::schedule::experiment::{Experiment, Judgement};
 
-/// If the rate falls below this share of the rate at which more connections were not worth it, they are tried at once.
+/// Slow start resumes at once if the rate falls below this share of the concluded one.
 const FALLEN_SHARE: f64 = 0.75;
 
 /// Seconds over which the current rate is smoothed.
@@ -58,7 +58,7 @@ pub(crate) struct Connections {
     slow_start: SlowStart,
     climbs: Vec<HillClimb>,
     running: Option<Running>,
-    /// Bytes per second at which more connections were last found not to be worth it.
+    /// Bytes per second when more connections were last not worth it.
     concluded_rate: Option<f64>,
     /// Bytes per second now, smoothed.
     current_rate: f64,
@@ -125,7 +125,7 @@ impl Connections {
         let bytes = observation.bytes();
         match experiment.observe(now, bytes as f64) {
             Judgement::Undecided if observation.is_enough && experiment.has_settled(now) => {
-                self.revert_slow_start(now, experiment)
+                self.revert_slow_start(now, experiment);
             }
             Judgement::Undecided => self.running = Some(Running::SlowStart(experiment)),
             Judgement::KeptEarly => {

@@ -28,13 +28,13 @@ const FIRST_SLOW_REST: Duration = Duration::from_secs(30);
 /// The rest after the second failure in a row. Each further one is twice as long.
 const FIRST_FAILURE_REST: Duration = Duration::from_millis(500);
 
-/// An origin must lack half of its connections for this many samples before another one gives up a connection.
+/// Samples during which an origin lacks half of its connections before another one gives up some.
 const SURPLUS_MIN_SAMPLES: u32 = 4;
 
 /// The longest rest.
 const LONGEST_REST: Duration = Duration::from_mins(5);
 
-/// Time from a refusal to the first additional connection, and from one additional connection to the next.
+/// Time from a refusal to the first additional connection, and between further ones.
 const INCREASE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What an origin delivered since the last sample.
@@ -148,8 +148,8 @@ impl Steering {
         self.connections.total()
     }
 
-    /// Updates the state of each origin from a sample and from what there is to request. `is_enough`: more connections would
-    /// gain nothing. The only origin of a file does not rest for being slow.
+    /// Updates the state of each origin from its sample and its demand. `is_enough`: more connections would gain nothing. The
+    /// only origin of a file does not rest for being slow.
     pub(crate) fn steer(&mut self, now: Duration, samples: &[Sample], demands: &[Demand], is_enough: bool) {
         let seconds = now.saturating_sub(self.sampled_at).as_secs_f64();
         self.sampled_at = now;
@@ -288,7 +288,7 @@ impl Steering {
         }
     }
 
-    /// Records a failure of an origin, with the pause that it asked for, and returns whether it is dropped.
+    /// Records a failure of an origin and the pause it asked for. Returns whether it is dropped.
     pub(crate) fn failed(&mut self, origin: OriginNumber, now: Duration, retry_after: Option<Duration>) -> Verdict {
         let attempts = self.attempts;
         let Some(state) = self.states.get_mut(origin) else {
@@ -351,7 +351,7 @@ impl OriginState {
         }
     }
 
-    /// Ends a rest that is over, and adds a connection if the origin delivers and has not refused for a while.
+    /// Ends a rest that is over, and grows the limit after a refusal (additive increase).
     fn recover(&mut self, now: Duration, max: usize) {
         if let Status::Resting { until, .. } = self.status
             && now >= until

@@ -30,7 +30,7 @@ impl Content {
     }
 }
 
-/// The contents of files with their places, the largest first, because what takes longest must not start last.
+/// The contents of files, each with its places. The largest come first, because what takes longest must not start last.
 pub(crate) fn contents(files: &[RemoteFile], places: &[FilePath]) -> Vec<Content> {
     let mut contents: Vec<Content> = Vec::new();
     let mut known = HashMap::new();

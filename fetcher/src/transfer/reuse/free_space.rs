@@ -8,7 +8,7 @@ use crate::disk::free_space::{free, too_little};
 use crate::model::error::StorageError;
 use crate::store::Store;
 
-/// Fails if the contents to fetch and `extra_bytes` of others do not fit on the disk.
+/// Fails if the contents to fetch, and `extra_bytes` more, do not fit on the disk.
 pub(crate) fn require(
     store: &Store,
     contents: &[Content],

@@ -57,7 +57,7 @@ impl<T> Experiment<T> {
         }
     }
 
-    /// Adds what arrived since the last call, and judges the candidate by everything since it settled.
+    /// Adds what arrived since the last call, and judges by everything since the candidate settled.
     pub(crate) fn observe(&mut self, now: Duration, amount: f64) -> Judgement {
         if now <= self.settled_at {
             return Judgement::Undecided;

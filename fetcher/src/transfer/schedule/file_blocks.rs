@@ -43,7 +43,7 @@ pub(super) struct FileBlocks {
 }
 
 impl FileBlocks {
-    /// A file of which no block is on disk; `hashed` is where the hash continues.
+    /// A file without a written block. The caller sets those on disk, of which `hashed` are hashed.
     pub(super) fn new(origins: Vec<OriginNumber>, blocks: u64, hashed: u64) -> Self {
         Self {
             blocks: vec![Block::Missing; usize::try_from(blocks).unwrap_or(usize::MAX)],
@@ -113,8 +113,8 @@ impl FileBlocks {
         self.get(block) == Some(Block::Missing)
     }
 
-    /// Whether the hash, or a connection that has nothing else to request, waits for a piece in flight. If the window is full
-    /// because the hash is behind, a piece gains nothing by arriving sooner.
+    /// Whether the hash, or an idle connection, waits for a piece in flight. If the window is full because the hash is
+    /// behind, a piece gains nothing by arriving sooner.
     pub(super) fn is_waited_for(&self) -> bool {
         self.missing == 0 || !self.is_hash_behind()
     }
@@ -139,7 +139,7 @@ impl FileBlocks {
         Some(start..end)
     }
 
-    /// At most `longest` missing blocks at the end of the window, which the hash reaches last.
+    /// At most `longest` missing blocks at the end of the window: the hash reaches them last.
     pub(super) fn last(&self, share: Share, longest: u64) -> Option<Range<u64>> {
         let window = self.window(share)?;
         let end = window.clone().rev().find(|block| self.is_missing(*block))? + 1;

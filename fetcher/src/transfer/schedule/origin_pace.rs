@@ -10,10 +10,10 @@ use super::OriginNumber;
 /// An origin or piece below this share of the best rate is slow. Relative, since equally slow ones share a bottleneck.
 const SLOW_SHARE: f64 = 1.0 / 3.0;
 
-/// A piece below this share is stuck even under a bandwidth cap, which slows some pieces more than others by chance.
+/// A piece below this share is stuck, even under a bandwidth cap. A cap slows some pieces more than others by chance.
 const STUCK_SHARE: f64 = SLOW_SHARE / 4.0;
 
-/// An origin below this share is not worth a connection while a better one is available.
+/// An origin below this share gets no connection while a better one is available.
 const NEGLIGIBLE_SHARE: f64 = 0.1;
 
 /// Weight of a new piece in the moving average of an origin's pace.

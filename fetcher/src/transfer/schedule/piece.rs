@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::origin_pace::{is_slow_beside, is_stuck_beside};
 use super::{FileNumber, OriginNumber, PieceNumber};
 
-/// Seconds without a block after which a piece is slow, if no rate is known to compare with.
+/// Seconds without a block after which a piece is slow, if no rate is known.
 const SILENCE_SECS: f64 = 5.0;
 
 /// A run of blocks to request.

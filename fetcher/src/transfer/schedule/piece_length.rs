@@ -9,20 +9,20 @@ use crate::transfer::settings::Settings;
 /// Length of the shortest pieces, in bytes.
 const SHORTEST_PIECE_BYTES: u64 = 2 << 20;
 
-/// A piece of a far source takes this many times as long as its first byte, so that the wait for that costs little.
+/// A piece of a far source takes this many times as long as its first byte. The wait for that then costs little.
 const FAR_WAIT_FACTOR: f64 = 64.0;
 
-/// The same for a near source. Lower, since the hash waits for the next piece and short ones arrive sooner.
+/// The factor for a near source. Lower, since the hash waits for the next piece and short ones arrive sooner.
 const NEAR_WAIT_FACTOR: f64 = 12.0;
 
 /// A source is near if a first byte arrives within this many seconds: a connection delivers much less than a short piece in
 /// that time.
 const NEAR_FIRST_BYTE_SECS: f64 = 0.002;
 
-/// The same for the last pieces of a far source. Lower, since everything waits for them.
+/// The factor for the last pieces of a far source. Lower, since everything waits for them.
 const LAST_PIECE_WAIT_FACTOR: f64 = 4.0;
 
-/// The longest time that a piece should take, in seconds, since a connection may become slow.
+/// The longest time that a piece should take, in seconds. A connection may become slow.
 const LONGEST_PIECE_SECS: f64 = 4.0;
 
 /// Weight of a new response in the moving averages.
@@ -35,7 +35,7 @@ pub(crate) enum Distance {
     Unknown,
     /// The wait for the first byte is short even compared to a short piece.
     Near,
-    /// The wait for the first byte is so long that pieces must be long and arrive concurrently.
+    /// The wait for the first byte is long: pieces must be long and arrive concurrently.
     Far,
 }
 

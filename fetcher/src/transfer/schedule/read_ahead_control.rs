@@ -21,7 +21,7 @@ const ROUND_STEPS: u32 = 64;
 /// The least time of a round. Less would measure chance.
 const SHORT_ROUND: Duration = Duration::from_millis(100);
 
-/// The time after which a round ends even with few steps, so that a source that became slow gets more pieces soon.
+/// The time after which a round ends even with few steps. A source that became slow needs more pieces soon.
 const LONG_ROUND: Duration = Duration::from_millis(200);
 
 /// The longest time that a round is extended to the duration of a piece. Long pieces arrive in bursts, so only a round over
@@ -31,10 +31,10 @@ const LONGEST_PIECE_ROUND: Duration = Duration::from_millis(500);
 /// Pieces that are always allowed in flight.
 const MIN_PIECES: u64 = 4;
 
-/// If the hash is busy for at least this share of the time, the source is fast, and the read-ahead matters.
+/// A source is fast if the hash is busy for at least this share of the time. Only then does the read-ahead matter.
 const FAST_BUSY_SHARE: f64 = 0.3;
 
-/// If the hash is busy for less than this share of the time, it waits for the source.
+/// The hash waits for the source if it is busy for less than this share of the time.
 const WAITING_BUSY_SHARE: f64 = 0.7;
 
 /// Fewer pieces are kept if they deliver at least this share of the previous throughput.
@@ -47,7 +47,7 @@ const MORE_WORTH_GAIN: f64 = 1.05;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// Weight of a new piece in the moving average of the time that a piece takes.
+/// Weight of a new piece in the moving average of `piece_secs`.
 const PIECE_TIME_WEIGHT: f64 = 0.3;
 
 /// What the pieces of a file are limited to.
@@ -72,7 +72,7 @@ pub(super) struct ReadAheadControl {
     is_fast: bool,
     /// The running experiment.
     experiment: Option<(Direction, Experiment<Allowance>)>,
-    /// Blocks hashed per second before the first of several reductions, so that small losses do not add up.
+    /// Blocks hashed per second before the first of several reductions. Small losses must not add up.
     rate_before_fewer: Option<f64>,
     fewer: Pause,
     more: Pause,
@@ -164,7 +164,7 @@ impl ReadAheadControl {
         self.piece_secs += weight * (seconds - self.piece_secs);
     }
 
-    /// Records that the hash of a block took this long while `in_flight` pieces were in flight.
+    /// Records how long the hash of a block took, and the number of pieces in flight.
     pub(super) fn step(&mut self, took: Duration, in_flight: u64, distance: Distance, now: Duration) {
         if now < self.settled_at {
             return;
@@ -342,7 +342,7 @@ mod tests {
 
     const TOOK: Duration = Duration::from_millis(1);
 
-    /// A hash that takes a millisecond per block, and a source with a throughput per piece and a limit for all pieces
+    /// A hash that takes a millisecond per block, and a source. The source has a throughput per piece and one for all pieces
     /// together, in blocks per second.
     struct Simulation {
         control: ReadAheadControl,

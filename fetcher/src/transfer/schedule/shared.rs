@@ -86,8 +86,8 @@ impl<F> SharedSchedule<F> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a file with the origins that offer it, its blocks on disk, and the number of blocks hashed so far. With
-    /// `in_sequence` it is read from its start to its end, one request at a time.
+    /// Adds a file: the origins that offer it, its blocks on disk, and how many are hashed. With `in_sequence` it is read from
+    /// start to end, one request at a time.
     pub(crate) fn add(
         &self,
         file: Arc<F>,
@@ -153,7 +153,7 @@ impl<F> SharedSchedule<F> {
         }
     }
 
-    /// Whether no origin offers a file any more, and none of its blocks is in flight or being written.
+    /// Whether no origin offers a file any more, and none of its blocks is on the way.
     pub(crate) fn is_orphaned(&self, file: FileNumber) -> bool {
         let state = self.state();
         state.orphans.contains_key(&file) && state.schedule.is_idle(file)
@@ -212,7 +212,7 @@ impl<F> SharedSchedule<F> {
         self.state().schedule.set_connections(connections as u64);
     }
 
-    /// Whether the hash of some file is busy most of the time.
+    /// Whether the source of some file is fast compared to the hash.
     pub(crate) fn is_hash_busy(&self) -> bool {
         self.state().schedule.is_hash_busy()
     }
@@ -222,12 +222,12 @@ impl<F> SharedSchedule<F> {
         self.state().schedule.set_all_files_added();
     }
 
-    /// Sets the blocks of a piece, the least blocks of the last pieces, and the distance of the sources.
+    /// Sets the blocks of a piece, the least of the last pieces, and the sources' distance.
     pub(crate) fn set_pieces(&self, blocks: u64, last: u64, distance: Distance) {
         self.state().schedule.set_pieces(blocks, last, distance);
     }
 
-    /// Records that a block of a piece has arrived completely, and cancels a duplicate of it.
+    /// Records that a block of a piece has arrived completely. Cancels a duplicate of it.
     pub(crate) fn claim(&self, piece: &Piece, block: u64) -> Claim {
         let mut state = self.state();
         let claim = state.schedule.claim(piece, block);
@@ -253,7 +253,7 @@ impl<F> SharedSchedule<F> {
         self.wake(&state);
     }
 
-    /// Records that the first `blocks` blocks of a file are hashed, and how long the last one took to hash.
+    /// Records that the first `blocks` of a file are hashed, and how long the last one took.
     pub(crate) fn hashed(&self, file: FileNumber, blocks: u64, took: Duration) {
         let now = self.started.elapsed();
         let mut state = self.state();

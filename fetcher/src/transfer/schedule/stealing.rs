@@ -10,22 +10,22 @@ use super::file_blocks::Block;
 use super::piece::{InFlight, Piece};
 use super::{FileNumber, OriginNumber, PieceNumber, Schedule};
 
-/// Stealing must save at least this many seconds, because it costs a connection and what was in flight on it.
+/// Stealing must save at least this many seconds. It costs a connection and what was in flight on it.
 const STEAL_MIN_SAVING_SECS: f64 = 2.0;
 
-/// A duplicate request must save at least this many seconds, because it costs the bytes of the block as well.
+/// A duplicate request must save at least this many seconds. It costs the bytes of the block as well.
 const DUPLICATE_MIN_SAVING_SECS: f64 = 3.0;
 
-/// A duplicate request that saves this many seconds is free: by then the stall timeout would close the slow connection.
+/// A duplicate request that saves this many seconds is free: the stall timeout would close the slow connection about then.
 const DUPLICATE_FREE_SAVING_SECS: f64 = 15.0;
 
-/// How many times as fast another connection is assumed to be, where no rate is known.
+/// Assumed speed of another connection, relative to the slow one, if no rate is known.
 const ASSUMED_GAIN: f64 = 1.25;
 
 /// Blocks that are assumed in flight to a connection whose piece is cut.
 const IN_FLIGHT_BLOCKS: u64 = 4;
 
-/// One of this many blocks may be sent twice, and one block per connection in any case.
+/// One of this many blocks may be sent twice. One block per connection may in any case.
 const BLOCKS_PER_DUPLICATE: u64 = 50;
 
 /// What stealing and duplicate requests have cost and may cost, in blocks.
@@ -61,7 +61,7 @@ fn cost_of_cutting(piece: &InFlight, blocks: u64) -> u64 {
 }
 
 impl Schedule {
-    /// Steals blocks from the end of the piece that would end last, or duplicates its last block, if that saves time.
+    /// Steals from the piece that would end last, or duplicates its last block, if that saves time.
     pub(super) fn steal(&mut self, origin: OriginNumber, now: Duration) -> Option<(FileNumber, Range<u64>)> {
         let (number, _) = self
             .pieces
@@ -110,7 +110,7 @@ impl Schedule {
         Some((file, end - stolen..end))
     }
 
-    /// The piece of an origin that would end last, if its connection is worth more elsewhere.
+    /// The piece of an origin that would end last, if cancelling it is worth it.
     pub(crate) fn slowest(&mut self, origin: OriginNumber, now: Duration) -> Option<PieceNumber> {
         if self.limits.is_capped {
             return None;
@@ -145,7 +145,7 @@ impl Schedule {
             .is_some_and(|entry| !entry.sequential && entry.is_waited_for() && entry.origins.contains(&origin))
     }
 
-    /// Whether the last block of a piece is still in flight, and in no other piece: two requests for a block are enough.
+    /// Whether the last block of a piece is in flight in no other piece. Two requests for a block are enough.
     fn may_duplicate(&self, number: PieceNumber, piece: &InFlight) -> bool {
         let is_in_flight = self
             .files

@@ -96,7 +96,7 @@ fn files_of_one_block_get_no_share_of_the_memory() {
     assert_eq!(of_the_large_one, [(1, 1..4), (1, 4..8)]);
 }
 
-/// A file of which origin 0 delivered a piece in a second, and origin 1 nothing in three seconds.
+/// A file of two origins. Origin 0 delivered a piece in a second, origin 1 nothing in three.
 fn fast_and_slow(blocks: u64) -> Schedule {
     let mut schedule = Schedule::new(Limits { window: 100, ..LIMITS });
     schedule.add(1, vec![0, 1], blocks, [], 0);

@@ -15,7 +15,7 @@ const ENOUGH_BYTES_PER_SECOND: f64 = 400e6;
 /// How long the rate of a number of connections is measured before more are tried.
 const WATCH: Duration = Duration::from_millis(250);
 
-/// Connections are still starting if a step delivers more than this multiple of the previous one.
+/// Connections are still starting while a step delivers more than this multiple of the previous.
 const STARTING_FACTOR: u64 = 2;
 
 /// More connections are not tried if the rest arrives within this many steps anyway.

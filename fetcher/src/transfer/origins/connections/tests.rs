@@ -4,7 +4,7 @@ use super::*;
 
 const STEP: Duration = Duration::from_millis(250);
 
-/// One origin, with the bytes per second of a number of connections, and those of the hash.
+/// One origin, with its bytes per second by number of connections, and those of the hash.
 struct Simulation {
     connections: Connections,
     together: fn(usize) -> u64,
