@@ -1,9 +1,10 @@
-//! The transfer engine: any number of connections fetch pieces of several files at once, each file is hashed as its bytes
-//! arrive, and what is durable is never fetched again. It knows no source and no protocol but byte ranges.
+//! The transfer engine: connections fetch pieces of several files at once, each file is hashed as its bytes arrive, and
+//! durable bytes are never fetched again. It knows no source, and no protocol but byte ranges.
 //!
-//! A file worker takes one file at a time from what is on disk to staged: it offers what is missing on the shared schedule,
-//! hashes and syncs what arrives, proves it and stages it. Connections take pieces from the schedule and write them. Workers
-//! are threads, since all they do is wait for the disk; connections are tasks, since all they do is wait for the network.
+//! A file worker takes one file at a time from the first request to staging: it offers missing blocks on the shared schedule,
+//! hashes and syncs what arrives, verifies the digest and stages the file. Connections take pieces from the schedule and
+//! write their blocks. Workers are threads, because they mostly wait for the disk; connections are tasks, because they mostly
+//! wait for the network.
 //!
 //! The folders import downwards only: request, file, reuse, origins, schedule.
 
@@ -27,7 +28,7 @@ use crate::model::remote_file::RemoteFile;
 use crate::observe::progress::{OriginSnapshot, Progress};
 use crate::store::{Arrangement, ExtraStaging, Store};
 
-/// The HTTP client ranges are asked with. It must not follow redirects itself, nor decompress.
+/// The HTTP client for range requests. It must not follow redirects or decompress bodies.
 #[derive(Clone, Debug)]
 pub struct RangeClient(reqwest::Client);
 
@@ -39,24 +40,24 @@ impl RangeClient {
     }
 }
 
-/// What a fetch cost.
+/// The result of a completed fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Bytes that came over the network.
+    /// Bytes received over the network.
     pub bytes_fetched: u64,
     /// Bytes that were on disk already.
     pub bytes_reused: u64,
-    /// What each origin was good for.
+    /// Statistics of each origin.
     pub origins: Vec<OriginSnapshot>,
 }
 
 /// What to fetch, from where, and how.
 pub struct FetchRequest<'a> {
-    /// The files, as they are listed. What is arranged and staged are these.
+    /// The listed files. These are arranged and staged.
     pub files: &'a [RemoteFile],
-    /// Name of the revision in the store, whose layout says where each file goes.
+    /// Name of the revision in the store. The store's layout decides the place of each file.
     pub revision: &'a str,
-    /// Who serves the files; all of them are asked for what they list.
+    /// The origins, each of which serves the files that it lists.
     pub origins: Vec<Origin>,
     /// Sends the requests.
     pub client: RangeClient,
@@ -64,19 +65,19 @@ pub struct FetchRequest<'a> {
     pub store: &'a Store,
     /// Limits and timeouts.
     pub settings: &'a Settings,
-    /// Counts for those who watch.
+    /// Counts bytes and files during the fetch.
     pub progress: &'a Progress,
-    /// Ends the fetch early; what is durable stays.
+    /// Stops the fetch when it is cancelled. Durable bytes stay for the next fetch.
     pub stop: CancellationToken,
 }
 
-/// Fetches every file into the store's staging, each proven against its digest and durable.
+/// Fetches every file into the store's staging, verified against its digest and durable.
 pub async fn fetch(request: FetchRequest<'_>) -> Result<Outcome, FetchError> {
     let arrangement = request.store.arrange(request.revision, request.files);
     fetch_arranged(request, arrangement, ExtraStaging::default()).await
 }
 
-/// The same for files that are a part of their revision; the rest is staged by others.
+/// The same for files that are only a part of their revision. Others stage the rest.
 pub(crate) async fn fetch_arranged(
     request: FetchRequest<'_>,
     arrangement: Arrangement,

@@ -14,7 +14,8 @@ use tokio::time::{Instant, timeout};
 use super::estimate::Sample;
 use crate::http::client as http;
 use crate::http::client::Trust;
-use crate::http::range_request::{Judged, RangeRequest};
+use crate::http::range::Decision;
+use crate::http::range_request::RangeRequest;
 use crate::http::redact::SecretUrl;
 use crate::model::error::{FetchError, SourceError};
 use crate::model::remote_file::RemoteFile;
@@ -148,11 +149,11 @@ impl Probe {
         loop {
             let sent = request.build(&self.client).send().await;
             let response = sent.map_err(|error| http::describe(&error, &SecretUrl::new(request.url().clone())))?;
-            match request.judge(&response, Timestamp::now()) {
+            match request.judge(&response, Timestamp::now())? {
                 // The whole file measures the throughput as well as a range.
-                Judged::Accept { .. } | Judged::Whole => return Ok(response),
-                Judged::Redirected => {}
-                Judged::Astray(error) | Judged::Relocate(error) | Judged::Retry(error) => return Err(error),
+                Decision::Accept { .. } | Decision::Whole => return Ok(response),
+                Decision::Redirect => {}
+                Decision::Relocate(error) | Decision::Retry(error) => return Err(error),
             }
         }
     }

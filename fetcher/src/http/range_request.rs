@@ -24,22 +24,6 @@ pub(crate) struct RangeRequest {
     redirects: usize,
 }
 
-/// What to do after a response.
-pub(crate) enum Judged {
-    /// Read the body: discard `skip` bytes, then take `length` bytes from the start of the range.
-    Accept { skip: u64, length: u64 },
-    /// The server ignores ranges, and the body is the whole file.
-    Whole,
-    /// The server redirects: send the next request.
-    Redirected,
-    /// The server redirects to a forbidden URL, or too often.
-    Astray(SourceError),
-    /// This URL does not serve the file, or no longer: locate the file again.
-    Relocate(SourceError),
-    /// Send the request again later.
-    Retry(SourceError),
-}
-
 impl RangeRequest {
     /// A request for a range of a file of `size` bytes. `sequential`: read in one stream from a server that ignores
     /// ranges.
@@ -78,30 +62,24 @@ impl RangeRequest {
             .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
     }
 
-    /// Decides what to do after a response; moves on to the next URL if it is a redirect.
-    pub(crate) fn judge(&mut self, response: &Response, now: Timestamp) -> Judged {
+    /// Decides what to do after a response; moves on to the next URL if it is a redirect. Fails where it redirects to a
+    /// forbidden URL, or too often.
+    pub(crate) fn judge(&mut self, response: &Response, now: Timestamp) -> Result<Decision, SourceError> {
         self.requested.credentials = self.headers.contains_key(AUTHORIZATION) || self.headers.contains_key(COOKIE);
-        match decide(response.status(), response.headers(), &self.requested, now) {
-            Decision::Accept { skip, length } => Judged::Accept { skip, length },
-            Decision::Whole => Judged::Whole,
-            Decision::Relocate(error) => Judged::Relocate(error),
-            Decision::Retry(error) => Judged::Retry(error),
-            Decision::Redirect => self.redirect(response.headers()),
+        let decision = decide(response.status(), response.headers(), &self.requested, now);
+        if matches!(decision, Decision::Redirect) {
+            self.follow(response.headers())?;
         }
+        Ok(decision)
     }
 
-    fn redirect(&mut self, response: &HeaderMap) -> Judged {
+    fn follow(&mut self, response: &HeaderMap) -> Result<(), SourceError> {
         if self.redirects == MAX_REDIRECTS {
             let error = format!("redirects more than {MAX_REDIRECTS} times");
-            return Judged::Astray(SourceError::new(FailureClass::SourceError, error));
+            return Err(SourceError::new(FailureClass::SourceError, error));
         }
         self.redirects += 1;
-        match follow(&self.url, response, std::mem::take(&mut self.headers)) {
-            Ok(next) => {
-                (self.url, self.headers) = next;
-                Judged::Redirected
-            }
-            Err(error) => Judged::Astray(error),
-        }
+        (self.url, self.headers) = follow(&self.url, response, std::mem::take(&mut self.headers))?;
+        Ok(())
     }
 }

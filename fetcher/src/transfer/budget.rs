@@ -1,22 +1,21 @@
-//! What memory, and what a kill may cost, is spent on. Pure.
+//! Splits the memory budget and the bytes that a kill may lose. Pure.
 
 use super::settings::Settings;
 
 /// Blocks that may be written while others are filled. More do not make a disk faster.
-const WRITES: usize = 8;
+const WRITING_BLOCKS: usize = 8;
 
-/// The same where connections need nearly all memory: so many are asked only if each brings little.
-const FEW_WRITES: usize = 2;
+/// The same if connections need nearly all memory. Fewer suffice, because each of that many connections is slow.
+const MIN_WRITING_BLOCKS: usize = 2;
 
-/// Blocks in memory, if connections do not need more: written ones wait there for the hash. Others are read back from the
-/// disk.
-const BLOCKS: usize = 46;
+/// Blocks in memory, unless connections need more. Written blocks wait here for the hash, or are evicted and read back.
+const MEMORY_BLOCKS: usize = 46;
 
-/// Shares of memory and of what may be lost, in blocks.
+/// Shares of the memory and of what a kill may lose.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
     connections: usize,
-    losable: u64,
+    losable_blocks: u64,
     block_bytes: u64,
 }
 
@@ -24,38 +23,37 @@ impl Budget {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
             connections: settings.connections,
-            losable: settings.unsynced_bytes / settings.block_bytes,
+            losable_blocks: settings.unsynced_bytes / settings.block_bytes,
             block_bytes: settings.block_bytes,
         }
     }
 
-    /// Blocks in memory that are being filled or written.
-    pub(super) fn filled(&self) -> usize {
-        let writes = self.connections.min(WRITES);
-        (self.connections + writes).min(BLOCKS.max(self.connections + FEW_WRITES))
+    /// Number of blocks in memory to be filled or written.
+    pub(super) fn filling(&self) -> usize {
+        let writes = self.connections.min(WRITING_BLOCKS);
+        (self.connections + writes).min(MEMORY_BLOCKS.max(self.connections + MIN_WRITING_BLOCKS))
     }
 
-    /// Blocks in memory beside those, for the hash.
-    pub(super) fn kept(&self) -> usize {
-        BLOCKS.saturating_sub(self.filled())
+    /// Number of further blocks in memory, kept for the hash.
+    pub(super) fn cached(&self) -> usize {
+        MEMORY_BLOCKS.saturating_sub(self.filling())
     }
 
-    /// Blocks that may be begun and not yet durable: a kill costs them.
+    /// Number of blocks that may be started but not durable. A kill loses them.
     pub(super) fn unsynced(&self) -> usize {
-        let least = self.connections as u64 + self.least_written();
-        usize::try_from(self.losable.max(least)).unwrap_or(usize::MAX)
+        let least = self.connections as u64 + self.min_written_blocks();
+        usize::try_from(self.losable_blocks.max(least)).unwrap_or(usize::MAX)
     }
 
-    /// Bytes of whole blocks that may be written and not yet durable, while so many connections hold a part of another one
-    /// each.
+    /// Bytes of complete blocks that may be written but not durable. Each connection may lose an incomplete block as well.
     pub(super) fn written_bytes(&self, connections: usize) -> u64 {
-        let blocks = self.losable.saturating_sub(connections as u64);
-        blocks.max(self.least_written()) * self.block_bytes
+        let blocks = self.losable_blocks.saturating_sub(connections as u64);
+        blocks.max(self.min_written_blocks()) * self.block_bytes
     }
 
-    /// So many, however many connections there are: a sync for each block would be too slow.
-    fn least_written(&self) -> u64 {
-        (self.losable / 4).max(4)
+    /// The least number of complete blocks per sync, for any number of connections. A sync per block would be too slow.
+    fn min_written_blocks(&self) -> u64 {
+        (self.losable_blocks / 4).max(4)
     }
 }
 
@@ -79,22 +77,22 @@ mod tests {
     #[rstest]
     #[case::one(1, 2, 44)]
     #[case::few(16, 24, 22)]
-    #[case::as_many_as_without_options(44, 46, 0)]
-    #[case::more_than_memory_is_meant_for(64, 66, 0)]
-    fn memory_is_for_connections_first_and_the_hash_has_the_rest(
+    #[case::the_default(44, 46, 0)]
+    #[case::more_than_the_memory_budget(64, 66, 0)]
+    fn connections_get_memory_first_and_the_hash_gets_the_rest(
         #[case] connections: usize,
-        #[case] filled: usize,
-        #[case] kept: usize,
+        #[case] filling: usize,
+        #[case] cached: usize,
     ) {
         let budget = of(connections);
-        assert_eq!((budget.filled(), budget.kept()), (filled, kept));
+        assert_eq!((budget.filling(), budget.cached()), (filling, cached));
     }
 
     #[rstest]
     #[case::few(16, 64, 48)]
-    #[case::so_many_that_little_is_left(60, 76, 16)]
-    #[case::more_than_may_be_lost(100, 116, 16)]
-    fn what_connections_hold_is_counted_as_lost(
+    #[case::many_leave_the_minimum(60, 76, 16)]
+    #[case::more_than_a_kill_may_lose(100, 116, 16)]
+    fn incomplete_blocks_of_connections_count_as_lost(
         #[case] connections: usize,
         #[case] unsynced: usize,
         #[case] written_mib: u64,

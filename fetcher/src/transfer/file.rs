@@ -1,4 +1,4 @@
-//! A file in transfer: its worker, its bytes on disk, the memory its blocks pass through.
+//! An active file: its worker, its bytes on disk, and the memory of its blocks.
 
 pub(crate) mod active;
 pub(crate) mod attribution;

@@ -1,4 +1,4 @@
-//! The origins of a fetch while it runs: who offers what, who is asked by how many connections, and who was dropped.
+//! The origins of a running fetch: what each offers, how many connections it has, and which ones were dropped.
 
 pub(crate) mod connections;
 pub(crate) mod locations;
@@ -20,16 +20,16 @@ use crate::model::remote_file::RemoteFile;
 use crate::observe::progress::{OriginProgress, OriginSnapshot, Progress};
 use crate::source::Source;
 
-/// A place that offers files of the model.
+/// A place that serves files of the model: the source or a mirror.
 #[derive(Clone)]
 pub struct Origin {
-    /// What it is called where people read.
+    /// Its name in logs and reports.
     pub name: String,
-    /// Says where its bytes are.
+    /// Locates its bytes.
     pub source: Arc<dyn Source>,
-    /// Its name for the revision.
+    /// Its own name for the revision.
     pub revision: String,
-    /// What it lists. Of a file only those origins are asked that list its digest and its size.
+    /// The files that it lists. It serves a file only if it lists the same digest and size.
     pub files: Vec<RemoteFile>,
 }
 
@@ -37,7 +37,7 @@ pub struct Origin {
 pub(crate) struct Origins {
     all: Vec<Origin>,
     offers: Vec<HashMap<(ContentDigest, u64), RemoteFile>>,
-    begun: Instant,
+    started: Instant,
     progress: Vec<Arc<OriginProgress>>,
     state: Mutex<State>,
     changed: Notify,
@@ -45,35 +45,35 @@ pub(crate) struct Origins {
 
 struct State {
     steering: Steering,
-    /// Connections that have a slot.
+    /// Connections that hold a slot, by origin.
     held: Vec<usize>,
-    /// Of them, those that ask for something.
+    /// Connections with a slot that have a piece, by origin.
     busy: Vec<usize>,
-    /// Bytes received at the last look.
-    looked: Vec<u64>,
+    /// Bytes received up to the last sample, by origin.
+    sampled: Vec<u64>,
 }
 
-/// What follows from a sample of the origins.
+/// The decisions that follow from a sample of the origins.
 pub(crate) struct Steered {
-    /// They are not to be asked now.
+    /// Origins that must not be used now.
     pub(crate) closed: Vec<OriginNumber>,
-    /// It is to let go of a connection that another one lacks.
+    /// An origin that must give up a connection that another one needs.
     pub(crate) surplus: Option<OriginNumber>,
-    /// Connections that they share from now on.
+    /// Connections over all origins from now on.
     pub(crate) connections: usize,
 }
 
-/// The right to ask an origin with one connection.
+/// The right to use an origin with one connection.
 pub(crate) struct Slot<'a> {
     pub(crate) origin: OriginNumber,
     origins: &'a Origins,
 }
 
-/// An origin is being asked.
+/// Marks a slot as busy until it is dropped.
 pub(crate) struct Busy<'a>(&'a Slot<'a>);
 
 impl Origins {
-    /// Origins to share so many connections at most; one that fails so often in a row is given up.
+    /// Origins that share at most `connections`. One that fails `attempts` times in a row is dropped.
     pub(crate) fn new(all: Vec<Origin>, connections: usize, attempts: u32, progress: &Progress) -> Self {
         let offers = all
             .iter()
@@ -87,13 +87,13 @@ impl Origins {
             .collect();
         Self {
             offers,
-            begun: Instant::now(),
+            started: Instant::now(),
             progress: progress.set_origins(all.iter().map(|origin| origin.name.as_str())),
             state: Mutex::new(State {
                 steering: Steering::new(all.len(), connections, attempts),
                 held: vec![0; all.len()],
                 busy: vec![0; all.len()],
-                looked: vec![0; all.len()],
+                sampled: vec![0; all.len()],
             }),
             changed: Notify::new(),
             all,
@@ -107,15 +107,15 @@ impl Origins {
     }
 
     fn now(&self) -> Duration {
-        self.begun.elapsed()
+        self.started.elapsed()
     }
 
-    /// Whether there is no choice.
+    /// Whether there is only one origin.
     pub(crate) fn is_single(&self) -> bool {
         self.all.len() == 1
     }
 
-    /// Whether other connections ask an origin, too.
+    /// Whether several connections use an origin now.
     pub(crate) fn is_shared(&self, origin: OriginNumber) -> bool {
         self.state(|state| state.busy.get(origin).is_some_and(|busy| *busy > 1))
     }
@@ -128,15 +128,15 @@ impl Origins {
         self.all.get(origin)
     }
 
-    /// What an origin is called.
+    /// The name of an origin in logs and reports.
     pub(crate) fn name(&self, origin: OriginNumber) -> &str {
         self.all.get(origin).map_or("", |origin| origin.name.as_str())
     }
 
-    /// Why none of the origins can be asked any more.
-    pub(crate) fn none_is_left(&self) -> Withdrawal {
+    /// The failure of a file when every origin that offered it was dropped.
+    pub(crate) fn no_origin_left(&self) -> Withdrawal {
         let reasons: Vec<String> = self
-            .outcome()
+            .statistics()
             .iter()
             .filter_map(|origin| Some(format!("{} {}", origin.name, origin.dropped()?)))
             .collect();
@@ -144,28 +144,28 @@ impl Origins {
             offset: None,
             error: SourceError::new(
                 FailureClass::SourceUnreachable,
-                format!("no origin is left to ask: {}", reasons.join("; ")),
+                format!("no origin left: {}", reasons.join("; ")),
             ),
         }
     }
 
-    /// An origin's own file with the bytes of a file.
+    /// The file that an origin lists with the same digest and size.
     pub(crate) fn offer(&self, origin: OriginNumber, file: &RemoteFile) -> Option<&RemoteFile> {
         self.offers.get(origin)?.get(&(file.digest, file.size))
     }
 
-    /// The origins that offer the bytes of a file and may be asked, now or later.
+    /// The origins that offer a file and are not dropped.
     pub(crate) fn offering(&self, file: &RemoteFile) -> Vec<OriginNumber> {
         let offering = (0..self.all.len()).filter(|origin| self.offer(*origin, file).is_some());
-        self.state(|state| offering.filter(|origin| !state.steering.is_out(*origin)).collect())
+        self.state(|state| offering.filter(|origin| !state.steering.is_dropped(*origin)).collect())
     }
 
-    /// Whether an origin will never be asked again.
-    pub(crate) fn is_out(&self, origin: OriginNumber) -> bool {
-        self.state(|state| state.steering.is_out(origin))
+    /// Whether an origin was dropped for the rest of the fetch.
+    pub(crate) fn is_dropped(&self, origin: OriginNumber) -> bool {
+        self.state(|state| state.steering.is_dropped(origin))
     }
 
-    /// A slot at the origin that is furthest from the connections it is to have, waited for.
+    /// Waits for a slot at the origin that is furthest below its target of connections.
     pub(crate) async fn slot(&self) -> Slot<'_> {
         loop {
             let changed = self.changed.notified();
@@ -191,7 +191,7 @@ impl Origins {
         Some(origin)
     }
 
-    /// Connections that they share now.
+    /// Connections over all origins now.
     pub(crate) fn connections(&self) -> usize {
         self.state
             .lock()
@@ -200,22 +200,22 @@ impl Origins {
             .connections()
     }
 
-    /// Takes in what came since the last look, what there is to ask for, and whether it is as much as can be hashed.
+    /// Samples the origins and steers their connections. `is_enough`: more connections would gain nothing.
     pub(crate) fn steer(&self, demands: &[Demand], is_enough: bool) -> Steered {
         let now = self.now();
         let received: Vec<u64> = self.progress.iter().map(|origin| origin.bytes()).collect();
-        let look = self.state(|state| {
+        let steered = self.state(|state| {
             let samples: Vec<Sample> = received
                 .iter()
-                .zip(&state.looked)
+                .zip(&state.sampled)
                 .zip(&state.busy)
-                .map(|((received, looked), busy)| Sample {
-                    bytes: received - looked,
+                .map(|((received, sampled), busy)| Sample {
+                    bytes: received - sampled,
                     busy: *busy,
                 })
                 .collect();
-            state.looked = received;
-            state.steering.look(now, &samples, demands, is_enough);
+            state.sampled = received;
+            state.steering.steer(now, &samples, demands, is_enough);
             Steered {
                 closed: (0..samples.len())
                     .filter(|origin| !state.steering.is_open(*origin))
@@ -225,26 +225,26 @@ impl Origins {
             }
         });
         for (number, origin) in self.progress.iter().enumerate() {
-            origin.set_resting(look.closed.contains(&number));
+            origin.set_resting(steered.closed.contains(&number));
         }
-        look
+        steered
     }
 
-    /// Bytes came from an origin.
+    /// Counts bytes received from an origin.
     pub(crate) fn received(&self, origin: OriginNumber, bytes: u64) {
         if let Some(origin) = self.progress.get(origin) {
             origin.received(bytes);
         }
     }
 
-    /// A request to an origin failed.
-    pub(crate) fn troubled(&self, origin: OriginNumber, error: &SourceError) {
+    /// Counts a failed request in the statistics of its origin.
+    pub(crate) fn record_failure(&self, origin: OriginNumber, error: &SourceError) {
         if let Some(origin) = self.progress.get(origin) {
             origin.failed(&error.message);
         }
     }
 
-    /// An origin refused because it is asked too much.
+    /// Records that an origin refused a request because it has too many.
     pub(crate) fn refused(&self, origin: OriginNumber) {
         let now = self.now();
         self.state(|state| {
@@ -253,42 +253,42 @@ impl Origins {
         });
     }
 
-    /// An origin brought a block.
-    pub(crate) fn brought(&self, origin: OriginNumber) {
+    /// Records that an origin delivered a block.
+    pub(crate) fn delivered(&self, origin: OriginNumber) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.steering.brought(origin);
+        state.steering.delivered(origin);
     }
 
-    /// An origin failed, without bytes gained since the last failure.
+    /// Records a failure of an origin, and returns whether the origin is dropped for it.
     pub(crate) fn failed(&self, origin: OriginNumber, error: &SourceError) -> Verdict {
         let now = self.now();
         let verdict = self.state(|state| state.steering.failed(origin, now, error.retry_after));
-        if verdict == Verdict::GivenUp {
+        if verdict == Verdict::Dropped {
             self.drop_origin(origin, OriginFault::KeptFailing, &error.message);
         }
         verdict
     }
 
-    /// Does not ask an origin any more; the first reason is the one told.
+    /// Drops an origin for the rest of the fetch. The first reason is the one that is reported.
     pub(crate) fn drop_origin(&self, origin: OriginNumber, fault: OriginFault, reason: &str) {
-        self.state(|state| state.steering.give_up(origin));
-        let is_news = self
+        self.state(|state| state.steering.drop_origin(origin));
+        let is_first = self
             .progress
             .get(origin)
             .is_some_and(|origin| origin.drop_for(fault, reason));
-        if is_news {
-            tracing::warn!(origin = self.name(origin), reason, "an origin is not asked any more");
+        if is_first {
+            tracing::warn!(origin = self.name(origin), reason, "origin dropped");
         }
     }
 
-    /// What each was good for.
-    pub(crate) fn outcome(&self) -> Vec<OriginSnapshot> {
+    /// The statistics of each origin.
+    pub(crate) fn statistics(&self) -> Vec<OriginSnapshot> {
         self.progress.iter().map(|origin| origin.snapshot()).collect()
     }
 }
 
 impl<'a> Slot<'a> {
-    /// For as long as the origin is being asked for something.
+    /// Marks the slot as busy, until the result is dropped.
     pub(crate) fn busy(&'a self) -> Busy<'a> {
         self.origins.state(|state| state.busy[self.origin] += 1);
         Busy(self)

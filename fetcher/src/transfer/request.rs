@@ -27,7 +27,8 @@ use self::local::Reading;
 use super::file::active::ActiveFile;
 use super::schedule::OriginNumber;
 use crate::http::client::describe;
-use crate::http::range_request::{Judged, RangeRequest};
+use crate::http::range::Decision;
+use crate::http::range_request::RangeRequest;
 use crate::http::redact::SecretUrl;
 use crate::model::error::{FetchError, SourceError};
 use crate::source::{LocalFile, Location};
@@ -113,8 +114,14 @@ async fn ask_server(
         if is_refusal {
             requests.origins.refused(number);
         }
-        match request.judge(&response, Timestamp::now()) {
-            Judged::Accept { skip, length } => {
+        let decision = request
+            .judge(&response, Timestamp::now())
+            .map_err(|error| RequestError::Transient {
+                error: at(&url, &error),
+                is_astray: true,
+            })?;
+        match decision {
+            Decision::Accept { skip, length } => {
                 return Ok(Answer {
                     // What is accepted without a Content-Range is the whole file.
                     runs_on: !response.headers().contains_key(CONTENT_RANGE) && !request.is_to_the_end(),
@@ -124,21 +131,15 @@ async fn ask_server(
                     length,
                 });
             }
-            Judged::Whole => return Err(RequestError::RangesIgnored),
-            Judged::Redirected => {}
-            Judged::Astray(error) => {
-                return Err(RequestError::Transient {
-                    error: at(&url, &error),
-                    is_astray: true,
-                });
-            }
-            Judged::Relocate(error) => {
+            Decision::Whole => return Err(RequestError::RangesIgnored),
+            Decision::Redirect => {}
+            Decision::Relocate(error) => {
                 return Err(RequestError::LocationLost {
                     error: at(&url, &error),
                     is_refusal,
                 });
             }
-            Judged::Retry(error) => {
+            Decision::Retry(error) => {
                 let error = at(&url, &error);
                 // A pause that one connection is asked for holds for all, rather than each being asked in turn.
                 if let Some(pause) = error.retry_after {

@@ -1,8 +1,8 @@
-//! What need not be fetched because it is on disk: staged by an earlier run, or published, in this revision or in
-//! another. Published bytes are hashed again before they are believed; that is cheap beside fetching them.
+//! Reuses files on disk instead of fetching them: staged by an earlier run, or published in this revision or another one.
+//! Published bytes are hashed again before they are trusted; that is cheap compared to fetching them.
 
 pub(crate) mod content;
-pub(crate) mod room;
+pub(crate) mod free_space;
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
@@ -18,29 +18,30 @@ use crate::model::error::{FetchError, StorageError};
 use crate::observe::progress::Progress;
 use crate::store::{Store, published};
 
-/// Where a content was found.
+/// Where a content was found on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// Every file of it is staged now.
     Staged,
-    /// Every file of it is published in this very revision, and proven again.
+    /// Every file of it is published in this same revision, and verified again.
     InPlace,
-    /// It is to be fetched.
-    Nowhere,
+    /// Nowhere: it must be fetched.
+    Missing,
 }
 
-/// What is published on this disk.
+/// The published files in this store, by digest and size.
 #[derive(Debug)]
 pub(super) struct Reuse {
     id: String,
+    /// Files with the length that their manifest lists.
     published: HashMap<(ContentDigest, u64), Vec<PathBuf>>,
-    /// The same with files that have another length than they should.
+    /// All files, including those with another length.
     places: HashMap<(ContentDigest, u64), Vec<PathBuf>>,
 }
 
 impl Reuse {
-    /// Looks at what is published, without reading it.
-    pub(super) fn survey(store: &Store, id: &str) -> Result<Self, StorageError> {
+    /// Finds the published files without reading their bytes.
+    pub(super) fn scan(store: &Store, id: &str) -> Result<Self, StorageError> {
         let mut found: HashMap<_, Vec<_>> = HashMap::new();
         let mut places: HashMap<_, Vec<_>> = HashMap::new();
         for manifest in published(store.root())? {
@@ -64,14 +65,14 @@ impl Reuse {
         })
     }
 
-    /// Where a content is published, or what is left of it.
+    /// The published files of a content, intact or damaged.
     pub(super) fn places(&self, content: &Content) -> &[PathBuf] {
         self.places
             .get(&(content.remote.digest, content.remote.size))
             .map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a content is on disk by its size, published or staged; what is published may turn out damaged.
+    /// Whether files of the right size are published or staged. Published ones may turn out to be damaged.
     pub(super) fn may_have(&self, store: &Store, content: &Content) -> bool {
         let size = content.remote.size;
         self.published.contains_key(&(content.remote.digest, size))
@@ -80,7 +81,7 @@ impl Reuse {
                 .any(|place| size_of_plain_file(&store.staged(&self.id, place)) == Some(size))
     }
 
-    /// Looks for a content, proves it and stages it.
+    /// Finds a content on disk, verifies it and stages it.
     pub(super) fn find(
         &self,
         store: &Store,
@@ -103,12 +104,12 @@ impl Reuse {
             return Ok(Found::InPlace);
         }
         for path in self.published.get(&(content.remote.digest, size)).into_iter().flatten() {
-            if proves(path, content, progress, stop)? {
+            if is_intact(path, content, progress, stop)? {
                 self.stage(store, content, path)?;
                 return Ok(Found::Staged);
             }
         }
-        Ok(Found::Nowhere)
+        Ok(Found::Missing)
     }
 
     fn is_in_place(
@@ -126,24 +127,24 @@ impl Reuse {
         {
             return Ok(false);
         }
-        let mut proven = HashSet::new();
+        let mut verified = HashSet::new();
         for path in &paths {
             let inode = std::fs::metadata(path).map_err(StorageError::at("read", path))?.ino();
-            if proven.contains(&inode) {
+            if verified.contains(&inode) {
                 continue;
             }
-            if !proves(path, content, progress, stop)? {
-                progress.unverified(content.remote.size * proven.len() as u64);
+            if !is_intact(path, content, progress, stop)? {
+                progress.unverified(content.remote.size * verified.len() as u64);
                 return Ok(false);
             }
-            proven.insert(inode);
+            verified.insert(inode);
         }
-        // Counted once for all files of the content, whatever they were hashed as.
-        progress.unverified(content.remote.size * (proven.len() as u64).saturating_sub(1));
+        // A content counts once, however many of its files were hashed.
+        progress.unverified(content.remote.size * (verified.len() as u64).saturating_sub(1));
         Ok(true)
     }
 
-    /// Stages a content in all of its places from one proven file.
+    /// Stages a content in all of its places from one verified file.
     pub(super) fn stage(&self, store: &Store, content: &Content, from: &Path) -> Result<(), StorageError> {
         for place in content.places() {
             if size_of_plain_file(&store.staged(&self.id, place)) != Some(content.remote.size) {
@@ -153,26 +154,31 @@ impl Reuse {
         Ok(())
     }
 
-    /// Stages a content that is in place, because something else of its revision is not.
+    /// Stages a content that is published in this same revision, when the revision must be replaced.
     pub(super) fn stage_in_place(&self, store: &Store, content: &Content) -> Result<(), StorageError> {
         let from = store.revision(&self.id).join(content.place.as_str());
         self.stage(store, content, &from)
     }
 }
 
-fn proves(path: &Path, content: &Content, progress: &Progress, stop: &CancellationToken) -> Result<bool, FetchError> {
+fn is_intact(
+    path: &Path,
+    content: &Content,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<bool, FetchError> {
     let digest = match hash_file(path, &content.remote.digest, content.remote.size, progress, stop) {
-        // Unreadable is as damaged as it gets.
+        // An unreadable file counts as damaged.
         Err(FetchError::Storage(error)) => {
-            tracing::warn!(error = %error, "a published file cannot be read; it is not reused");
+            tracing::warn!(error = %error, "published file cannot be read; not reused");
             return Ok(false);
         }
         digest => digest?,
     };
-    let right = digest == content.remote.digest;
-    if !right {
+    let is_intact = digest == content.remote.digest;
+    if !is_intact {
         progress.unverified(content.remote.size);
-        tracing::warn!(path = %path.display(), "a published file is damaged");
+        tracing::warn!(path = %path.display(), "published file is damaged; not reused");
     }
-    Ok(right)
+    Ok(is_intact)
 }

@@ -1,4 +1,4 @@
-//! One fetch from its beginning to its end: builds what workers and connections share, runs them, and steers.
+//! Runs one fetch from start to end: builds what workers and connections share, runs them, and steers the origins.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ use super::request::context::Requests;
 use super::request::local::Readers;
 use super::request::pauses::Pauses;
 use super::reuse::content::contents;
-use super::reuse::{Reuse, room};
+use super::reuse::{Reuse, free_space};
 use super::schedule::Limits;
 use super::schedule::piece_length::{Bounds, PieceLength};
 use super::schedule::shared::SharedSchedule;
@@ -38,7 +38,7 @@ use crate::store::{Arrangement, ExtraStaging};
 /// How often origins are sampled and steered.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Fetches the files of a request to their places in the staging.
+/// Fetches the files of a request into staging.
 pub(super) async fn run(
     request: FetchRequest<'_>,
     arrangement: Arrangement,
@@ -51,12 +51,12 @@ pub(super) async fn run(
     let (workers, requests) = prepare(&request, arrangement, extra)?;
     run_to_the_end(&workers, &requests).await;
     workers.stop.result()?;
-    settle(&workers).await?;
+    finish_staging(&workers).await?;
     let after = progress.snapshot();
     Ok(Outcome {
         bytes_fetched: after.bytes_received - before.bytes_received,
         bytes_reused: after.bytes_reused - before.bytes_reused,
-        origins: workers.origins.outcome(),
+        origins: workers.origins.statistics(),
     })
 }
 
@@ -68,11 +68,11 @@ fn prepare(
 ) -> Result<(Arc<Workers>, Arc<Requests>), FetchError> {
     let (store, progress) = (request.store, request.progress);
     let contents = contents(request.files, &arrangement.places);
-    let reuse = Reuse::survey(store, &arrangement.id)?;
-    room::require(store, &contents, &reuse, extra.bytes)?;
-    let settings = Arc::new(request.settings.sound());
+    let reuse = Reuse::scan(store, &arrangement.id)?;
+    free_space::require(store, &contents, &reuse, extra.bytes)?;
+    let settings = Arc::new(request.settings.sanitized());
     let budget = Budget::new(&settings);
-    let buffers = Buffers::new(settings.block_bytes, budget.filled(), budget.kept());
+    let buffers = Buffers::new(settings.block_bytes, budget.filling(), budget.cached());
     let origins = Arc::new(Origins::new(
         request.origins.clone(),
         settings.connections,
@@ -126,7 +126,7 @@ fn limits(settings: &Settings, connections: usize, piece_length: PieceLength, bu
         files: settings.parallel_files,
         window: blocks(settings.window_bytes),
         far_window: blocks(settings.far_window_bytes),
-        memory: buffers.most() as u64,
+        memory: buffers.max_blocks() as u64,
         is_capped: settings.max_bytes_per_second.is_some(),
     }
 }
@@ -136,7 +136,7 @@ fn stop_when_dropped(workers: &Workers) -> DropGuard {
     workers.stop.token().clone().drop_guard()
 }
 
-/// Runs workers and connections until every file is staged, or something ends them.
+/// Runs workers and connections until every file is staged or the fetch ends otherwise.
 async fn run_to_the_end(workers: &Arc<Workers>, requests: &Arc<Requests>) {
     let guard = stop_when_dropped(workers);
     let settings = &workers.settings;
@@ -153,7 +153,7 @@ async fn run_to_the_end(workers: &Arc<Workers>, requests: &Arc<Requests>) {
             if worker.await.is_err() {
                 workers
                     .stop
-                    .fail(FetchError::Internal("a file worker ended early".to_owned()));
+                    .fail(FetchError::Internal("file worker ended unexpectedly".to_owned()));
             }
         }
     });
@@ -162,18 +162,18 @@ async fn run_to_the_end(workers: &Arc<Workers>, requests: &Arc<Requests>) {
         () = workers.stop.ended() => false,
     };
     if is_complete {
-        // An end that was recorded before counts.
+        // A failure that was recorded earlier still wins.
         workers.stop.complete();
     }
     while let Some(ended) = connections.join_next().await {
         if let Err(error) = ended {
             workers
                 .stop
-                .fail(FetchError::Internal(format!("a connection ended early: {error}")));
+                .fail(FetchError::Internal(format!("connection task failed: {error}")));
         }
     }
     steering.abort();
-    // A connection that ends leaves its write to itself.
+    // A connection may end before its last write does.
     requests.writes.close();
     requests.writes.wait().await;
     workers.stop.set_drained();
@@ -183,7 +183,7 @@ async fn run_to_the_end(workers: &Arc<Workers>, requests: &Arc<Requests>) {
     guard.disarm();
 }
 
-/// Samples what each origin delivers, and says which of them are to rest.
+/// Samples the throughput of each origin at intervals, and steers the connections.
 async fn steer(requests: Arc<Requests>) {
     let mut ticks = tokio::time::interval(SAMPLE_INTERVAL);
     let mut connections = requests.origins.connections();
@@ -197,14 +197,14 @@ async fn steer(requests: Arc<Requests>) {
         let steered = requests.origins.steer(&demands, is_enough);
         if steered.connections != connections {
             connections = steered.connections;
-            tracing::debug!(connections, "another number of connections");
+            tracing::debug!(connections, "number of connections changed");
             requests.set_connections(connections);
         }
         for closed in steered.closed {
-            requests.schedule.leave(closed);
+            requests.schedule.cancel_origin(closed);
         }
         if let Some(slowest) = steered.surplus {
-            requests.schedule.leave_slowest(slowest);
+            requests.schedule.cancel_slowest(slowest);
         }
     }
 }
@@ -219,8 +219,10 @@ fn left(progress: &Progress) -> u64 {
     now.bytes_total.saturating_sub(now.bytes_reused + now.bytes_received)
 }
 
-/// Starts a worker; the receiver resolves when it ends. A thread of its own, for it waits for the disk most of the time and
-/// must not use up the runtime's blocking threads, on which connections write.
+/// Starts a worker. The receiver resolves when it ends.
+///
+/// A worker is a thread of its own: it mostly waits for the disk, and must not use up the runtime's blocking threads, on
+/// which connections write.
 fn start_worker(workers: &Arc<Workers>, kind: WorkerKind) -> oneshot::Receiver<()> {
     let (ended, receiver) = oneshot::channel();
     let shared = Arc::clone(workers);
@@ -233,18 +235,18 @@ fn start_worker(workers: &Arc<Workers>, kind: WorkerKind) -> oneshot::Receiver<(
     if let Err(error) = started {
         workers
             .stop
-            .fail(FetchError::Internal(format!("cannot start a thread: {error}")));
+            .fail(FetchError::Internal(format!("cannot start a file worker: {error}")));
     }
     receiver
 }
 
-/// Stages what is published in place, where the revision is to be published again.
-async fn settle(workers: &Arc<Workers>) -> Result<(), FetchError> {
+/// Stages files that are published in place, if the revision must be published again.
+async fn finish_staging(workers: &Arc<Workers>) -> Result<(), FetchError> {
     let workers = Arc::clone(workers);
     blocking(move || {
         workers
             .staging
-            .settle(&workers.store, &workers.reuse, &workers.arrangement)
+            .finish(&workers.store, &workers.reuse, &workers.arrangement)
     })
     .await
 }

@@ -1,11 +1,11 @@
-//! Which bytes to ask for next, and of which origin. Pure: it knows blocks, files, origins and moments by number, not
-//! sockets, disks or clocks.
+//! Decides which bytes to request next, and from which origin. Pure: it knows blocks, files, origins and times as numbers,
+//! not sockets, disks or clocks.
 //!
-//! A block is the unit of writing and of durability, a piece is what one request asks for: a run of missing
-//! blocks. Pieces stay within a window ahead of the hash, so that bytes are hashed while they are still in memory,
-//! and files under way share the connections evenly. When nothing is missing that may be asked for, the slow piece
-//! that would end last gives up part of what is left of it, or is doubled when it is down to one block: the last slow
-//! connection never holds the file. A block is written by whoever has it first, and by nobody else.
+//! A block is the unit of writing and durability; a piece is the run of missing blocks that one request asks for. Pieces
+//! stay within a window ahead of the hash, so that bytes are hashed while they are still in memory. Active files share the
+//! connections evenly. When no missing block may be requested, an idle connection steals part of the slow piece that would
+//! end last, or requests its last block a second time, so that one slow connection never holds up the file. Only the
+//! connection that has a block first writes it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -27,52 +27,51 @@ pub(crate) use self::piece::{Claim, Piece};
 use self::piece_length::Distance;
 use self::stealing::DuplicateBudget;
 
-/// Number of a file under way; never used twice, so that what arrives late for a file given up is nobody's.
+/// Number of an active file. Never reused, so that late bytes of a removed file match no other file.
 pub(crate) type FileNumber = u64;
 
-/// Number of an origin: its place among those the fetch was given.
+/// Number of an origin: its index in the list of the fetch request.
 pub(crate) type OriginNumber = usize;
 
-/// Number of a piece; never used twice.
+/// Number of a piece. Never reused.
 pub(crate) type PieceNumber = u64;
 
-/// A piece of a slow origin may take this many seconds: the hash reaches it while others fetch what is within the window,
-/// and all wait if it has not arrived by then.
+/// How long a piece of a slow origin may take, in seconds. If it is still missing when the hash reaches it, everything
+/// waits for it.
 const SLOW_PIECE_SECS: f64 = 2.0;
 
-/// How pieces are cut, in blocks.
+/// Limits of pieces and read-ahead, in blocks unless a field says otherwise.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Of a piece; the length may change from one to the next.
+    /// Length of a piece. It may change from one piece to the next.
     pub(crate) piece: u64,
-    /// Of the pieces at the very end, however little is left.
+    /// Length of the shortest pieces, which are cut when little is missing.
     pub(crate) shortest: u64,
-    /// Pieces that may be under way at the same time; a number, not blocks.
+    /// Number of pieces in flight.
     pub(crate) connections: u64,
-    /// Files of more than a block of which pieces are asked for at the same time; a number, too. Those taken up first, as
-    /// long as something of them is missing.
+    /// Number of files of more than one block that are requested at the same time: the oldest ones that miss blocks.
     pub(crate) files: usize,
-    /// That pieces may run ahead of the hash while it waits for the source.
+    /// How far pieces may run ahead of the hash while it waits for the source.
     pub(crate) window: u64,
-    /// The same of sources that are far away, whose pieces are long and come side by side.
+    /// The same for far sources, whose pieces are long and arrive concurrently.
     pub(crate) far_window: u64,
-    /// That pieces of all files may run ahead while the source waits for the hash, or is near and fast: as many as stay
-    /// in memory, for a block further ahead would only have to be read back.
+    /// How far pieces of all files together may run ahead and stay in memory. It applies while the source waits for the hash,
+    /// or is near and fast: a block further ahead would have to be read back.
     pub(crate) memory: u64,
-    /// Whether it is us who makes pieces slow, by a cap on the bandwidth.
+    /// Whether our own bandwidth cap may be what slows pieces down.
     pub(crate) is_capped: bool,
 }
 
-/// What there is to ask an origin for.
+/// Which files there are to request from an origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Demand {
-    /// Something at all.
+    /// The origin offers at least one active file.
     pub(crate) is_any: bool,
-    /// Something that no other origin offers.
-    pub(crate) is_alone: bool,
+    /// The origin offers an active file that no other origin offers.
+    pub(crate) is_exclusive: bool,
 }
 
-/// The files under way and the state of each of their blocks.
+/// The active files and the state of each of their blocks.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     limits: Limits,
@@ -80,8 +79,8 @@ pub(crate) struct Schedule {
     pieces: BTreeMap<PieceNumber, InFlight>,
     next_piece: PieceNumber,
     distance: Distance,
-    /// No file of more than a block waits to be taken up.
-    is_last: bool,
+    /// Every file of more than one block has been added.
+    has_all_files: bool,
     paces: OriginPaces,
     duplicates: DuplicateBudget,
 }
@@ -94,35 +93,35 @@ impl Schedule {
             pieces: BTreeMap::new(),
             next_piece: 0,
             distance: Distance::Unknown,
-            is_last: false,
+            has_all_files: false,
             paces: OriginPaces::default(),
             duplicates: DuplicateBudget::default(),
         }
     }
 
-    /// No file of more than a block comes after those under way.
-    pub(crate) fn set_last(&mut self) {
-        self.is_last = true;
+    /// Records that no further file of more than one block will be added.
+    pub(crate) fn set_all_files_added(&mut self) {
+        self.has_all_files = true;
     }
 
-    /// From now on pieces have this many blocks, and the last ones at least so many, of sources that are so far away.
+    /// Sets the blocks of a piece, the least of the last pieces, and the sources' distance.
     pub(crate) fn set_pieces(&mut self, blocks: u64, last: u64, distance: Distance) {
         self.limits.piece = blocks.max(1);
         self.limits.shortest = last.max(1);
         self.distance = distance;
     }
 
-    /// From now on so many pieces may be under way.
+    /// Sets the number of pieces that may be in flight.
     pub(crate) fn set_connections(&mut self, connections: u64) {
         self.limits.connections = connections;
     }
 
-    /// Whether the hash of some file is busy with what comes.
+    /// Whether the source of some file is fast compared to the hash.
     pub(crate) fn is_hash_busy(&self) -> bool {
         self.files.values().any(|entry| entry.read_ahead.is_fast())
     }
 
-    /// Takes a file up that some origins offer, of which some blocks are there already and the first ones are hashed.
+    /// Adds a file: the origins that offer it, its blocks on disk, and how many are hashed.
     pub(crate) fn add(
         &mut self,
         file: FileNumber,
@@ -139,26 +138,26 @@ impl Schedule {
         self.files.insert(file, entry);
     }
 
-    /// Lets go of a file. What is still under way for it no longer counts.
+    /// Removes a file. Its pieces in flight no longer count.
     pub(crate) fn remove(&mut self, file: FileNumber) {
         self.files.remove(&file);
         self.pieces.retain(|_, piece| piece.file != file);
     }
 
-    /// An origin no longer offers a file; whether another one does.
+    /// Records that an origin no longer offers a file. Returns whether another one does.
     pub(crate) fn withdraw(&mut self, file: FileNumber, origin: OriginNumber) -> bool {
         self.files.get_mut(&file).is_none_or(|entry| entry.withdraw(origin))
     }
 
-    /// The next piece to ask an origin for, of the file that has the fewest under way; `None` when there is nothing
-    /// to do now.
+    /// The next piece to request from an origin; `None` if there is none now. It is of the file with the fewest pieces in
+    /// flight.
     pub(crate) fn next(&mut self, origin: OriginNumber, now: Duration) -> Option<Piece> {
-        let (file, blocks) = self.missing(origin).or_else(|| self.take_over(origin, now))?;
+        let (file, blocks) = self.next_missing(origin).or_else(|| self.steal(origin, now))?;
         let entry = self.files.get_mut(&file)?;
         for block in blocks.clone() {
-            entry.set(block, Block::UnderWay);
+            entry.set(block, Block::InFlight);
         }
-        entry.pieces_under_way += 1;
+        entry.pieces_in_flight += 1;
         let sequential = entry.sequential;
         let number = self.next_piece;
         self.next_piece += 1;
@@ -169,7 +168,7 @@ impl Schedule {
                 origin,
                 blocks: blocks.clone(),
                 next: blocks.start,
-                begun: now,
+                started: now,
             },
         );
         Some(Piece {
@@ -180,8 +179,11 @@ impl Schedule {
         })
     }
 
-    /// The files that may be asked for, of those of which something is missing.
-    fn askable(&self, is_offered: impl Fn(&FileBlocks) -> bool) -> impl Iterator<Item = (FileNumber, &FileBlocks)> {
+    /// The files with missing blocks that may be requested now.
+    fn eligible_files(
+        &self,
+        is_offered: impl Fn(&FileBlocks) -> bool,
+    ) -> impl Iterator<Item = (FileNumber, &FileBlocks)> {
         let mut large = 0;
         self.files
             .iter()
@@ -193,10 +195,10 @@ impl Schedule {
             .map(|(file, entry)| (*file, entry))
     }
 
-    fn missing(&self, origin: OriginNumber) -> Option<(FileNumber, Range<u64>)> {
+    fn next_missing(&self, origin: OriginNumber) -> Option<(FileNumber, Range<u64>)> {
         let mut order: Vec<_> = self
-            .askable(|entry| entry.origins.contains(&origin))
-            .map(|(file, entry)| (entry.pieces_under_way, file))
+            .eligible_files(|entry| entry.origins.contains(&origin))
+            .map(|(file, entry)| (entry.pieces_in_flight, file))
             .collect();
         order.sort_unstable();
         let share = self.share();
@@ -211,7 +213,8 @@ impl Schedule {
                         reason = "a number of blocks, and small"
                     )]
                     let longest = ((pace * SLOW_PIECE_SECS) as u64).max(1);
-                    if self.is_had_sooner(file, origin, 1.0 / pace) {
+                    let block_secs = 1.0 / pace;
+                    if self.is_done_sooner_by_others(file, origin, block_secs) {
                         return None;
                     }
                     entry.last(share, longest)
@@ -222,8 +225,8 @@ impl Schedule {
         })
     }
 
-    /// Whether other origins, as they are asked now, have brought the rest of a file in less than so many seconds.
-    fn is_had_sooner(&self, file: FileNumber, origin: OriginNumber, seconds: f64) -> bool {
+    /// Whether the other origins, at their pace, deliver the rest of a file within this many seconds.
+    fn is_done_sooner_by_others(&self, file: FileNumber, origin: OriginNumber, seconds: f64) -> bool {
         let others = self
             .pieces
             .values()
@@ -236,22 +239,22 @@ impl Schedule {
         (left as f64) < seconds * together
     }
 
-    /// What a file may have, for files under way share the memory. When nothing comes after them, pieces get shorter the
-    /// less is missing: what the last connection still has under way when all others are done is waited for.
+    /// What one file may use: active files share the memory. Once all files are added, pieces get shorter the less is
+    /// missing, because everything waits for the last connection.
     fn share(&self) -> Share {
         let distance = self.distance();
-        // Where each waits long for its first byte, many short ones would cost more than they even out.
+        // Where the first byte takes long, many short pieces would cost more than their even end saves.
         let (parts, window) = match distance {
             Distance::Far => (1, self.limits.far_window),
             Distance::Near | Distance::Unknown => (2, self.limits.window),
         };
-        let left = if self.is_last {
+        let left = if self.has_all_files {
             let missing: u64 = self.files.values().map(|entry| entry.missing).sum();
             missing / (parts * self.limits.connections).max(1)
         } else {
             u64::MAX
         };
-        // Halved, so that pieces of different lengths still end at the same places.
+        // Halved, so that pieces of different lengths still end at the same offsets.
         let mut piece = self.limits.piece;
         while piece > left && piece / 2 >= self.limits.shortest.max(1) {
             piece /= 2;
@@ -259,24 +262,24 @@ impl Schedule {
         Share {
             piece,
             window,
-            memory: self.limits.memory / self.begun_files().max(1),
+            memory: self.limits.memory / self.files_in_memory().max(1),
             distance,
         }
     }
 
-    /// Files of which blocks may be in memory. Those of one block need no share of anything.
-    fn begun_files(&self) -> u64 {
-        let begun = |entry: &&FileBlocks| entry.is_large() && entry.missing < entry.blocks.len() as u64;
-        self.files.values().filter(begun).count() as u64
+    /// Number of files whose blocks may be in memory. Files of one block need no share.
+    fn files_in_memory(&self) -> u64 {
+        let started = |entry: &&FileBlocks| entry.is_large() && entry.missing < entry.blocks.len() as u64;
+        self.files.values().filter(started).count() as u64
     }
 
-    /// Files of which blocks are arriving.
+    /// Number of files of more than one block that have pieces in flight.
     pub(crate) fn arriving_files(&self) -> u64 {
-        let is_arriving = |entry: &&FileBlocks| entry.is_large() && entry.pieces_under_way > 0;
+        let is_arriving = |entry: &&FileBlocks| entry.is_large() && entry.pieces_in_flight > 0;
         self.files.values().filter(is_arriving).count() as u64
     }
 
-    /// How far away sources are, where no origin is waited for by the others.
+    /// How far away the sources are; unknown while the others wait for a slow origin.
     fn distance(&self) -> Distance {
         if self.paces.is_any_slow() {
             return Distance::Unknown;
@@ -284,7 +287,7 @@ impl Schedule {
         self.distance
     }
 
-    /// Whether there is a file under way that an origin offers, and whether there is one that no other offers.
+    /// Whether an origin offers any active file, and whether it offers one exclusively.
     pub(crate) fn demand(&self, origin: OriginNumber) -> (bool, bool) {
         let mut offered = self.files.values().filter(|entry| entry.origins.contains(&origin));
         (
@@ -293,17 +296,17 @@ impl Schedule {
         )
     }
 
-    /// A block of a piece has arrived whole.
+    /// Records that a block of a piece has arrived completely.
     pub(crate) fn claim(&mut self, piece: &Piece, block: u64) -> Claim {
         let end = match self.pieces.get_mut(&piece.number) {
-            Some(under_way) => {
-                under_way.next = under_way.next.max(block + 1);
-                under_way.blocks.end
+            Some(in_flight) => {
+                in_flight.next = in_flight.next.max(block + 1);
+                in_flight.blocks.end
             }
             None => piece.blocks.end,
         };
         let is_first = self.files.get_mut(&piece.file).is_some_and(|entry| {
-            let is_first = matches!(entry.get(block), Some(Block::Missing | Block::UnderWay));
+            let is_first = matches!(entry.get(block), Some(Block::Missing | Block::InFlight));
             if is_first {
                 entry.set(block, Block::Claimed);
             }
@@ -312,22 +315,21 @@ impl Schedule {
         Claim { is_first, end }
     }
 
-    /// A block that was claimed is written.
+    /// Records that a claimed block is written.
     pub(crate) fn written(&mut self, file: FileNumber, block: u64) {
         if let Some(entry) = self.files.get_mut(&file) {
             entry.set(block, Block::Written);
         }
     }
 
-    /// A piece has ended. Those of its blocks that did not arrive, and that nobody else has under way, are missing
-    /// again.
+    /// Records the end of a piece. Its blocks that did not arrive, and that no other piece contains, are missing again.
     pub(crate) fn ended(&mut self, piece: &Piece, now: Duration) {
         let Some(ended) = self.pieces.remove(&piece.number) else {
             return;
         };
         let arrived = ended.next - ended.blocks.start;
-        let seconds = now.saturating_sub(ended.begun).as_secs_f64();
-        // One that was given up before its first block came is known to be slower than that.
+        let seconds = now.saturating_sub(ended.started).as_secs_f64();
+        // A piece that ended before its first block was at least this slow.
         let is_known = arrived > 0 || seconds >= SLOW_PIECE_SECS;
         if is_known && seconds > 0.0 {
             self.paces.observe(ended.origin, (arrived as f64).max(0.5), seconds);
@@ -341,41 +343,44 @@ impl Schedule {
         let Some(entry) = self.files.get_mut(&piece.file) else {
             return;
         };
-        entry.pieces_under_way -= 1;
+        entry.pieces_in_flight -= 1;
         if ended.next == ended.blocks.end {
-            entry.read_ahead.piece_took(seconds);
+            entry.read_ahead.observe_piece(seconds);
         }
         for block in ended.blocks {
-            if entry.get(block) == Some(Block::UnderWay) && !others.iter().any(|other| other.contains(&block)) {
+            if entry.get(block) == Some(Block::InFlight) && !others.iter().any(|other| other.contains(&block)) {
                 entry.set(block, Block::Missing);
             }
         }
     }
 
-    /// The hash has come to a block, and the one before took so long.
+    /// Records that the first `blocks` are hashed, and how long the last one took.
     pub(crate) fn hashed(&mut self, file: FileNumber, blocks: u64, took: Duration, now: Duration) {
         let distance = self.distance();
         if let Some(entry) = self.files.get_mut(&file) {
             entry.hashed = blocks;
-            entry.read_ahead.step(took, entry.pieces_under_way, distance, now);
+            entry.read_ahead.step(took, entry.pieces_in_flight, distance, now);
         }
     }
 
-    /// Whether there is something to ask any origin for.
+    /// Whether there is a piece to request from any origin.
     pub(crate) fn has_missing(&self) -> bool {
         let share = self.share();
-        self.askable(|_| true).any(|(_, entry)| entry.next(share).is_some())
+        self.eligible_files(|_| true)
+            .any(|(_, entry)| entry.next(share).is_some())
     }
 
-    /// The disk takes a file in order only: one request at a time reads on, of whatever origin.
+    /// Reads a file from start to end, one request at a time, for a disk that takes only sequential writes.
     pub(crate) fn write_in_sequence(&mut self, file: FileNumber) {
         if let Some(entry) = self.files.get_mut(&file) {
             entry.sequential = true;
         }
     }
 
-    /// An origin of a file ignores ranges. As long as there are others it is done without; where it is the only one, from
-    /// now on one request at a time reads on to the next block that is there. Answers whether that is so.
+    /// Records that an origin ignores ranges. Returns whether the file is read from it in one stream.
+    ///
+    /// That is so if no other origin offers the file: one request at a time then reads up to the next block on disk.
+    /// Otherwise the origin is kept in reserve.
     pub(crate) fn ignores_ranges(&mut self, file: FileNumber, origin: OriginNumber) -> bool {
         self.files.get_mut(&file).is_some_and(|entry| {
             let is_only = entry.origins == [origin];
@@ -383,7 +388,7 @@ impl Schedule {
                 entry.sequential = true;
             } else {
                 entry.origins.retain(|offering| *offering != origin);
-                entry.streams.push(origin);
+                entry.stream_origins.push(origin);
             }
             is_only
         })
@@ -399,11 +404,11 @@ impl Schedule {
         self.pieces.get(&piece).is_some_and(|piece| piece.left() > 0)
     }
 
-    /// Whether nothing of a file is on its way: not asked for, and not being written.
+    /// Whether no block of a file is in flight or being written.
     pub(crate) fn is_idle(&self, file: FileNumber) -> bool {
         self.files
             .get(&file)
-            .is_none_or(|entry| entry.pieces_under_way == 0 && !entry.blocks.contains(&Block::Claimed))
+            .is_none_or(|entry| entry.pieces_in_flight == 0 && !entry.blocks.contains(&Block::Claimed))
     }
 }
 

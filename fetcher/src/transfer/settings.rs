@@ -1,4 +1,4 @@
-//! What a caller may decide about a fetch.
+//! Settings of a fetch.
 
 use std::time::Duration;
 
@@ -6,38 +6,38 @@ use modelcache_crds::fetch_defaults as defaults;
 
 use crate::http::retry;
 
-/// How a fetch goes about its work.
+/// Limits, sizes and timeouts of a fetch.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Requests at the same time at most, over all files. No more than are worth it are used.
+    /// The most concurrent requests, over all files. Fewer are used if more would gain nothing.
     pub connections: usize,
-    /// Files that are asked for at the same time.
+    /// Files of more than one block that are requested at the same time.
     pub parallel_files: usize,
-    /// Further ones that are under way: asked for as soon as everything of one before is, while that is still hashed.
+    /// Additional active files. They are requested once all of an earlier one is, while that is still hashed.
     pub files_ahead: usize,
-    /// And further ones, of a block at most: what those take is not bytes but round trips.
+    /// Additional active files of at most one block, which cost round trips rather than bytes.
     pub parallel_small_files: usize,
-    /// How long a connection may bring no byte, or next to none, before it is dropped.
+    /// How long a connection may deliver no byte, or almost none, before it is closed.
     pub stall_timeout: Duration,
-    /// When to try again.
+    /// Retries and their pauses.
     pub retry: retry::Policy,
-    /// Bytes asked for by one request at most, and no more than fit into the window beside those of the other connections.
+    /// The most bytes that one request asks for. Less if the pieces of all connections would not fit into the window.
     pub piece_bytes: u64,
-    /// Bytes written, checked and journalled as one; a piece is a whole number of them.
+    /// Bytes that are written, checksummed and journalled as a unit. A piece consists of whole blocks.
     pub block_bytes: u64,
     /// Bytes of one file that requests may run ahead of the hash.
     pub window_bytes: u64,
-    /// The same of sources that are far away, whose pieces are long and come side by side.
+    /// The same for far sources, whose pieces are long and arrive concurrently.
     pub far_window_bytes: u64,
-    /// Bytes of all files that may be received and not yet durable.
+    /// Bytes of all files that may be received but not durable.
     pub unsynced_bytes: u64,
-    /// The longest time for which received bytes may stay not durable.
+    /// The longest time that received bytes stay not durable.
     pub sync_interval: Duration,
-    /// How often a file is fetched again whose bytes hash to something else.
+    /// How often a file with a wrong digest is fetched again.
     pub refetches: u32,
-    /// Bytes received per second at most, over all connections; left out, as many as come.
+    /// The most bytes received per second, over all connections; `None` for no limit.
     pub max_bytes_per_second: Option<u64>,
-    /// Fixes the jitter of pauses.
+    /// Seed of the jitter of pauses.
     pub seed: u64,
 }
 
@@ -64,8 +64,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Settings that make sense together, whatever was given.
-    pub(super) fn sound(&self) -> Self {
+    /// The same settings with impossible values raised to the least possible ones.
+    pub(super) fn sanitized(&self) -> Self {
         let block_bytes = self.block_bytes.max(1);
         Self {
             connections: self.connections.max(1),

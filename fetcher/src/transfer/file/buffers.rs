@@ -1,8 +1,8 @@
-//! Memory that blocks pass through. Its amount is fixed, so that a model of any size needs the same.
+//! A fixed amount of memory for blocks, so that a model of any size needs the same.
 //!
-//! A buffer is filled by a connection, written, and then kept for the hash. What is kept is a cache of what is on disk
-//! already: when a connection needs memory and none is free, the block that the hash comes to last makes room, and is
-//! read back later.
+//! A connection fills a buffer, the buffer is written, and the block is kept for the hash. Kept blocks are a cache of blocks
+//! on disk: when a connection needs memory and none is free, the block that the hash reaches last is evicted, and read back
+//! later.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,75 +12,76 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::disk::memory::Memory;
 use crate::transfer::schedule::FileNumber;
 
-/// Blocks that are read back at the same time, of all files. One alone comes slower than a fast hash goes through it, and
-/// more than these are no faster.
-const SPARES: usize = 4;
+/// Blocks of all files that are read back at the same time. Reading one at a time is slower than a fast hash; more than this
+/// many are not faster.
+const MAX_SPARE_BUFFERS: usize = 4;
 
 /// All buffers of a fetch.
 #[derive(Debug)]
 pub(crate) struct Buffers {
     capacity: usize,
-    /// How many there may be.
-    most: usize,
-    /// For those that are filled and written.
-    filled: Arc<Semaphore>,
+    /// The most buffers, without the spare ones.
+    max_blocks: usize,
+    /// Permits for buffers that are being filled or written.
+    fill_permits: Arc<Semaphore>,
     pool: Mutex<Pool>,
 }
 
 #[derive(Debug, Default)]
 struct Pool {
-    /// How many there are.
-    made: usize,
+    /// Number of buffers, without the spare ones.
+    allocated: usize,
     free: Vec<Memory>,
-    /// Those that wait for the hash, each with the bytes in it.
-    kept: BTreeMap<Place, (Memory, usize)>,
-    /// How many there are for reading back, and those of them that are free.
+    /// Blocks that are kept for the hash, with their length in bytes.
+    kept: BTreeMap<BlockId, (Memory, usize)>,
+    /// Number of spare buffers, for reading back.
     spares: usize,
+    /// Spare buffers that are free.
     spare: Vec<Memory>,
 }
 
-/// A block of a file. Only who brings it first writes it, so that none is kept twice.
-type Place = (FileNumber, u64);
+/// A block of a file. Only the connection that has it first writes it, so no block is kept twice.
+type BlockId = (FileNumber, u64);
 
-/// A block, or the beginning of one.
+/// A block, or the first bytes of one.
 #[derive(Debug)]
 pub(crate) struct Buffer {
-    /// Left out only while it is dropped.
+    /// `None` only while it is dropped or moved.
     memory: Option<Memory>,
     is_spare: bool,
     length: usize,
     owner: Arc<Buffers>,
-    /// Left out once it is written.
-    _filled: Option<OwnedSemaphorePermit>,
+    /// `None` for a block that is written.
+    _fill_permit: Option<OwnedSemaphorePermit>,
 }
 
-/// A written block that is kept for the hash, as long as nobody needs its memory.
+/// A written block that is kept for the hash until it is evicted.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    place: Place,
+    id: BlockId,
     owner: Arc<Buffers>,
 }
 
 impl Buffers {
-    /// Buffers of a block each: some to be filled and written, and some more that are kept for the hash. While no
-    /// connection needs them, those to be filled are kept for it, too.
-    pub(crate) fn new(block_bytes: u64, filled: usize, kept: usize) -> Arc<Self> {
+    /// Buffers of a block each: `filling` to be filled and written, and `cached` more to keep blocks for the hash. The former
+    /// keep blocks as well while no connection needs them.
+    pub(crate) fn new(block_bytes: u64, filling: usize, cached: usize) -> Arc<Self> {
         Arc::new(Self {
             capacity: usize::try_from(block_bytes).unwrap_or(usize::MAX),
-            most: filled + kept,
-            filled: Arc::new(Semaphore::new(filled)),
+            max_blocks: filling + cached,
+            fill_permits: Arc::new(Semaphore::new(filling)),
             pool: Mutex::default(),
         })
     }
 
-    /// How many blocks may be in memory.
-    pub(crate) fn most(&self) -> usize {
-        self.most
+    /// The most blocks in memory.
+    pub(crate) fn max_blocks(&self) -> usize {
+        self.max_blocks
     }
 
-    /// An empty buffer, waited for until enough of those before it are written.
+    /// Waits for an empty buffer, until enough others are written.
     pub(crate) async fn get(self: &Arc<Self>) -> Buffer {
-        let Ok(filled) = Arc::clone(&self.filled).acquire_owned().await else {
+        let Ok(permit) = Arc::clone(&self.fill_permits).acquire_owned().await else {
             unreachable!("the semaphore is never closed")
         };
         Buffer {
@@ -88,16 +89,16 @@ impl Buffers {
             is_spare: false,
             length: 0,
             owner: Arc::clone(self),
-            _filled: Some(filled),
+            _fill_permit: Some(permit),
         }
     }
 
-    /// An empty buffer at once, to read a block back into, unless too many are used for that. Beside all others: if what
-    /// is kept made room for what was kept before, that would have to be read back next.
+    /// An empty spare buffer to read a block back into; `None` if all are in use. Separate from the other buffers, because an
+    /// eviction for it would cause the next read-back.
     pub(crate) fn spare(self: &Arc<Self>) -> Option<Buffer> {
         let mut pool = self.pool();
         let memory = pool.spare.pop();
-        if memory.is_none() && pool.spares == SPARES {
+        if memory.is_none() && pool.spares == MAX_SPARE_BUFFERS {
             return None;
         }
         if memory.is_none() {
@@ -109,7 +110,7 @@ impl Buffers {
             is_spare: true,
             length: 0,
             owner: Arc::clone(self),
-            _filled: None,
+            _fill_permit: None,
         })
     }
 
@@ -118,13 +119,13 @@ impl Buffers {
         if let Some(memory) = pool.free.pop() {
             return memory;
         }
-        // Beyond the most only while all that is kept is being hashed.
-        if pool.made >= self.most
+        // More than `max_blocks` only if no block can be evicted, since all kept ones are being hashed.
+        if pool.allocated >= self.max_blocks
             && let Some(memory) = pool.evict()
         {
             return memory;
         }
-        pool.made += 1;
+        pool.allocated += 1;
         drop(pool);
         Memory::new(self.capacity)
     }
@@ -133,8 +134,8 @@ impl Buffers {
         let mut pool = self.pool();
         if is_spare {
             pool.spare.push(memory);
-        } else if pool.made > self.most {
-            pool.made -= 1;
+        } else if pool.allocated > self.max_blocks {
+            pool.allocated -= 1;
         } else {
             pool.free.push(memory);
         }
@@ -146,8 +147,8 @@ impl Buffers {
 }
 
 impl Pool {
-    /// Takes the memory of the block that the hash comes to last: files are hashed side by side, so that is of the file
-    /// that has most of them.
+    /// Evicts the block that the hash reaches last: the last one of the file with most blocks, as files are hashed
+    /// concurrently.
     fn evict(&mut self) -> Option<Memory> {
         let mut counts = BTreeMap::<FileNumber, usize>::new();
         for (file, _) in self.kept.keys() {
@@ -169,7 +170,7 @@ impl Buffer {
         self.memory.as_ref().map_or(&[], |memory| memory.get(self.length))
     }
 
-    /// Appends bytes; the caller sees to it that there are no more than the capacity.
+    /// Appends bytes. The caller ensures that they fit into the capacity.
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         let length = self.length + bytes.len();
         if let Some(memory) = &mut self.memory {
@@ -178,19 +179,19 @@ impl Buffer {
         }
     }
 
-    /// So many bytes, to be overwritten.
+    /// Sets the length and returns that many bytes, to be overwritten.
     pub(crate) fn fill(&mut self, length: usize) -> &mut [u8] {
         self.length = length;
         self.memory.as_mut().map_or(&mut [], |memory| memory.first(length))
     }
 
-    /// Keeps a block of a file, which is written, for the hash.
+    /// Keeps a written block of a file for the hash.
     pub(crate) fn keep(mut self, file: FileNumber, block: u64) -> Kept {
-        let (owner, place) = (Arc::clone(&self.owner), (file, block));
+        let (owner, id) = (Arc::clone(&self.owner), (file, block));
         if let Some(memory) = self.memory.take() {
-            owner.pool().kept.insert(place, (memory, self.length));
+            owner.pool().kept.insert(id, (memory, self.length));
         }
-        Kept { place, owner }
+        Kept { id, owner }
     }
 }
 
@@ -203,20 +204,20 @@ impl Drop for Buffer {
 }
 
 impl Kept {
-    /// Whether the block is still there.
+    /// Whether the block is still in memory.
     pub(crate) fn is_there(&self) -> bool {
-        self.owner.pool().kept.contains_key(&self.place)
+        self.owner.pool().kept.contains_key(&self.id)
     }
 
-    /// The block, if it is still there.
+    /// Takes the block, if it is still in memory.
     pub(crate) fn take(&self) -> Option<Buffer> {
-        let (memory, length) = self.owner.pool().kept.remove(&self.place)?;
+        let (memory, length) = self.owner.pool().kept.remove(&self.id)?;
         Some(Buffer {
             memory: Some(memory),
             is_spare: false,
             length,
             owner: Arc::clone(&self.owner),
-            _filled: None,
+            _fill_permit: None,
         })
     }
 }
@@ -233,7 +234,7 @@ mod tests {
     use crate::disk::memory::ALIGNMENT;
 
     #[tokio::test]
-    async fn a_buffer_begins_where_direct_writes_may_and_holds_what_it_was_given() {
+    async fn a_buffer_is_aligned_for_direct_writes_and_holds_its_bytes() {
         let buffers = Buffers::new(10_000, 1, 0);
         let mut buffer = buffers.get().await;
         buffer.extend(&[1; 4096]);
@@ -246,16 +247,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn memory_is_used_again_and_begins_empty() {
+    async fn memory_is_reused_and_starts_empty() {
         let buffers = Buffers::new(8, 1, 0);
         let mut buffer = buffers.get().await;
         buffer.extend(&[1; 8]);
         drop(buffer);
         let buffer = buffers.get().await;
-        assert_eq!((buffer.len(), buffers.pool().made), (0, 1));
+        assert_eq!((buffer.len(), buffers.pool().allocated), (0, 1));
     }
 
-    /// Keeps blocks of files, each with a byte that says which.
+    /// Keeps blocks of files, each with one byte that identifies it.
     async fn keep(buffers: &Arc<Buffers>, blocks: &[(FileNumber, u64)]) -> Vec<Kept> {
         let mut kept = Vec::new();
         for (file, block) in blocks {
@@ -266,10 +267,10 @@ mod tests {
         kept
     }
 
-    /// How many buffers there are, and how many of them are free.
+    /// Number of buffers, and of free ones.
     fn amounts(buffers: &Buffers) -> (usize, usize) {
         let pool = buffers.pool();
-        (pool.made, pool.free.len())
+        (pool.allocated, pool.free.len())
     }
 
     fn taken(kept: Vec<Kept>) -> Vec<Option<u8>> {
@@ -279,14 +280,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_no_connection_needs_is_kept_for_the_hash() {
+    async fn blocks_stay_in_memory_while_no_connection_needs_it() {
         let buffers = Buffers::new(8, 1, 2);
         let kept = keep(&buffers, &[(1, 0), (1, 2), (1, 1)]).await;
         assert_eq!(taken(kept), [Some(10), Some(12), Some(11)]);
     }
 
     #[tokio::test]
-    async fn the_block_that_the_hash_comes_to_last_makes_room() {
+    async fn the_block_that_the_hash_reaches_last_is_evicted() {
         let buffers = Buffers::new(8, 1, 2);
         let kept = keep(&buffers, &[(1, 0), (1, 2), (1, 1), (1, 3)]).await;
         assert_eq!(taken(kept), [Some(10), None, Some(11), Some(13)]);
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_file_that_has_most_in_memory_makes_room() {
+    async fn a_block_of_the_file_with_most_blocks_is_evicted() {
         let buffers = Buffers::new(8, 1, 2);
         let kept = keep(&buffers, &[(1, 9), (2, 0), (2, 1)]).await;
         let filling = buffers.get().await;
@@ -304,45 +305,45 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_kept_of_a_file_given_up_is_free_again() {
+    async fn dropped_blocks_free_their_memory() {
         let buffers = Buffers::new(8, 1, 2);
         drop(keep(&buffers, &[(1, 0), (1, 1)]).await);
         assert_eq!(amounts(&buffers), (2, 2));
     }
 
     #[tokio::test]
-    async fn a_connection_finds_memory_also_while_all_that_is_kept_is_hashed() {
+    async fn a_connection_gets_memory_even_while_all_blocks_are_being_hashed() {
         let buffers = Buffers::new(8, 1, 1);
         let mut hashed = Vec::new();
         for kept in keep(&buffers, &[(1, 0), (2, 0)]).await {
             hashed.extend(kept.take());
         }
         let filling = buffers.get().await;
-        assert_eq!(buffers.pool().made, 3);
+        assert_eq!(buffers.pool().allocated, 3);
         drop((hashed, filling));
         assert_eq!(amounts(&buffers), (2, 2));
     }
 
     #[tokio::test]
-    async fn more_are_not_filled_than_may_be() {
+    async fn the_number_of_buffers_being_filled_is_limited() {
         let buffers = Buffers::new(8, 2, 1);
         let filled = (buffers.get().await, buffers.get().await);
-        assert_eq!(buffers.filled.available_permits(), 0);
+        assert_eq!(buffers.fill_permits.available_permits(), 0);
         let kept = filled.0.keep(1, 0);
-        assert_eq!(buffers.filled.available_permits(), 1);
+        assert_eq!(buffers.fill_permits.available_permits(), 1);
         drop((kept, filled.1));
-        assert_eq!(buffers.filled.available_permits(), 2);
+        assert_eq!(buffers.fill_permits.available_permits(), 2);
     }
 
     #[tokio::test]
-    async fn what_is_read_back_makes_nothing_else_leave_memory_and_is_bounded() {
+    async fn spare_buffers_are_limited_and_evict_no_block() {
         let buffers = Buffers::new(8, 1, 1);
         let kept = keep(&buffers, &[(1, 0), (1, 1)]).await;
         let spares: Vec<_> = std::iter::from_fn(|| buffers.spare()).collect();
-        assert_eq!(spares.len(), SPARES);
+        assert_eq!(spares.len(), MAX_SPARE_BUFFERS);
         assert_eq!(taken(kept), [Some(10), Some(11)]);
         drop(spares);
         assert!(buffers.spare().is_some());
-        assert_eq!(buffers.pool().spares, SPARES);
+        assert_eq!(buffers.pool().spares, MAX_SPARE_BUFFERS);
     }
 }

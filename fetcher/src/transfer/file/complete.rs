@@ -1,4 +1,4 @@
-//! Has what is missing of a file fetched, and hashes and syncs what connections write.
+//! Offers the missing blocks of a file on the schedule, and hashes and syncs what connections write.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::transfer::origins::locations::Locations;
 use crate::transfer::reuse::content::Content;
 use crate::transfer::schedule::{FileNumber, OriginNumber};
 
-/// How soon a worker notices that the fetch ends.
+/// How often a worker checks whether the fetch has ended.
 const END_POLL: Duration = Duration::from_millis(100);
 
-/// How soon a worker notices that a sync has ended.
+/// How often a worker checks whether a sync has ended.
 const SYNC_POLL: Duration = Duration::from_millis(2);
 
-/// Has what is missing of a content fetched from some origins, and all of it hashed. Fails with the failure after which
-/// none of them offers it any more.
+/// Fetches the missing blocks of a content from origins, and hashes all of it. If none of them offers it any more, returns
+/// the failure of the last one.
 pub(crate) fn complete(
     workers: &Workers,
     content: &Content,
@@ -40,9 +40,9 @@ pub(crate) fn complete(
         })
         .collect();
     if offers.is_empty() {
-        return Err(workers.origins.none_is_left().of(&remote.path));
+        return Err(workers.origins.no_origin_left().for_file(&remote.path));
     }
-    let under_way = workers
+    let file_progress = workers
         .progress
         .begin(remote.path.as_str(), remote.size, partial.written_bytes());
     let (written, arriving) = channel();
@@ -54,7 +54,7 @@ pub(crate) fn complete(
         block_bytes: workers.settings.block_bytes,
         offers,
         written,
-        progress: under_way.file(),
+        progress: file_progress.file(),
     };
     let number = workers.schedule.add(
         Arc::new(active),
@@ -64,20 +64,20 @@ pub(crate) fn complete(
         partial.hashed(),
         !workers.store.abilities().writes_anywhere(),
     );
-    for origin in origins.into_iter().filter(|origin| workers.origins.is_out(*origin)) {
-        // Dropped before the schedule knew of the file.
+    for origin in origins.into_iter().filter(|origin| workers.origins.is_dropped(*origin)) {
+        // Dropped before the file was on the schedule.
         workers
             .schedule
-            .withdraw(number, origin, workers.origins.none_is_left());
+            .withdraw(number, origin, workers.origins.no_origin_left());
     }
-    let followed = follow(workers, content, number, partial, &arriving);
+    let completed = hash_and_sync(workers, content, number, partial, &arriving);
     workers.schedule.remove(number);
-    followed
+    completed
 }
 
-/// Hashes and syncs what connections write, until every byte is hashed. What is written when everything ends is
-/// made durable before that.
-fn follow(
+/// Hashes and syncs what connections write, until every byte is hashed. If the fetch ends earlier, makes all written blocks
+/// durable first.
+fn hash_and_sync(
     workers: &Workers,
     content: &Content,
     number: FileNumber,
@@ -85,44 +85,44 @@ fn follow(
     arriving: &Receiver<Written>,
 ) -> Result<(), FetchError> {
     loop {
-        // Lanes share the bound, so that a kill loses no more of many files than of one; and each begins when half of
-        // its share is used up, for the other half comes in while it syncs.
+        // Files share the limit, so that a kill loses no more of many files than of one. A sync starts when half of the share
+        // is used, because the other half arrives during the sync.
         let unsynced_bytes = workers.unsynced_bytes() / 2 / workers.schedule.arriving_files().max(1);
-        let drained = workers.stop.is_drained();
-        let orphaned = !partial.can_hash() && workers.schedule.is_orphaned(number);
+        let is_drained = workers.stop.is_drained();
+        let is_orphaned = !partial.can_hash() && workers.schedule.is_orphaned(number);
         wait(workers, partial, arriving, unsynced_bytes);
         while let Ok(written) = arriving.try_recv() {
             partial.received(written);
         }
-        if drained {
+        if is_drained {
             partial.sync()?;
             partial.finish()?;
             return Err(FetchError::Interrupted);
         }
-        if orphaned
+        if is_orphaned
             && !partial.can_hash()
             && let Some(failure) = workers.schedule.take_failure(number)
         {
             partial.sync()?;
             partial.finish()?;
-            return Err(failure.of(&content.remote.path));
+            return Err(failure.for_file(&content.remote.path));
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         if let Some(bytes) = partial.hash_next()? {
-            let took = begun.elapsed();
+            let took = started.elapsed();
             workers.progress.verified(bytes);
             workers.schedule.hashed(number, partial.hashed(), took);
         }
         if partial.is_hashed() {
             return Ok(());
         }
-        if sync_is_due(workers, partial, unsynced_bytes) {
+        if is_sync_due(workers, partial, unsynced_bytes) {
             partial.sync()?;
         }
     }
 }
 
-/// Waits for the next block, but not while there is something else to do.
+/// Waits for the next written block, unless there is something else to do.
 fn wait(workers: &Workers, partial: &mut Partial, arriving: &Receiver<Written>, unsynced_bytes: u64) {
     if partial.can_hash() || workers.stop.is_drained() {
         return;
@@ -130,7 +130,7 @@ fn wait(workers: &Workers, partial: &mut Partial, arriving: &Receiver<Written>, 
     let due = partial
         .sync_due_in(unsynced_bytes, workers.settings.sync_interval)
         .unwrap_or(END_POLL);
-    // One that is due while another is under way begins when that ends.
+    // A sync that is due during another one starts when that ends.
     let due = if partial.can_sync() { due } else { due.max(SYNC_POLL) };
     match arriving.recv_timeout(due.min(END_POLL)) {
         Ok(written) => partial.received(written),
@@ -138,7 +138,7 @@ fn wait(workers: &Workers, partial: &mut Partial, arriving: &Receiver<Written>, 
     }
 }
 
-fn sync_is_due(workers: &Workers, partial: &Partial, unsynced_bytes: u64) -> bool {
+fn is_sync_due(workers: &Workers, partial: &Partial, unsynced_bytes: u64) -> bool {
     partial.can_sync()
         && partial
             .sync_due_in(unsynced_bytes, workers.settings.sync_interval)

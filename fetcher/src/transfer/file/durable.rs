@@ -1,4 +1,4 @@
-//! Makes blocks durable beside the hash: a disk that takes its time to sync does not hold it up.
+//! Makes blocks durable on a separate thread, so that a slow sync does not delay the hash.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,28 +11,28 @@ use crate::disk::page_cache::forget;
 use crate::model::error::{FetchError, StorageError};
 use crate::store::journal::{Checkpoint, Journal};
 
-/// What is to be made durable at once.
+/// Blocks to make durable with one sync.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// Blocks written, with their CRC-32C.
+    /// Written blocks, each with its CRC-32C.
     pub(crate) blocks: Vec<(u64, u32)>,
-    /// The share of these blocks in what may be received and not yet durable.
+    /// The permits of these blocks, released when they are durable.
     pub(crate) permits: Vec<OwnedSemaphorePermit>,
-    /// How far the hash has come.
+    /// How far the file is hashed.
     pub(crate) checkpoint: Option<Checkpoint>,
-    /// Offset and length of what nobody will read again.
+    /// Offset and length of the bytes that will not be read again.
     pub(crate) done_with: (u64, u64),
 }
 
-/// A journal that is written by a thread of its own, one batch after the other.
+/// A journal that a separate thread writes, one batch after the other.
 #[derive(Debug)]
 pub(crate) struct Durable {
     disk: Arc<Disk>,
     /// Name for error messages.
     label: PathBuf,
-    /// Away while a batch is under way, and after one failed.
+    /// `None` while a batch is running, and after one failed.
     journal: Option<Journal>,
-    under_way: Option<JoinHandle<Result<Journal, StorageError>>>,
+    running: Option<JoinHandle<Result<Journal, StorageError>>>,
 }
 
 impl Durable {
@@ -41,36 +41,36 @@ impl Durable {
             disk,
             label: label.into(),
             journal: Some(journal),
-            under_way: None,
+            running: None,
         }
     }
 
-    /// Whether a batch would be begun at once.
+    /// Whether the next batch would start without waiting.
     pub(crate) fn is_idle(&self) -> bool {
-        self.under_way.as_ref().is_none_or(JoinHandle::is_finished)
+        self.running.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Makes a batch durable and notes it, after the one before.
+    /// Waits for the previous batch, then starts to sync and journal this one.
     pub(crate) fn begin(&mut self, batch: Batch) -> Result<(), FetchError> {
         self.finish()?;
         let Some(journal) = self.journal.take() else {
-            return Err(FetchError::Internal("a journal was used after it failed".to_owned()));
+            return Err(FetchError::Internal("journal used after it failed".to_owned()));
         };
         let (disk, label) = (Arc::clone(&self.disk), self.label.clone());
         let started = std::thread::Builder::new()
             .name("sync".to_owned())
             .spawn(move || sync(&disk, &label, journal, &batch));
-        self.under_way =
-            Some(started.map_err(|error| FetchError::Internal(format!("cannot start a thread: {error}")))?);
+        self.running =
+            Some(started.map_err(|error| FetchError::Internal(format!("cannot start the sync thread: {error}")))?);
         Ok(())
     }
 
-    /// Waits until everything begun is durable.
+    /// Waits until the running batch is durable.
     pub(crate) fn finish(&mut self) -> Result<(), FetchError> {
-        if let Some(under_way) = self.under_way.take() {
-            let ended = under_way
+        if let Some(running) = self.running.take() {
+            let ended = running
                 .join()
-                .map_err(|_| FetchError::Internal("a sync ended early".to_owned()))?;
+                .map_err(|_| FetchError::Internal("sync thread panicked".to_owned()))?;
             self.journal = Some(ended?);
         }
         Ok(())
@@ -82,7 +82,7 @@ fn sync(disk: &Disk, label: &Path, mut journal: Journal, batch: &Batch) -> Resul
     journal
         .append(&batch.blocks, batch.checkpoint.as_ref())
         .map_err(StorageError::at("write the journal of", label))?;
-    // The page cache is charged to us; what is hashed and durable is not needed again.
+    // Page cache counts toward our memory limit, and hashed, durable bytes are not read again.
     let (offset, length) = batch.done_with;
     forget(disk.file(), offset, length);
     Ok(journal)

@@ -1,20 +1,20 @@
-//! Contents that wait to be taken up, the largest first: what takes longest must not begin last. And not all small ones
-//! last: each costs round trips, in which large ones bring many bytes.
+//! The queue of contents, the largest first, because what takes longest must not start last. Small ones are not all left to
+//! the end: each costs round trips, during which large ones deliver many bytes.
 
 use std::collections::VecDeque;
 
 use crate::transfer::reuse::content::Content;
 
-/// What a lane takes up.
+/// Which contents a file worker takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WorkerKind {
-    /// Anything, large ones first.
+    /// Large contents first, then small ones.
     Any,
-    /// Small ones only.
+    /// Only small contents.
     Small,
 }
 
-/// What waits.
+/// The contents that no worker has taken yet.
 #[derive(Debug)]
 pub(crate) struct Queue {
     large: VecDeque<Content>,
@@ -22,7 +22,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Contents, the largest first; small ones have so many bytes at most.
+    /// A queue of contents sorted by size, the largest first. Small ones have at most `small_bytes`.
     pub(crate) fn new(contents: Vec<Content>, small_bytes: u64) -> Self {
         let (large, small) = contents
             .into_iter()
@@ -30,24 +30,24 @@ impl Queue {
         Self { large, small }
     }
 
-    pub(crate) fn next(&mut self, takes: WorkerKind) -> Option<Content> {
-        let large = match takes {
+    pub(crate) fn next(&mut self, kind: WorkerKind) -> Option<Content> {
+        let large = match kind {
             WorkerKind::Any => self.large.pop_front(),
             WorkerKind::Small => None,
         };
         large.or_else(|| self.small.pop_front())
     }
 
-    /// What the lanes take up, if there may be so many, and so many more for small contents: no more than there is work for.
+    /// The kinds of workers to start: at most `any` and `small`, and no more than there are contents for.
     pub(crate) fn workers(&self, any: usize, small: usize) -> Vec<WorkerKind> {
         let any = any.min(self.large.len() + self.small.len());
-        // Those that find nothing large are for small ones, too.
-        let beside = any.saturating_sub(self.large.len());
-        let small = small.min(self.small.len() - beside);
+        // Workers of kind `Any` that find no large content take small ones.
+        let any_with_small = any.saturating_sub(self.large.len());
+        let small = small.min(self.small.len() - any_with_small);
         [vec![WorkerKind::Any; any], vec![WorkerKind::Small; small]].concat()
     }
 
-    /// Whether no large one waits.
+    /// Whether no large content is left in the queue.
     pub(crate) fn has_no_large(&self) -> bool {
         self.large.is_empty()
     }
@@ -73,20 +73,20 @@ mod tests {
                 },
                 files: 1,
                 place: path,
-                further: Vec::new(),
+                other_places: Vec::new(),
             }
         };
         Queue::new(sizes.iter().map(content).collect(), 10)
     }
 
-    fn taken(queue: &mut Queue, takes: WorkerKind) -> Vec<u64> {
-        std::iter::from_fn(|| queue.next(takes))
+    fn taken(queue: &mut Queue, kind: WorkerKind) -> Vec<u64> {
+        std::iter::from_fn(|| queue.next(kind))
             .map(|content| content.remote.size)
             .collect()
     }
 
     #[test]
-    fn large_ones_are_taken_first_and_small_ones_beside_them() {
+    fn large_contents_are_taken_first_and_small_ones_concurrently() {
         let mut queue = queue(&[90, 20, 11, 10, 3, 1]);
         assert_eq!(
             queue.next(WorkerKind::Small).map(|content| content.remote.size),
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_small_ones_leaves_large_ones() {
+    fn a_worker_for_small_contents_takes_no_large_one() {
         let mut queue = queue(&[90, 1]);
         assert_eq!(taken(&mut queue, WorkerKind::Small), [1]);
         assert_eq!(taken(&mut queue, WorkerKind::Any), [90]);
@@ -112,9 +112,9 @@ mod tests {
     #[case::many_small(&[90, 9, 8, 7, 6, 5, 4, 3, 2, 1], 4, 5)]
     #[case::only_small(&[9, 8, 7, 6, 5, 4, 3, 2, 1], 4, 5)]
     #[case::many_large(&[99, 98, 97, 96, 95, 94, 1], 4, 1)]
-    fn there_are_no_more_lanes_than_work(#[case] sizes: &[u64], #[case] any: usize, #[case] small: usize) {
-        let lanes = queue(sizes).workers(4, 5);
-        let count = |takes| lanes.iter().filter(|lane| **lane == takes).count();
+    fn there_are_no_more_workers_than_contents(#[case] sizes: &[u64], #[case] any: usize, #[case] small: usize) {
+        let workers = queue(sizes).workers(4, 5);
+        let count = |kind| workers.iter().filter(|worker| **worker == kind).count();
         assert_eq!((count(WorkerKind::Any), count(WorkerKind::Small)), (any, small));
     }
 }

@@ -10,7 +10,7 @@ use crate::model::error::FetchError;
 use crate::transfer::reuse::Found;
 use crate::transfer::reuse::content::Content;
 
-/// Works until no file is left for it, or everything ends.
+/// Works until no file is left for this kind of worker, or the fetch ends.
 pub(crate) fn run(workers: &Workers, kind: WorkerKind) {
     loop {
         let (next, is_last) = {
@@ -19,7 +19,7 @@ pub(crate) fn run(workers: &Workers, kind: WorkerKind) {
             (next, waiting.has_no_large())
         };
         if is_last {
-            workers.schedule.set_last();
+            workers.schedule.set_all_files_added();
         }
         let Some(content) = next else {
             return;
@@ -27,34 +27,34 @@ pub(crate) fn run(workers: &Workers, kind: WorkerKind) {
         if workers.stop.has_ended() {
             return;
         }
-        if let Err(error) = obtain(workers, &content) {
+        if let Err(error) = ensure_staged(workers, &content) {
             workers.stop.fail(error.of(&content.remote.path));
             return;
         }
     }
 }
 
-/// Has every file of a content staged or in place.
-fn obtain(workers: &Workers, content: &Content) -> Result<(), FetchError> {
+/// Ensures that every file with this content is staged or published in place.
+fn ensure_staged(workers: &Workers, content: &Content) -> Result<(), FetchError> {
     match workers
         .reuse
         .find(&workers.store, content, &workers.progress, workers.stop.token())?
     {
         Found::Staged => {
-            workers.staging.staged();
+            workers.staging.set_staged();
             workers.progress.reused(content.remote.size);
         }
         Found::InPlace => {
-            workers.staging.in_place(content.clone());
+            workers.staging.add_in_place(content.clone());
             workers.progress.reused(content.remote.size);
         }
-        Found::Nowhere => {
+        Found::Missing => {
             let first = workers.store.staged(&workers.arrangement.id, &content.place);
-            let fetched = fetch(workers, content)?;
+            let fetched = fetch_verified(workers, content)?;
             repair::keep_checksums(workers, &fetched);
             fetched.stage(&first)?;
             workers.reuse.stage(&workers.store, content, &first)?;
-            workers.staging.staged();
+            workers.staging.set_staged();
         }
     }
     workers.progress.reused(content.duplicate_bytes());
@@ -65,8 +65,8 @@ fn obtain(workers: &Workers, content: &Content) -> Result<(), FetchError> {
     Ok(())
 }
 
-/// Fetches a content until its bytes hash to its digest.
-fn fetch(workers: &Workers, content: &Content) -> Result<Partial, FetchError> {
+/// Fetches a content, again if its digest is wrong, and returns it verified.
+fn fetch_verified(workers: &Workers, content: &Content) -> Result<Partial, FetchError> {
     let remote = &content.remote;
     let mut refetches = 0;
     loop {
@@ -77,9 +77,9 @@ fn fetch(workers: &Workers, content: &Content) -> Result<Partial, FetchError> {
             &workers.buffers,
             workers.stop.token(),
         )?;
-        // Once: should what is taken over not be right after all, everything is fetched.
+        // Only at the first try: if reused blocks turn out wrong, everything is fetched.
         if refetches == 0 {
-            repair::salvage(workers, content, &mut partial)?;
+            repair::reuse_blocks(workers, content, &mut partial)?;
         }
         workers.progress.reused(partial.written_bytes());
         workers.progress.verified(partial.hashed_bytes());
@@ -90,7 +90,7 @@ fn fetch(workers: &Workers, content: &Content) -> Result<Partial, FetchError> {
             workers.origins.offering(&content.remote),
         )?;
         let actual = partial.digest();
-        if actual == remote.digest || attribution::replace(workers, content, &mut partial)? {
+        if actual == remote.digest || attribution::refetch_from_one_origin(workers, content, &mut partial)? {
             return Ok(partial);
         }
         workers.progress.discarded(partial.written_bytes());
@@ -104,6 +104,6 @@ fn fetch(workers: &Workers, content: &Content) -> Result<Partial, FetchError> {
             });
         }
         refetches += 1;
-        tracing::warn!(file = %remote.path, %actual, expected = %remote.digest, "the bytes hash to something else; the file is fetched again");
+        tracing::warn!(file = %remote.path, %actual, expected = %remote.digest, "digest mismatch; fetching the file again");
     }
 }

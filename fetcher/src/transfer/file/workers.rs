@@ -34,18 +34,18 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    /// The contents that wait.
+    /// Locks the queue of contents.
     pub(crate) fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes of whole blocks that may be written and not yet durable.
+    /// Bytes of complete blocks that may be written but not durable.
     pub(super) fn unsynced_bytes(&self) -> u64 {
         self.budget.written_bytes(self.origins.connections())
     }
 }
 
-/// Which part of the revision is staged, and which is published in place.
+/// Which contents of the revision are staged, and which are published in place.
 #[derive(Debug, Default)]
 pub(crate) struct StagingState {
     is_any_staged: AtomicBool,
@@ -53,7 +53,7 @@ pub(crate) struct StagingState {
 }
 
 impl StagingState {
-    /// Begins with what others stage.
+    /// The initial state; `is_any_staged` says whether others stage a part of the revision.
     pub(crate) fn new(is_any_staged: bool) -> Self {
         Self {
             is_any_staged: AtomicBool::new(is_any_staged),
@@ -61,22 +61,22 @@ impl StagingState {
         }
     }
 
-    /// A content is staged.
-    pub(super) fn staged(&self) {
+    /// Records that a content is staged.
+    pub(super) fn set_staged(&self) {
         self.is_any_staged.store(true, Ordering::Release);
     }
 
-    /// A content is published in this very revision.
-    pub(super) fn in_place(&self, content: Content) {
+    /// Records that a content is published in this same revision.
+    pub(super) fn add_in_place(&self, content: Content) {
         self.in_place
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(content);
     }
 
-    /// A revision that is published whole and intact stays as it is. One of which something was staged, or that lacks a
-    /// link to its files, is staged whole, to replace the published one.
-    pub(crate) fn settle(&self, store: &Store, reuse: &Reuse, arrangement: &Arrangement) -> Result<(), FetchError> {
+    /// Completes the staging of a revision that is published in part. If nothing was staged and no link is missing, the
+    /// published revision stays as it is; else all of it is staged, to replace the published one.
+    pub(crate) fn finish(&self, store: &Store, reuse: &Reuse, arrangement: &Arrangement) -> Result<(), FetchError> {
         let in_place = self.in_place.lock().unwrap_or_else(PoisonError::into_inner);
         if in_place.is_empty() {
             return Ok(());

@@ -1,9 +1,8 @@
-//! The one owner of the number of connections. Pure: moments are given.
+//! Controls the number of connections. Pure: times are parameters.
 //!
-//! Slow start: four times as many are tried over all origins as soon as it is known what the first ones deliver, and again
-//! at once where that helped. Hill climbing: after a while fewer or more are tried at one origin, since some servers collapse
-//! under many. One experiment runs at a time; it changes the numbers as a whole, and restores exactly what was before when
-//! the candidate is not worth it.
+//! Slow start tries four times as many connections over all origins once the throughput of the first ones is known, and
+//! repeats that at once if it helped. Hill climbing later tries fewer or more connections to one origin, because some servers
+//! collapse under many. One experiment runs at a time; if its candidate is not worth it, it restores the previous numbers.
 
 mod hill_climb;
 mod numbers;
@@ -19,33 +18,33 @@ use super::steering::Sample;
 use crate::transfer::schedule::OriginNumber;
 use crate::transfer::schedule::experiment::{Experiment, Judgement};
 
-/// More connections are worth trying at once when the rate falls below this share of the one at which they were not.
+/// Slow start resumes at once if the rate falls below this share of the concluded one.
 const FALLEN_SHARE: f64 = 0.75;
 
-/// Seconds over which the present rate is smoothed.
+/// Seconds over which the current rate is smoothed.
 const SMOOTHING_SECS: f64 = 2.0;
 
-/// An experiment under way.
+/// The running experiment.
 #[derive(Clone, Debug)]
 enum Running {
     /// More connections over all origins.
     SlowStart(Experiment<Numbers>),
-    /// Fewer or more at one origin.
+    /// Fewer or more connections to one origin.
     HillClimb(OriginNumber, Experiment<Numbers>),
 }
 
-/// What was seen since the last step, over all origins.
+/// What was observed since the last step.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen<'a> {
-    /// By origin.
+pub(crate) struct Observation<'a> {
+    /// A sample of each origin.
     pub(crate) samples: &'a [Sample],
-    /// Origins that may be asked.
+    /// Whether each origin may be used.
     pub(crate) is_open: &'a [bool],
-    /// More connections would gain nothing: the hash is busy with what arrives, or little is left.
+    /// Whether more connections would gain nothing: the hash is busy, or little is left.
     pub(crate) is_enough: bool,
 }
 
-impl Seen<'_> {
+impl Observation<'_> {
     fn bytes(&self) -> u64 {
         self.samples.iter().map(|sample| sample.bytes).sum()
     }
@@ -55,78 +54,78 @@ impl Seen<'_> {
 #[derive(Clone, Debug)]
 pub(crate) struct Connections {
     numbers: Numbers,
-    most: usize,
+    max: usize,
     slow_start: SlowStart,
     climbs: Vec<HillClimb>,
     running: Option<Running>,
-    /// Bytes per second at which more were last found not to be worth it.
+    /// Bytes per second when more connections were last not worth it.
     concluded_rate: Option<f64>,
-    /// Bytes per second, smoothed.
-    present_rate: f64,
+    /// Bytes per second now, smoothed.
+    current_rate: f64,
     stepped: Duration,
 }
 
 impl Connections {
-    /// At most so many, shared by so many origins.
-    pub(crate) fn new(most: usize, origins: usize) -> Self {
+    /// At most `max` connections, over a number of origins.
+    pub(crate) fn new(max: usize, origins: usize) -> Self {
         Self {
-            numbers: Numbers::new(most.min(FIRST_CONNECTIONS), origins),
-            most,
+            numbers: Numbers::new(max.min(FIRST_CONNECTIONS), origins),
+            max,
             slow_start: SlowStart::default(),
             climbs: vec![HillClimb::default(); origins],
             running: None,
             concluded_rate: None,
-            present_rate: 0.0,
+            current_rate: 0.0,
             stepped: Duration::ZERO,
         }
     }
 
-    /// Over all origins.
+    /// Connections over all origins.
     pub(crate) fn total(&self) -> usize {
         self.numbers.total
     }
 
-    /// At an origin, at most.
+    /// The most connections to an origin.
     pub(crate) fn at(&self, origin: OriginNumber) -> usize {
         self.numbers.at(origin)
     }
 
-    /// Takes in what was seen up to a moment.
-    pub(crate) fn step(&mut self, now: Duration, seen: Seen<'_>) {
-        self.measure(now, seen);
+    /// Continues or starts an experiment after an observation.
+    pub(crate) fn step(&mut self, now: Duration, observation: Observation<'_>) {
+        self.measure(now, observation);
         match self.running.take() {
-            Some(Running::SlowStart(experiment)) => self.step_slow_start(now, seen, experiment),
-            Some(Running::HillClimb(origin, experiment)) => self.step_hill_climb(now, seen, origin, experiment),
+            Some(Running::SlowStart(experiment)) => self.step_slow_start(now, observation, experiment),
+            Some(Running::HillClimb(origin, experiment)) => self.step_hill_climb(now, observation, origin, experiment),
             None => {
-                self.try_more(now, seen);
+                self.try_more(now, observation);
                 if self.running.is_none() {
-                    self.try_at_one(now, seen);
+                    self.try_at_one(now, observation);
                 }
             }
         }
     }
 
-    fn measure(&mut self, now: Duration, seen: Seen<'_>) {
+    fn measure(&mut self, now: Duration, observation: Observation<'_>) {
         let seconds = now.saturating_sub(self.stepped).as_secs_f64();
         self.stepped = now;
-        // What a candidate delivers is not the present rate yet.
+        // The rate of a candidate is not the current rate until it is kept.
         if seconds > 0.0 && self.running.is_none() {
-            let rate = seen.bytes() as f64 / seconds;
-            self.present_rate += (seconds / SMOOTHING_SECS).min(1.0) * (rate - self.present_rate);
+            let rate = observation.bytes() as f64 / seconds;
+            self.current_rate += (seconds / SMOOTHING_SECS).min(1.0) * (rate - self.current_rate);
         }
     }
 
-    /// More were found not to be worth it at a rate.
+    /// Records the rate at which more connections were not worth it.
     fn conclude(&mut self, rate: f64) {
         self.concluded_rate = Some(rate);
-        self.present_rate = rate;
+        self.current_rate = rate;
     }
 
-    fn step_slow_start(&mut self, now: Duration, seen: Seen<'_>, mut experiment: Experiment<Numbers>) {
-        let bytes = seen.bytes();
+    fn step_slow_start(&mut self, now: Duration, observation: Observation<'_>, mut experiment: Experiment<Numbers>) {
+        let bytes = observation.bytes();
         match experiment.observe(now, bytes as f64) {
-            Judgement::Undecided if seen.is_enough && experiment.has_settled(now) => {
-                self.revert_slow_start(now, experiment)
+            Judgement::Undecided if observation.is_enough && experiment.has_settled(now) => {
+                self.revert_slow_start(now, experiment);
             }
             Judgement::Undecided => self.running = Some(Running::SlowStart(experiment)),
             Judgement::KeptEarly => {
@@ -136,7 +135,7 @@ impl Connections {
             Judgement::Kept => self.slow_start.watch(now, bytes),
             Judgement::Reverted => self.revert_slow_start(now, experiment),
         }
-        self.climbs.iter_mut().for_each(|climb| climb.watch_again(now));
+        self.climbs.iter_mut().for_each(|climb| climb.restart(now));
     }
 
     fn revert_slow_start(&mut self, now: Duration, experiment: Experiment<Numbers>) {
@@ -148,13 +147,13 @@ impl Connections {
     fn step_hill_climb(
         &mut self,
         now: Duration,
-        seen: Seen<'_>,
+        observation: Observation<'_>,
         origin: OriginNumber,
         mut experiment: Experiment<Numbers>,
     ) {
-        let bytes = seen.samples.get(origin).map_or(0, |sample| sample.bytes);
+        let bytes = observation.samples.get(origin).map_or(0, |sample| sample.bytes);
         let judgement = experiment.observe(now, bytes as f64);
-        self.slow_start.watch_again(now);
+        self.slow_start.restart(now);
         let Some(climb) = self.climbs.get_mut(origin) else {
             return;
         };
@@ -174,24 +173,24 @@ impl Connections {
         }
     }
 
-    /// Tries more over all origins when what there are is known to be used up.
-    fn try_more(&mut self, now: Duration, seen: Seen<'_>) {
-        let allowed = self.numbers.allowed(seen.is_open);
-        let busy: usize = seen.samples.iter().map(|sample| sample.busy).sum();
-        // Between two pieces a connection is not busy for a moment.
-        let is_bound = busy * 4 >= allowed * 3 && !seen.is_enough;
-        let has_fallen = |concluded: f64| self.present_rate < concluded * FALLEN_SHARE;
+    /// Tries more connections over all origins if nearly all of the current ones are busy.
+    fn try_more(&mut self, now: Duration, observation: Observation<'_>) {
+        let allowed = self.numbers.allowed(observation.is_open);
+        let busy: usize = observation.samples.iter().map(|sample| sample.busy).sum();
+        // Not all of them: between two pieces a connection is idle for a moment.
+        let is_bound = busy * 4 >= allowed * 3 && !observation.is_enough;
+        let has_fallen = |concluded: f64| self.current_rate < concluded * FALLEN_SHARE;
         if is_bound && self.concluded_rate.is_some_and(has_fallen) {
             self.concluded_rate = None;
             self.slow_start.resume(now);
         }
-        if let Some(rate) = self.slow_start.observe(now, seen.bytes(), is_bound) {
+        if let Some(rate) = self.slow_start.observe(now, observation.bytes(), is_bound) {
             self.begin_slow_start(now, rate);
         }
     }
 
     fn begin_slow_start(&mut self, now: Duration, rate: f64) {
-        let more = self.numbers.more(self.most);
+        let more = self.numbers.scaled_up(self.max);
         if more == self.numbers || is_enough_rate(rate) {
             self.slow_start.watch(now, u64::MAX);
             return;
@@ -201,22 +200,22 @@ impl Connections {
         self.running = Some(Running::SlowStart(Experiment::new(baseline, rate, rule, now)));
     }
 
-    /// Tries fewer or more at one origin whose number is what bounds it.
-    fn try_at_one(&mut self, now: Duration, seen: Seen<'_>) {
-        for (origin, (climb, sample)) in self.climbs.iter_mut().zip(seen.samples).enumerate() {
-            if !seen.is_open.get(origin).copied().unwrap_or_default() {
+    /// Tries fewer or more connections to one origin that uses all it may have.
+    fn try_at_one(&mut self, now: Duration, observation: Observation<'_>) {
+        for (origin, (climb, sample)) in self.climbs.iter_mut().zip(observation.samples).enumerate() {
+            if !observation.is_open.get(origin).copied().unwrap_or_default() {
                 continue;
             }
-            let present = self.numbers.at(origin);
+            let current = self.numbers.at(origin);
             let Some(rate) = climb.observe(now, sample.bytes) else {
                 continue;
             };
-            let tried = climb.candidate(present, self.numbers.total);
-            if sample.busy < present || tried == present {
-                climb.turn(now);
+            let tried = climb.candidate(current, self.numbers.total);
+            if sample.busy < current || tried == current {
+                climb.turn_around(now);
                 continue;
             }
-            let rule = hill_climb::rule(tried, present);
+            let rule = hill_climb::rule(tried, current);
             let candidate = self.numbers.with(origin, tried);
             let baseline = std::mem::replace(&mut self.numbers, candidate);
             self.running = Some(Running::HillClimb(origin, Experiment::new(baseline, rate, rule, now)));
@@ -224,7 +223,7 @@ impl Connections {
         }
     }
 
-    /// An origin refused because it is asked too much: no more are tried from now on.
+    /// Records a refusal by an origin: reverts the running experiment and tries no more connections from now on.
     pub(crate) fn refused(&mut self, origin: OriginNumber) {
         match self.running.take() {
             Some(Running::SlowStart(experiment) | Running::HillClimb(_, experiment)) => {

@@ -1,5 +1,5 @@
-//! Where a file's bytes are now: asked for once and shared by all connections, and again when it has expired or
-//! stopped serving the file.
+//! Where a file's bytes are: located once and shared by all connections, and again when the location expires or no longer
+//! serves the file.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,22 +11,22 @@ use crate::model::error::SourceError;
 use crate::model::remote_file::RemoteFile;
 use crate::source::{Location, Source};
 
-/// An address that expires sooner than this is not used for another request.
+/// A location that expires sooner than this is not used for another request.
 const EXPIRY_MARGIN: Duration = Duration::from_mins(1);
 
-/// A location and its number, to give back when it fails.
+/// A location and its number, by which it is discarded.
 #[derive(Debug)]
 pub(crate) struct Located {
     pub(crate) location: Location,
     number: u64,
 }
 
-/// The present location of one file.
+/// The current location of one file.
 #[derive(Debug, Default)]
 pub(crate) struct Locations(Mutex<(u64, Option<Arc<Located>>)>);
 
 impl Locations {
-    /// The present location. Only one connection asks the source; the others wait for its answer.
+    /// The current location. If there is none, one connection asks the source and the others wait for the result.
     pub(crate) async fn get(
         &self,
         source: &dyn Source,
@@ -49,7 +49,7 @@ impl Locations {
         Ok(located)
     }
 
-    /// Does not use a location again. One that was replaced in the meantime is not concerned.
+    /// Discards a location, unless it was already replaced.
     pub(crate) async fn discard(&self, located: &Located) {
         let mut state = self.0.lock().await;
         if state.0 == located.number {
@@ -82,7 +82,7 @@ mod tests {
     use crate::model::path::FilePath;
     use crate::source::Listing;
 
-    /// Counts how often it is asked; its locations are good for five minutes.
+    /// A source that counts calls of `locate`. Its locations expire at 300 seconds.
     #[derive(Default)]
     struct Counting(AtomicU64);
 
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_that_ask_at_once_share_one_answer() {
+    async fn connections_that_need_a_location_at_once_share_one() {
         let (locations, source) = (Locations::default(), Counting::default());
         let _ = tokio::join!(
             get(&locations, &source, 0),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_address_is_asked_for_anew_once_however_many_connections_met_it() {
+    async fn a_failed_location_is_replaced_once_however_many_connections_discard_it() {
         let (locations, source) = (Locations::default(), Counting::default());
         let first = get(&locations, &source, 0).await;
         locations.discard(&first).await;

@@ -1,237 +1,241 @@
-//! How many connections each origin gets, by what it was measured to bring. Pure: moments are given.
+//! Distributes the connections over the origins, by measured throughput. Pure: times are parameters.
 //!
-//! Origins share the connections in proportion to what one connection brings from each. One that brings next to
-//! nothing beside the best rests, and so does one that keeps failing; both are tried again later, with one
-//! connection. One that refuses is asked with half as many connections, then slowly with more. And now and then one
-//! is asked with fewer or more connections, to see whether that brings more: some servers collapse under many.
+//! Origins get connections in proportion to the throughput of one connection to each. An origin that is negligible compared
+//! to the best one rests, and so does one that keeps failing; after the rest, one connection probes it. A refusal halves the
+//! connections to an origin (multiplicative decrease); then they grow one at a time (additive increase). Hill climbing tries
+//! fewer or more connections to an origin, because some servers collapse under many.
 
 use std::time::Duration;
 
 use crate::transfer::schedule::origin_pace::is_negligible_beside;
 use crate::transfer::schedule::{Demand, OriginNumber};
 
-use super::connections::{Connections, Seen};
+use super::connections::{Connections, Observation};
 
-/// Connection-seconds behind a rate before it is believed.
-const EVIDENCE: f64 = 1.5;
+/// Connection-seconds that must be measured before a rate counts.
+const MIN_CONNECTION_SECS: f64 = 1.5;
 
-/// For so many seconds an origin is asked before it may be called slow: finding out where a file is, connecting and
-/// TCP's slow start take longer from some, and say nothing about what they bring afterwards.
-const HEAD_START: f64 = 5.0;
+/// Seconds of use before an origin may count as slow. Locating files, connecting and TCP's slow start take longer at some
+/// origins, and say nothing about their throughput afterwards.
+const GRACE_SECS: f64 = 5.0;
 
 /// Seconds over which rates are smoothed.
-const SMOOTHING: f64 = 1.5;
+const SMOOTHING_SECS: f64 = 1.5;
 
-/// The first rest of a slow origin; each further one is twice as long.
-const SLOW_REST: Duration = Duration::from_secs(30);
+/// The first rest of a slow origin. Each further one is twice as long.
+const FIRST_SLOW_REST: Duration = Duration::from_secs(30);
 
-/// The first rest of one that fails for the second time; it doubles, too.
-const FAILED_REST: Duration = Duration::from_millis(500);
+/// The rest after the second failure in a row. Each further one is twice as long.
+const FIRST_FAILURE_REST: Duration = Duration::from_millis(500);
 
-/// So many looks in a row an origin has less than half of its connections before another one is to let go of some.
-const SHORT_LOOKS: u32 = 4;
+/// Samples during which an origin lacks half of its connections before another one gives up some.
+const SURPLUS_MIN_SAMPLES: u32 = 4;
 
 /// The longest rest.
 const LONGEST_REST: Duration = Duration::from_mins(5);
 
-/// How long after a refusal connections are added again, and how long after the last one the next.
-const CALM: Duration = Duration::from_secs(2);
+/// Time from a refusal to the first additional connection, and between further ones.
+const INCREASE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What an origin brought since the last look.
+/// What an origin delivered since the last sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Sample {
     /// Bytes received.
     pub(crate) bytes: u64,
-    /// Connections that were asking it.
+    /// Connections that had a piece of it.
     pub(crate) busy: usize,
 }
 
-/// What becomes of an origin after a failure.
+/// What happens to an origin after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is asked again, sooner or later.
+    /// It is used again, now or after a rest.
     Stays,
-    /// It failed so often in a row that it is not asked again.
-    GivenUp,
+    /// It failed too often in a row and is not used again.
+    Dropped,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum Status {
     Open,
     Resting { until: Duration, is_slow: bool },
-    Out,
+    Dropped,
 }
 
 #[derive(Clone, Debug)]
-struct Course {
-    state: State,
+struct OriginState {
+    status: Status,
     demand: Demand,
-    /// Bytes per second of one connection, and the connection-seconds behind it.
+    /// Bytes per second of one connection.
     rate: Option<f64>,
-    evidence: f64,
-    /// Seconds that it was asked since it was opened.
-    asked: f64,
-    /// It was at rest, and one connection is to see how it does now.
+    /// Connection-seconds over which `rate` was measured.
+    connection_secs: f64,
+    /// Seconds of use since it was opened.
+    used_secs: f64,
+    /// Whether one connection probes it after a rest.
     is_probe: bool,
-    /// Connections at most, since it refused.
+    /// The most connections, as refusals left it.
     limit: usize,
-    refused: Option<Duration>,
-    /// Something came since it last refused: it is not merely left alone for as long as it asked.
-    has_brought: bool,
+    refused_at: Option<Duration>,
+    /// Whether it delivered anything since its last refusal. If not, it may merely be waiting out the requested pause.
+    has_delivered: bool,
+    /// Failures in a row.
     failures: u32,
-    failed: Option<Duration>,
-    /// How often it has rested for being slow.
-    rests: u32,
+    failed_at: Option<Duration>,
+    /// Number of rests for being slow.
+    slow_rests: u32,
 }
 
-/// The courses of all origins.
+/// Steers the connections of all origins.
 #[derive(Clone, Debug)]
 pub(crate) struct Steering {
-    /// Connections at most.
-    most: usize,
+    /// The most connections over all origins.
+    max: usize,
     connections: Connections,
     attempts: u32,
-    courses: Vec<Course>,
-    looked: Duration,
-    /// Looks in a row at which an origin had less than half of its connections.
-    short_looks: u32,
+    states: Vec<OriginState>,
+    sampled_at: Duration,
+    /// Samples in a row in which some origin lacked more than half of its connections.
+    short_samples: u32,
 }
 
 impl Steering {
-    /// Some origins, to share so many connections at most; one that fails so often in a row is given up.
+    /// Origins that share at most `connections`. One that fails `attempts` times in a row is dropped.
     pub(crate) fn new(origins: usize, connections: usize, attempts: u32) -> Self {
-        let course = Course {
-            state: State::Open,
+        let state = OriginState {
+            status: Status::Open,
             demand: Demand {
                 is_any: true,
-                is_alone: false,
+                is_exclusive: false,
             },
             rate: None,
-            evidence: 0.0,
-            asked: 0.0,
+            connection_secs: 0.0,
+            used_secs: 0.0,
             is_probe: false,
             limit: connections,
-            refused: None,
-            has_brought: false,
+            refused_at: None,
+            has_delivered: false,
             failures: 0,
-            failed: None,
-            rests: 0,
+            failed_at: None,
+            slow_rests: 0,
         };
         Self {
-            most: connections,
+            max: connections,
             connections: Connections::new(connections, origins),
             attempts,
-            courses: vec![course; origins],
-            looked: Duration::ZERO,
-            short_looks: 0,
+            states: vec![state; origins],
+            sampled_at: Duration::ZERO,
+            short_samples: 0,
         }
     }
 
-    /// Whether an origin may be asked now.
+    /// Whether an origin may be used now.
     pub(crate) fn is_open(&self, origin: OriginNumber) -> bool {
-        self.courses
+        self.states
             .get(origin)
-            .is_some_and(|course| course.state == State::Open)
+            .is_some_and(|state| state.status == Status::Open)
     }
 
-    /// Whether an origin will never be asked again.
-    pub(crate) fn is_out(&self, origin: OriginNumber) -> bool {
-        self.courses.get(origin).is_none_or(|course| course.state == State::Out)
+    /// Whether an origin was dropped.
+    pub(crate) fn is_dropped(&self, origin: OriginNumber) -> bool {
+        self.states
+            .get(origin)
+            .is_none_or(|state| state.status == Status::Dropped)
     }
 
-    /// Connections that all origins share now.
+    /// Connections over all origins now.
     pub(crate) fn connections(&self) -> usize {
         self.connections.total()
     }
 
-    /// Takes in what each origin brought since the last look, and what there is to ask it for; and whether more
-    /// would come to nothing. An origin that alone offers something does not rest for being slow.
-    pub(crate) fn look(&mut self, now: Duration, samples: &[Sample], demands: &[Demand], is_enough: bool) {
-        let seconds = now.saturating_sub(self.looked).as_secs_f64();
-        self.looked = now;
+    /// Updates the state of each origin from its sample and its demand. `is_enough`: more connections would gain nothing. The
+    /// only origin of a file does not rest for being slow.
+    pub(crate) fn steer(&mut self, now: Duration, samples: &[Sample], demands: &[Demand], is_enough: bool) {
+        let seconds = now.saturating_sub(self.sampled_at).as_secs_f64();
+        self.sampled_at = now;
         if seconds <= 0.0 {
             return;
         }
-        let is_open: Vec<bool> = self.courses.iter().map(|course| course.state == State::Open).collect();
+        let is_open: Vec<bool> = self.states.iter().map(|state| state.status == Status::Open).collect();
         self.connections.step(
             now,
-            Seen {
+            Observation {
                 samples,
                 is_open: &is_open,
                 is_enough,
             },
         );
-        let most = self.most;
-        for (course, sample) in self.courses.iter_mut().zip(samples) {
-            course.measure(*sample, seconds);
-            course.relax(now, most);
+        let max = self.max;
+        for (state, sample) in self.states.iter_mut().zip(samples) {
+            state.measure(*sample, seconds);
+            state.recover(now, max);
         }
         let best = self
-            .courses
+            .states
             .iter()
-            .filter(|course| course.state == State::Open && course.evidence >= EVIDENCE)
-            .filter_map(|course| course.rate)
+            .filter(|state| state.status == Status::Open && state.connection_secs >= MIN_CONNECTION_SECS)
+            .filter_map(|state| state.rate)
             .fold(0.0, f64::max);
-        // Between two files there is nothing for a moment; the next one is most likely offered as the last one was.
+        // Between two files there is no demand for a moment. The next file most likely has the same origins as the last one.
         let is_between = demands.iter().all(|demand| !demand.is_any);
-        for (course, demand) in self.courses.iter_mut().zip(demands) {
+        for (state, demand) in self.states.iter_mut().zip(demands) {
             if !is_between {
-                course.demand = *demand;
+                state.demand = *demand;
             }
-            if demand.is_alone && matches!(course.state, State::Resting { is_slow: true, .. }) {
-                course.state = State::Open;
+            if demand.is_exclusive && matches!(state.status, Status::Resting { is_slow: true, .. }) {
+                state.status = Status::Open;
             }
-            let is_slow = course.rate.is_some_and(|rate| is_negligible_beside(rate, best));
-            let is_judged = course.asked >= HEAD_START && course.evidence >= EVIDENCE;
-            if course.state == State::Open && is_judged && is_slow && !demand.is_alone {
-                let doublings = course.rests.min(10);
-                course.rests += 1;
-                course.rest(now, SLOW_REST.saturating_mul(1 << doublings), true);
+            let is_slow = state.rate.is_some_and(|rate| is_negligible_beside(rate, best));
+            let is_judged = state.used_secs >= GRACE_SECS && state.connection_secs >= MIN_CONNECTION_SECS;
+            if state.status == Status::Open && is_judged && is_slow && !demand.is_exclusive {
+                let doublings = state.slow_rests.min(10);
+                state.slow_rests += 1;
+                state.rest(now, FIRST_SLOW_REST.saturating_mul(1 << doublings), true);
             }
         }
-        self.rouse();
+        self.reopen_slow();
     }
 
-    /// Slow is better than nothing: where nobody else may be asked, those that rest for being slow are.
-    fn rouse(&mut self) {
-        let is_asked = |course: &Course| course.state == State::Open && course.demand.is_any;
-        if self.courses.iter().any(is_asked) {
+    /// Ends the rests of slow origins where no other may be used: slow is better than nothing.
+    fn reopen_slow(&mut self) {
+        let is_usable = |state: &OriginState| state.status == Status::Open && state.demand.is_any;
+        if self.states.iter().any(is_usable) {
             return;
         }
-        for course in &mut self.courses {
-            if course.demand.is_any && matches!(course.state, State::Resting { is_slow: true, .. }) {
-                course.state = State::Open;
+        for state in &mut self.states {
+            if state.demand.is_any && matches!(state.status, Status::Resting { is_slow: true, .. }) {
+                state.status = Status::Open;
             }
         }
     }
 
-    /// How many connections each origin is to have.
+    /// The target number of connections of each origin.
     pub(crate) fn targets(&self) -> Vec<usize> {
         let best = self
-            .courses
+            .states
             .iter()
-            .filter_map(|course| course.rate)
+            .filter_map(|state| state.rate)
             .fold(f64::MIN_POSITIVE, f64::max);
         let mut order: Vec<(OriginNumber, f64, usize)> = self
-            .courses
+            .states
             .iter()
             .enumerate()
-            .filter(|(_, course)| course.state == State::Open && course.demand.is_any)
-            .map(|(origin, course)| {
-                let limit = if course.is_probe {
+            .filter(|(_, state)| state.status == Status::Open && state.demand.is_any)
+            .map(|(origin, state)| {
+                let limit = if state.is_probe {
                     1
                 } else {
-                    course.limit.min(self.connections.at(origin))
+                    state.limit.min(self.connections.at(origin))
                 };
-                (origin, course.rate.unwrap_or(best), limit)
+                (origin, state.rate.unwrap_or(best), limit)
             })
             .collect();
-        // Stable, so that of equals the one named first comes first.
+        // A stable sort: of equal origins, the one listed first comes first.
         order.sort_by(|(_, one, _), (_, other, _)| other.total_cmp(one));
-        let mut targets = vec![0; self.courses.len()];
-        // Each in turn is given to the origin that would still bring the most for its share.
+        let mut targets = vec![0; self.states.len()];
+        // Each connection goes to the origin with the highest rate per connection that it already has.
         for _ in 0..self.connections() {
-            let needy = order
+            let next = order
                 .iter()
                 .filter(|(origin, _, limit)| targets[*origin] < *limit)
                 .max_by(|(one, weight, _), (other, more, _)| {
@@ -241,10 +245,10 @@ impl Steering {
                     };
                     worth(*one, *weight)
                         .total_cmp(&worth(*other, *more))
-                        // `max_by` takes the last of equals; the first is wanted.
+                        // `max_by` returns the last of equal elements; this makes it the first.
                         .then(std::cmp::Ordering::Greater)
                 });
-            match needy {
+            match next {
                 Some((origin, ..)) => targets[*origin] += 1,
                 None => break,
             }
@@ -252,13 +256,13 @@ impl Steering {
         targets
     }
 
-    /// The origin that is to let go of one of the connections it holds. They come back when they have brought their
-    /// pieces, but a slow one may keep all of them for long, and others go without.
+    /// The origin that must give up one of its connections. Connections return when their pieces end, but a slow origin may
+    /// keep them for so long that others lack them.
     pub(crate) fn surplus_holder(&mut self, held: &[usize]) -> Option<OriginNumber> {
         let targets = self.targets();
         let is_any_short = targets.iter().zip(held).any(|(target, held)| held * 2 < *target);
-        self.short_looks = if is_any_short { self.short_looks + 1 } else { 0 };
-        if self.short_looks < SHORT_LOOKS {
+        self.short_samples = if is_any_short { self.short_samples + 1 } else { 0 };
+        if self.short_samples < SURPLUS_MIN_SAMPLES {
             return None;
         }
         let surplus = |(origin, (target, held)): (OriginNumber, (&usize, &usize))| {
@@ -268,108 +272,111 @@ impl Steering {
         surpluses.max().map(|(_, origin)| origin)
     }
 
-    /// An origin refused because it is asked too much.
+    /// Records that an origin refused a request because it has too many.
     pub(crate) fn refused(&mut self, origin: OriginNumber, busy: usize, now: Duration) {
         self.connections.refused(origin);
-        if let Some(course) = self.courses.get_mut(origin) {
-            // What was under way when the first was refused is refused with it: that is one refusal.
-            if course.refused.is_none_or(|last| now.saturating_sub(last) >= CALM / 2) {
-                course.limit = (busy.min(course.limit) / 2).max(1);
+        if let Some(state) = self.states.get_mut(origin) {
+            // Requests in flight at the first refusal are refused as well: together they count as one refusal.
+            if state
+                .refused_at
+                .is_none_or(|last| now.saturating_sub(last) >= INCREASE_INTERVAL / 2)
+            {
+                state.limit = (busy.min(state.limit) / 2).max(1);
             }
-            course.refused = Some(now);
-            course.has_brought = false;
+            state.refused_at = Some(now);
+            state.has_delivered = false;
         }
     }
 
-    /// An origin failed, without bytes gained since the last failure; it may have said how long to leave it alone.
+    /// Records a failure of an origin and the pause it asked for. Returns whether it is dropped.
     pub(crate) fn failed(&mut self, origin: OriginNumber, now: Duration, retry_after: Option<Duration>) -> Verdict {
         let attempts = self.attempts;
-        let Some(course) = self.courses.get_mut(origin) else {
-            return Verdict::GivenUp;
+        let Some(state) = self.states.get_mut(origin) else {
+            return Verdict::Dropped;
         };
-        // What was under way when the first one failed fails with it: that is one failure.
-        let is_same = course.state != State::Open
-            || course
-                .failed
-                .is_some_and(|last| now.saturating_sub(last) < FAILED_REST / 2);
+        // Requests in flight at the first failure fail as well: together they count as one failure.
+        let is_same = state.status != Status::Open
+            || state
+                .failed_at
+                .is_some_and(|last| now.saturating_sub(last) < FIRST_FAILURE_REST / 2);
         if !is_same {
-            course.failed = Some(now);
-            course.failures += 1;
+            state.failed_at = Some(now);
+            state.failures += 1;
         }
-        if course.failures >= attempts {
-            course.state = State::Out;
-            return Verdict::GivenUp;
+        if state.failures >= attempts {
+            state.status = Status::Dropped;
+            return Verdict::Dropped;
         }
         if let Some(pause) = retry_after {
-            course.rest(now, pause, false);
-        } else if !is_same && course.failures > 1 {
-            let doublings = (course.failures - 2).min(10);
-            course.rest(now, FAILED_REST.saturating_mul(1 << doublings), false);
+            state.rest(now, pause, false);
+        } else if !is_same && state.failures > 1 {
+            let doublings = (state.failures - 2).min(10);
+            state.rest(now, FIRST_FAILURE_REST.saturating_mul(1 << doublings), false);
         }
         Verdict::Stays
     }
 
-    /// An origin brought a block.
-    pub(crate) fn brought(&mut self, origin: OriginNumber) {
-        if let Some(course) = self.courses.get_mut(origin) {
-            course.failures = 0;
-            course.has_brought = true;
+    /// Records that an origin delivered a block.
+    pub(crate) fn delivered(&mut self, origin: OriginNumber) {
+        if let Some(state) = self.states.get_mut(origin) {
+            state.failures = 0;
+            state.has_delivered = true;
         }
     }
 
-    /// An origin is not to be asked again.
-    pub(crate) fn give_up(&mut self, origin: OriginNumber) {
-        if let Some(course) = self.courses.get_mut(origin) {
-            course.state = State::Out;
+    /// Drops an origin.
+    pub(crate) fn drop_origin(&mut self, origin: OriginNumber) {
+        if let Some(state) = self.states.get_mut(origin) {
+            state.status = Status::Dropped;
         }
     }
 }
 
-impl Course {
+impl OriginState {
     fn measure(&mut self, sample: Sample, seconds: f64) {
         if sample.busy == 0 {
             return;
         }
-        self.asked += seconds;
-        if sample.bytes == 0 && self.rate.is_none() && self.asked < HEAD_START {
+        self.used_secs += seconds;
+        if sample.bytes == 0 && self.rate.is_none() && self.used_secs < GRACE_SECS {
             return;
         }
         let watched = sample.busy as f64 * seconds;
         let new = sample.bytes as f64 / watched;
-        let weight = (seconds / SMOOTHING).min(1.0);
+        let weight = (seconds / SMOOTHING_SECS).min(1.0);
         self.rate = Some(self.rate.map_or(new, |old| old + weight * (new - old)));
-        self.evidence += watched;
-        if self.evidence >= EVIDENCE && self.is_probe {
+        self.connection_secs += watched;
+        if self.connection_secs >= MIN_CONNECTION_SECS && self.is_probe {
             self.is_probe = false;
         }
     }
 
-    /// Ends a rest that is over, and adds a connection when all is calm.
-    fn relax(&mut self, now: Duration, cap: usize) {
-        if let State::Resting { until, .. } = self.state
+    /// Ends a rest that is over, and grows the limit after a refusal (additive increase).
+    fn recover(&mut self, now: Duration, max: usize) {
+        if let Status::Resting { until, .. } = self.status
             && now >= until
         {
-            self.state = State::Open;
+            self.status = Status::Open;
             self.is_probe = true;
         }
-        if let Some(last) = self.refused
-            && self.has_brought
-            && now.saturating_sub(last) >= CALM
+        if let Some(last) = self.refused_at
+            && self.has_delivered
+            && now.saturating_sub(last) >= INCREASE_INTERVAL
         {
-            self.limit = (self.limit + 1).min(cap);
-            self.refused = (self.limit < cap).then_some(now);
+            self.limit = (self.limit + 1).min(max);
+            self.refused_at = (self.limit < max).then_some(now);
         }
     }
 
     fn rest(&mut self, now: Duration, rest: Duration, is_slow: bool) {
-        self.state = State::Resting {
+        self.status = Status::Resting {
             until: now + rest.min(LONGEST_REST),
             is_slow,
         };
-        // What it brought before says nothing about what it brings afterwards.
+        // The rate before a rest says nothing about the rate after it.
         self.rate = None;
-        self.evidence = 0.0;
-        self.asked = 0.0;
+        self.connection_secs = 0.0;
+        self.used_secs = 0.0;
     }
 }
 

@@ -1,13 +1,13 @@
-//! A bound on the bytes received per second, which all connections share. Bytes are drawn after they came: whoever
-//! drew waits until they are paid for and reads nothing meanwhile, so that the sender is slowed down in turn.
+//! The bandwidth cap: a token bucket that all connections share. A connection acquires bytes after it received them, and does
+//! not read until they are granted. This backpressure slows the sender down.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// How much may be received at once after a lull. Long beside the delays of timers, so that these lose nothing of the
-/// rate; short beside a second, so that nobody on the same line notices it.
+/// The unused time that is granted as a burst. Longer than timer delays, so that these do not lower the rate; much shorter
+/// than a second, so that others on the same link do not notice it.
 const BURST: Duration = Duration::from_millis(50);
 
 const NANOSECONDS: u128 = 1_000_000_000;
@@ -21,26 +21,26 @@ impl Bandwidth {
         Self(Mutex::new(Bucket::new(bytes_per_second, Instant::now())))
     }
 
-    /// Draws received bytes, and waits until they are paid for. Draws are served in the order they were made in; a
-    /// connection waits for one before it makes the next, so that all get the same share.
-    pub(crate) async fn draw(&self, bytes: u64) {
+    /// Waits until the rate grants received bytes. Grants are in order of the calls, and a connection has one call at a time,
+    /// so all get the same share.
+    pub(crate) async fn acquire(&self, bytes: u64) {
         let until = self
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .draw(bytes, Instant::now());
+            .acquire(bytes, Instant::now());
         sleep_until(until).await;
     }
 }
 
-/// How far the rate is used up. Every draw takes the time it is worth, right after the draw before it.
+/// How far the rate is used. Each grant takes the time that its bytes need at the rate, right after the previous grant.
 #[derive(Debug)]
 struct Bucket {
     bytes_per_second: u128,
-    /// Until when the rate is used up.
+    /// Until when the rate is used.
     used_until: Instant,
-    /// What the last draw took beyond that, in bytes per second times nanoseconds: less than a nanosecond is worth.
-    /// Kept, so that however small the draws are, nothing is lost or given away.
+    /// The fraction of a nanosecond beyond that, times bytes per second. Kept, so that rounding does not change the rate
+    /// however small the grants are.
     rest: u128,
 }
 
@@ -53,9 +53,9 @@ impl Bucket {
         }
     }
 
-    /// Draws bytes. Returns when they are paid for.
-    fn draw(&mut self, bytes: u64, now: Instant) -> Instant {
-        // What was not used is lost, but for the burst.
+    /// Acquires bytes. Returns the time at which they are granted.
+    fn acquire(&mut self, bytes: u64, now: Instant) -> Instant {
+        // Unused time is lost, except for the burst.
         let earliest = now.checked_sub(BURST).unwrap_or(now);
         let worth = u128::from(bytes) * NANOSECONDS + self.rest;
         self.rest = worth % self.bytes_per_second;
@@ -72,27 +72,27 @@ mod tests {
 
     use super::*;
 
-    /// What a rate brings in a time, rounded up.
+    /// Bytes of a rate in a time, rounded up.
     fn worth(rate: u64, time: Duration) -> u128 {
         (u128::from(rate) * time.as_nanos()).div_ceil(NANOSECONDS)
     }
 
     proptest! {
         #[test]
-        fn never_more_is_granted_than_the_rate_and_a_burst(
+        fn grants_never_exceed_the_rate_and_a_burst(
             rate in 1_000_u64..10_000_000_000,
-            draws in proptest::collection::vec((1_u64..1 << 20, 0_u64..100_000_000, any::<bool>()), 1..60),
+            calls in proptest::collection::vec((1_u64..1 << 20, 0_u64..100_000_000, any::<bool>()), 1..60),
         ) {
             let begin = Instant::now();
             let mut bucket = Bucket::new(rate, begin);
             let mut now = begin;
             let mut grants: Vec<(Instant, u128)> = Vec::new();
-            for (bytes, pause, waits) in draws {
+            for (bytes, pause, waits) in calls {
                 now += Duration::from_nanos(pause);
-                let granted = bucket.draw(bytes, now);
+                let granted = bucket.acquire(bytes, now);
                 prop_assert!(granted >= now);
                 grants.push((granted, bytes.into()));
-                // Other connections draw while one waits.
+                // If not, another connection acquires bytes while this one waits.
                 if waits {
                     now = granted;
                 }
@@ -103,7 +103,7 @@ mod tests {
                 let mut sum = 0;
                 for (until, bytes) in &grants[first..] {
                     sum += bytes;
-                    // One more byte for what is worth less than a nanosecond.
+                    // A nanosecond more for rounding.
                     let nanosecond = worth(rate, Duration::from_nanos(1));
                     prop_assert!(sum <= worth(rate, *until - *from) + burst + nanosecond);
                 }
@@ -111,7 +111,7 @@ mod tests {
         }
 
         #[test]
-        fn connections_that_always_have_bytes_get_the_rate_between_them(
+        fn busy_connections_use_the_whole_rate_together(
             rate in 100_000_u64..10_000_000_000,
             connections in 1_usize..16,
             sizes in proptest::collection::vec(1_u64..1 << 18, 1..40),
@@ -122,18 +122,18 @@ mod tests {
             let mut ready = vec![begin; connections];
             let mut granted = vec![0_u128; connections];
             let mut last = begin;
-            // Long enough for every timer to be late many times.
+            // Long enough that every timer is late many times.
             for bytes in sizes.iter().cycle().take(4000) {
                 let (who, now) = ready.iter().copied().enumerate().min_by_key(|(_, at)| *at).unwrap();
-                // A timer wakes late, never early; a connection that has not waited is not late.
-                last = bucket.draw(*bytes, now);
+                // Timers fire late, never early. A connection that did not wait is not late.
+                last = bucket.acquire(*bytes, now);
                 let delay = if last > now { Duration::from_nanos(late) } else { Duration::ZERO };
                 ready[who] = last + delay;
                 granted[who] += u128::from(*bytes);
             }
             let total: u128 = granted.iter().sum();
             let demanded = worth(rate, last - begin);
-            // Timers being late costs nothing but the last time.
+            // Late timers cost nothing, except the last one.
             prop_assert!(total + worth(rate, Duration::from_nanos(late + 1)) >= demanded, "{total} of {demanded}");
         }
     }
@@ -141,12 +141,12 @@ mod tests {
     #[rstest]
     #[case::at_once(0, 500)]
     #[case::after_less_than_a_burst(20, 480)]
-    #[case::after_a_long_lull(60_000, 450)]
-    fn a_draw_waits_for_what_it_is_worth_beyond_the_burst(#[case] lull: u64, #[case] wait: u64) {
+    #[case::after_a_long_pause(60_000, 450)]
+    fn a_grant_waits_for_the_time_of_its_bytes_less_the_burst(#[case] pause: u64, #[case] wait: u64) {
         let begin = Instant::now();
         let mut bucket = Bucket::new(1000, begin);
-        let now = begin + Duration::from_millis(lull);
-        assert_eq!(bucket.draw(500, now), now + Duration::from_millis(wait));
+        let now = begin + Duration::from_millis(pause);
+        assert_eq!(bucket.acquire(500, now), now + Duration::from_millis(wait));
     }
 
     #[tokio::test(start_paused = true)]
@@ -154,15 +154,18 @@ mod tests {
         let bandwidth = Bandwidth::new(1000);
         let begin = Instant::now();
         let connection = async || {
-            let mut drawn = 0;
+            let mut granted = 0;
             while begin.elapsed() < Duration::from_secs(10) {
-                bandwidth.draw(100).await;
-                drawn += 100;
+                bandwidth.acquire(100).await;
+                granted += 100;
             }
-            drawn
+            granted
         };
         let (a, b, c) = tokio::join!(connection(), connection(), connection());
-        let drawn = [a, b, c];
-        assert!(drawn.iter().all(|drawn| (3200..=3600).contains(drawn)), "{drawn:?}");
+        let granted = [a, b, c];
+        assert!(
+            granted.iter().all(|granted| (3200..=3600).contains(granted)),
+            "{granted:?}"
+        );
     }
 }

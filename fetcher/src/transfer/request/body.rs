@@ -1,4 +1,4 @@
-//! The bytes of an answer, wherever they come from.
+//! The body of a response, from a server or from a mounted file.
 
 use bytes::Bytes;
 use reqwest::Response;
@@ -9,14 +9,14 @@ use crate::model::error::SourceError;
 
 /// A stream of bytes.
 pub(crate) enum Body {
-    /// Of a server.
+    /// The body of an HTTP response.
     Http(Response),
-    /// Of a file that is mounted here.
+    /// A range of a mounted file.
     File(Reading),
 }
 
 impl Body {
-    /// The next bytes; `None` at the end.
+    /// Reads the next bytes; `None` at the end.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, SourceError> {
         match self {
             Self::Http(response) => response.chunk().await.map_err(network),

@@ -1,6 +1,6 @@
-//! One connection: takes pieces from the schedule, asks for them as often as patience allows, and writes what arrives.
+//! One connection: takes pieces from the schedule, requests them with retries, and writes what arrives.
 //!
-//! What was received is kept when an answer is cut, down to the byte: only the rest of a piece is asked for again.
+//! When a response is cut, every received byte is kept: only the rest of the piece is requested again.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::transfer::schedule::{OriginNumber, Piece};
 
 /// Fetches pieces until the fetch ends.
 pub(crate) async fn run(requests: Arc<Requests>) {
-    // Longer pauses are for the origin that fails; another one may be asked soon.
+    // Short pauses: longer ones are up to the origin's own state, and another origin may be available soon.
     let policy = Policy {
         cap: requests.settings.retry.base,
         attempts: u32::MAX,
@@ -42,18 +42,18 @@ pub(crate) async fn run(requests: Arc<Requests>) {
             tokio::select! {
                 biased;
                 () = requests.stop.ended() => return,
-                () = task.needless.cancelled() => (PieceOutcome::NotNeeded, None),
+                () = task.token.cancelled() => (PieceOutcome::NotNeeded, None),
                 fetched = fetch(&requests, slot.origin, &task.piece, &task.file) => fetched,
             }
         };
-        let is_setback = conclude(&requests, slot.origin, &task, outcome);
+        let must_back_off = conclude(&requests, slot.origin, &task, outcome);
         requests.schedule.ended(&task.piece);
-        if !is_setback {
+        if !must_back_off {
             backoff.progressed();
             continue;
         }
         drop(slot);
-        // The next origin may fail as fast: none is asked without end.
+        // The next origin may fail as fast: the pause prevents a busy loop.
         let pause = backoff.failed(None).unwrap_or(policy.cap);
         tokio::select! {
             biased;
@@ -63,9 +63,10 @@ pub(crate) async fn run(requests: Arc<Requests>) {
     }
 }
 
-/// What follows from how a piece ended, at an offset where it failed: whether it is a setback for the connection. Of
-/// several origins, no failure of one ends the fetch: what happens to a file that none of them offers any more is for its
-/// worker to say.
+/// Acts on the outcome of a piece, with the offset at which it failed. Returns whether the connection must back off.
+///
+/// With several origins, the failure of one does not end the fetch: the file worker decides about a file that none of them
+/// offers any more.
 fn conclude(
     requests: &Requests,
     origin: OriginNumber,
@@ -78,7 +79,7 @@ fn conclude(
         PieceOutcome::Refused => true,
         PieceOutcome::RangesIgnored => {
             if requests.schedule.ignores_ranges(number, origin) {
-                tracing::info!(file = %file.remote.path, "the server ignores ranges; reading the file in one stream");
+                tracing::info!(file = %file.remote.path, "server ignores ranges; reading the file in one stream");
             }
             false
         }
@@ -102,7 +103,7 @@ fn conclude(
     }
 }
 
-/// What failed is fetched from another origin, or from this one later.
+/// Leaves a failed piece to another origin, or to this one later.
 fn withdraw(
     requests: &Requests,
     origin: OriginNumber,
@@ -110,17 +111,17 @@ fn withdraw(
     offset: Option<u64>,
     error: SourceError,
 ) {
-    tracing::debug!(origin = requests.origins.name(origin), %error, "an origin failed");
+    tracing::debug!(origin = requests.origins.name(origin), %error, "piece failed at origin");
     if error.class.is_permanent() {
         requests
             .schedule
             .withdraw(task.piece.file, origin, Withdrawal { offset, error });
-    } else if requests.origins.failed(origin, &error) == Verdict::GivenUp {
+    } else if requests.origins.failed(origin, &error) == Verdict::Dropped {
         requests.schedule.withdraw_all(origin, &error);
     }
 }
 
-/// Fetches a piece. When it returns, nothing of it is being written any more. Returns the offset of a failure as well.
+/// Fetches a piece, and waits until its blocks are written. Returns the offset that it reached as well.
 async fn fetch(
     requests: &Arc<Requests>,
     origin: OriginNumber,
@@ -128,13 +129,13 @@ async fn fetch(
     file: &Arc<ActiveFile>,
 ) -> (PieceOutcome, Option<u64>) {
     let mut gathering = Gathering::new(requests, origin, piece, file);
-    let outcome = gather(requests, origin, piece, file, &mut gathering).await;
-    gathering.settle().await;
+    let outcome = request_with_retries(requests, origin, piece, file, &mut gathering).await;
+    gathering.finish_write().await;
     (outcome, Some(gathering.position()))
 }
 
-/// Asks for a piece as often as that helps.
-async fn gather(
+/// Requests a piece, with retries, until it is complete or retries are used up.
+async fn request_with_retries(
     requests: &Arc<Requests>,
     origin: OriginNumber,
     piece: &Piece,
@@ -162,11 +163,11 @@ async fn gather(
             requests.learn_piece_length(answered - begin, gained, answered.elapsed());
             continue;
         };
-        if let Some(error) = patience.counted(&error) {
-            requests.origins.troubled(origin, error);
+        if let Some(error) = patience.counted_error(&error) {
+            requests.origins.record_failure(origin, error);
         }
         let reason = format!("{error:?}");
-        let pause = match patience.after(error, gained > 0, requests.origins.is_shared(origin)) {
+        let pause = match patience.on_failure(error, gained > 0, requests.origins.is_shared(origin)) {
             Ok(pause) => pause,
             Err(outcome) => {
                 if matches!(outcome, PieceOutcome::Refused) {

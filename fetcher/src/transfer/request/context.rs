@@ -29,9 +29,9 @@ pub(crate) struct Requests {
     pub(crate) buffers: Arc<Buffers>,
     pub(crate) progress: Progress,
     pub(crate) piece_length: Mutex<PieceLength>,
-    /// One permit for each block that is begun and not yet durable, for it is lost with a kill.
+    /// One permit per block that is started but not durable. A kill loses these blocks.
     pub(crate) unsynced: Arc<Semaphore>,
-    /// Blocks that are being written, also for connections that have ended.
+    /// Running writes, including those of connections that have ended.
     pub(crate) writes: TaskTracker,
     pub(crate) pauses: Pauses,
     pub(crate) readers: Readers,
@@ -41,7 +41,7 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// Takes note of how a piece arrived. One that is less than a block says nothing about how fast many would arrive.
+    /// Adjusts the length of pieces to a response. One of less than a block is ignored: it says little about throughput.
     pub(super) fn learn_piece_length(&self, first_byte: Duration, bytes: u64, body: Duration) {
         if bytes < self.settings.block_bytes {
             return;
@@ -53,7 +53,7 @@ impl Requests {
             .set_pieces(blocks(length.bytes()), blocks(length.last_bytes()), length.distance());
     }
 
-    /// Pieces of another number of connections must fit into the window.
+    /// Sets the number of connections, and adapts the bounds of pieces to it.
     pub(crate) fn set_connections(&self, connections: usize) {
         self.schedule.set_connections(connections);
         self.piece_length
@@ -62,12 +62,12 @@ impl Requests {
             .set_bounds(Bounds::new(&self.settings, connections));
     }
 
-    /// Retries of one more piece.
+    /// The retries of a new piece.
     pub(super) fn patience(&self) -> Patience {
         Patience::new(self.origins.is_single(), self.settings.retry, self.next_seed())
     }
 
-    /// Fixes the jitter of one more sequence of pauses.
+    /// The seed of the jitter of a new sequence of pauses.
     pub(super) fn next_seed(&self) -> u64 {
         self.seeds.fetch_add(1, Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Why a request did not deliver what it asked for, and the errors of connections.
+//! Why a request failed, and the errors of connections.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -8,25 +8,25 @@ use modelcache_crds::report::FailureClass;
 
 use crate::model::error::{FetchError, SourceError};
 
-/// Why a request did not deliver what it asked for.
+/// Why a request failed.
 #[derive(Debug)]
 pub(crate) enum RequestError {
     /// The server ignores ranges.
     RangesIgnored,
-    /// The location no longer serves the file. Some servers say so to whoever asks too much: then it is a refusal as well.
+    /// The location no longer serves the file. Some servers answer the same to too many requests; `is_refusal` marks that.
     LocationLost { error: SourceError, is_refusal: bool },
-    /// The server is asked too much.
+    /// The server has too many requests.
     Refused(SourceError),
-    /// A retry may help, of a new location where this one leads astray.
+    /// A retry may help. With `is_astray` it needs a new location, because this one leads to a wrong address.
     Transient { error: SourceError, is_astray: bool },
     /// A retry cannot help.
     Permanent(SourceError),
-    /// Something here failed, not the source.
+    /// The fetcher itself failed, not the source.
     Local(FetchError),
 }
 
 impl RequestError {
-    /// An error of a connection, which a retry may not meet.
+    /// An error after which a retry may succeed at the same location.
     pub(crate) fn transient(error: SourceError) -> Self {
         Self::Transient {
             error,
@@ -53,7 +53,7 @@ impl From<SourceError> for RequestError {
     }
 }
 
-/// A connection that delivers nothing.
+/// The error of a connection that delivers nothing.
 pub(crate) fn stalled(timeout: Duration) -> SourceError {
     SourceError::new(
         FailureClass::SourceUnreachable,
@@ -61,15 +61,15 @@ pub(crate) fn stalled(timeout: Duration) -> SourceError {
     )
 }
 
-/// A connection that delivers next to nothing.
-pub(crate) fn trickled(gained: u64, waited: Duration) -> SourceError {
+/// The error of a connection that delivers almost nothing.
+pub(crate) fn too_slow(gained: u64, waited: Duration) -> SourceError {
     SourceError::new(
         FailureClass::SourceUnreachable,
         format!("delivered only {gained} bytes in {:.1} s", waited.as_secs_f32()),
     )
 }
 
-/// A connection that broke, with the reasons below it and without the address, which may be signed.
+/// The error of a broken connection, with its causes. Without the URL, which may be signed.
 pub(crate) fn network(error: reqwest::Error) -> SourceError {
     let class = if error.is_timeout() {
         FailureClass::SourceUnreachable
@@ -86,12 +86,12 @@ pub(crate) fn network(error: reqwest::Error) -> SourceError {
     SourceError::new(class, message)
 }
 
-/// A violation of the protocol, which a retry may not meet.
-pub(crate) fn against_protocol(message: String) -> SourceError {
+/// The error of a response that violates the protocol. A retry may succeed.
+pub(crate) fn protocol_error(message: String) -> SourceError {
     SourceError::new(FailureClass::SourceError, message)
 }
 
-/// Names what an error is about.
+/// Prefixes an error with what it is about.
 pub(crate) fn named(from: &str, error: &SourceError) -> SourceError {
     let message = format!("{from}: {}", error.message);
     SourceError::new(error.class, message).with_retry_after(error.retry_after)

@@ -1,4 +1,4 @@
-//! Gathers the bytes of a piece to blocks, and has whole blocks written.
+//! Gathers the bytes of a piece into blocks, and writes complete blocks.
 
 use std::sync::Arc;
 
@@ -9,29 +9,29 @@ use tokio::time::{Instant, timeout};
 
 use super::Answer;
 use super::context::Requests;
-use super::error::{RequestError, against_protocol, named, stalled, trickled};
+use super::error::{RequestError, named, protocol_error, stalled, too_slow};
 use super::pace::Pace;
 use crate::model::error::FetchError;
 use crate::transfer::file::active::{ActiveFile, Written};
 use crate::transfer::file::buffers::Buffer;
 use crate::transfer::schedule::{OriginNumber, Piece};
 
-/// The bytes of a piece, gathering to blocks.
+/// The bytes of a piece, gathered into blocks.
 pub(super) struct Gathering<'a> {
     requests: &'a Arc<Requests>,
     origin: OriginNumber,
     piece: &'a Piece,
     file: &'a Arc<ActiveFile>,
-    /// Where the piece ends by now.
+    /// Offset at which the piece ends now.
     pub(super) end: u64,
-    /// Where the buffer goes: the beginning of a block.
+    /// Offset of the buffer: the start of a block.
     pub(super) start: u64,
     buffer: Option<Buffer>,
-    /// The share of that block in what may be lost.
+    /// The permit of the block in the buffer, which is not durable.
     unsynced: Option<OwnedSemaphorePermit>,
-    /// Bytes received that are in no buffer yet.
-    in_hand: u64,
-    /// The block before, which is written while this one is filled.
+    /// Received bytes that are not in a buffer yet.
+    unbuffered_bytes: u64,
+    /// The write of the previous block, which runs while this one is filled.
     writing: Option<JoinHandle<()>>,
 }
 
@@ -52,17 +52,17 @@ impl<'a> Gathering<'a> {
             start: bytes.start,
             buffer: None,
             unsynced: None,
-            in_hand: 0,
+            unbuffered_bytes: 0,
             writing: None,
         }
     }
 
-    /// The next byte to ask for.
+    /// Offset of the next byte to request.
     pub(super) fn position(&self) -> u64 {
         self.start + self.buffer.as_ref().map_or(0, Buffer::len) as u64
     }
 
-    /// Reads the body of an answer.
+    /// Reads the body of a response.
     pub(super) async fn read(&mut self, answer: Answer) -> Result<(), RequestError> {
         let Answer {
             mut body,
@@ -71,20 +71,20 @@ impl<'a> Gathering<'a> {
             length: mut left,
             runs_on,
         } = answer;
-        let again = |error| RequestError::from(named(&from, &error));
+        let failed = |error| RequestError::from(named(&from, &error));
         let stall = self.requests.settings.stall_timeout;
         let mut pace = Pace::default();
         while left > 0 {
             if let Some(gained) = pace.too_slow(stall) {
-                return Err(again(trickled(gained, pace.waited)));
+                return Err(failed(too_slow(gained, pace.waited)));
             }
             let asked = Instant::now();
             let mut chunk = match timeout(stall, body.chunk()).await {
-                Err(_) => return Err(again(stalled(stall))),
-                Ok(Err(error)) => return Err(again(error)),
+                Err(_) => return Err(failed(stalled(stall))),
+                Ok(Err(error)) => return Err(failed(error)),
                 Ok(Ok(None)) => {
                     let error = format!("ended the body {left} bytes early");
-                    return Err(again(against_protocol(error)));
+                    return Err(failed(protocol_error(error)));
                 }
                 Ok(Ok(Some(chunk))) => chunk,
             };
@@ -92,10 +92,10 @@ impl<'a> Gathering<'a> {
             pace.gained += chunk.len() as u64;
             self.requests.progress.received(chunk.len() as u64);
             self.file.progress.received(chunk.len() as u64);
-            self.in_hand = chunk.len() as u64;
+            self.unbuffered_bytes = chunk.len() as u64;
             self.requests.origins.received(self.origin, chunk.len() as u64);
             if let Some(bandwidth) = &self.requests.bandwidth {
-                bandwidth.draw(chunk.len() as u64).await;
+                bandwidth.acquire(chunk.len() as u64).await;
             }
             let skipped = skip.min(chunk.len() as u64);
             self.discard(skipped);
@@ -107,28 +107,26 @@ impl<'a> Gathering<'a> {
                 chunk.truncate(needed);
             } else if chunk.len() as u64 > left {
                 self.discard(chunk.len() as u64);
-                return Err(again(against_protocol(
-                    "sent more bytes than it was asked for".to_owned(),
-                )));
+                return Err(failed(protocol_error("sent more bytes than requested".to_owned())));
             }
             left -= chunk.len() as u64;
-            self.take(chunk).await;
+            self.add(chunk).await;
             if self.position() >= self.end {
                 break;
             }
         }
         if runs_on || left > 0 {
-            // What follows is on disk, or asked for by itself.
+            // The rest of the body is on disk already, or requested separately.
             return Ok(());
         }
-        // Read to its end, the connection can be used again. Whatever else happens here concerns no byte of ours.
+        // Read to its end, so that the connection can be reused. Every byte is here, so a failure does not matter.
         let _ = timeout(stall, body.chunk()).await;
         Ok(())
     }
 
-    /// Throws received bytes away.
+    /// Discards received bytes.
     fn discard(&mut self, bytes: u64) {
-        self.in_hand -= bytes;
+        self.unbuffered_bytes -= bytes;
         self.count_discarded(bytes);
     }
 
@@ -137,31 +135,31 @@ impl<'a> Gathering<'a> {
         self.file.progress.discarded(bytes);
     }
 
-    /// Takes bytes in, and has every block written that is full.
-    async fn take(&mut self, mut bytes: Bytes) {
+    /// Adds bytes to the buffer, and starts to write each complete block.
+    async fn add(&mut self, mut bytes: Bytes) {
         while bytes.has_remaining() {
             let block = self.start / self.file.block_bytes;
             let end = self.file.bytes(&(block..block + 1)).end;
             let mut buffer = if let Some(buffer) = self.buffer.take() {
                 buffer
             } else {
-                // Before the memory, which others need meanwhile.
+                // Before the memory, which others can use during this wait.
                 self.unsynced = Arc::clone(&self.requests.unsynced).acquire_owned().await.ok();
                 self.requests.buffers.get().await
             };
             let room = end - self.start - buffer.len() as u64;
             let part = bytes.split_to(usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len()));
             buffer.extend(&part);
-            self.in_hand -= part.len() as u64;
+            self.unbuffered_bytes -= part.len() as u64;
             self.buffer = Some(buffer);
             if (part.len() as u64) < room {
                 continue;
             }
-            // One write at a time: a disk that is slower than the source must hold it back.
-            self.settle().await;
-            // From here to the write nothing may be waited for: a block that was claimed must be written.
+            // One write at a time, so that a slow disk causes backpressure on the source.
+            self.finish_write().await;
+            // No await from here to the write: a claimed block must be written even if this future is dropped.
             let claim = self.requests.schedule.claim(self.piece, block);
-            self.requests.origins.brought(self.origin);
+            self.requests.origins.delivered(self.origin);
             let Some(buffer) = self.buffer.take() else { continue };
             let unsynced = self.unsynced.take();
             self.start = end;
@@ -178,18 +176,18 @@ impl<'a> Gathering<'a> {
         }
     }
 
-    /// Waits for the write under way.
-    pub(super) async fn settle(&mut self) {
+    /// Waits for the running write.
+    pub(super) async fn finish_write(&mut self) {
         if let Some(writing) = self.writing.take()
             && let Err(error) = writing.await
         {
             self.requests
                 .stop
-                .fail(FetchError::Internal(format!("a write ended early: {error}")));
+                .fail(FetchError::Internal(format!("write task failed: {error}")));
         }
     }
 
-    /// Writes a block where it belongs, and tells those who wait for it. Everything ends when that fails.
+    /// Writes a block, then passes it to the file worker and the schedule. A failure ends the fetch.
     fn write(&self, block: u64, buffer: Buffer, unsynced: Option<OwnedSemaphorePermit>) -> JoinHandle<()> {
         let (requests, file) = (Arc::clone(self.requests), Arc::clone(self.file));
         let (number, origin) = (self.piece.file, self.origin);
@@ -200,7 +198,7 @@ impl<'a> Gathering<'a> {
                 requests.stop.fail(error.at_byte(start).into());
                 return;
             }
-            // The lane is gone only when the file was given up: then nobody waits for its blocks.
+            // Without a receiver the file was removed, and no worker waits for its blocks.
             let _ = file.written.send(Written {
                 block,
                 origin,
@@ -208,7 +206,7 @@ impl<'a> Gathering<'a> {
                 kept: buffer.keep(number, block),
                 unsynced,
             });
-            // Last, so that a file of which nothing is on its way has told its lane everything.
+            // Last, so that the worker of an idle file has received all of its blocks.
             requests.schedule.written(number, block);
         })
     }
@@ -216,8 +214,8 @@ impl<'a> Gathering<'a> {
 
 impl Drop for Gathering<'_> {
     fn drop(&mut self) {
-        // Of a block that is not whole nothing stays.
+        // An incomplete block is lost.
         let lost = self.buffer.as_ref().map_or(0, Buffer::len);
-        self.count_discarded(self.in_hand + lost as u64);
+        self.count_discarded(self.unbuffered_bytes + lost as u64);
     }
 }

@@ -1,5 +1,5 @@
-//! A range of a file that is mounted here, read as the body of an answer is: chunk by chunk, each on a blocking
-//! thread, and not kept in the page cache, which is charged to us.
+//! Reads a range of a mounted file like the body of a response: chunk by chunk, on blocking threads. The bytes do not stay
+//! in the page cache, which counts toward our memory limit.
 
 use std::fs::File;
 use std::io;
@@ -17,24 +17,24 @@ use crate::disk::page_cache::forget;
 use crate::model::error::SourceError;
 use crate::source::{LocalFile, Stamp};
 
-/// Bytes read at once.
-const CHUNK: u64 = 256 << 10;
+/// The most bytes of one read.
+const CHUNK_BYTES: u64 = 256 << 10;
 
-/// Reads at the same time. A volume that hangs keeps its threads, and must leave some to those who write.
-const READS: usize = 16;
+/// The most concurrent reads. A volume that hangs blocks their threads, and writes need threads as well.
+const MAX_READS: usize = 16;
 
-/// The right to read, by as many as do not get in each other's way.
+/// Limits the number of concurrent reads.
 #[derive(Debug)]
 pub(crate) struct Readers(Arc<Semaphore>);
 
 impl Default for Readers {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(READS)))
+        Self(Arc::new(Semaphore::new(MAX_READS)))
     }
 }
 
 impl Readers {
-    /// Reads on a thread of its own, which keeps its permit for as long as it hangs.
+    /// Runs a read on a blocking thread. The thread holds its permit even if it hangs and the caller gives up.
     async fn run<T: Send + 'static>(
         &self,
         read: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
@@ -48,11 +48,11 @@ impl Readers {
         });
         ended
             .await
-            .map_err(|error| internal(format!("a read ended early: {error}")))?
+            .map_err(|error| internal(format!("read task failed: {error}")))?
     }
 }
 
-/// A range of a file.
+/// A range of a mounted file that is being read.
 pub(crate) struct Reading {
     readers: Readers,
     file: Arc<File>,
@@ -61,12 +61,12 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// Opens a file that is as it was when it was listed.
+    /// Opens a file, if it has not changed since it was listed.
     pub(crate) async fn open(readers: &Readers, local: &LocalFile, range: Range<u64>) -> Result<Self, SourceError> {
         let LocalFile { path, stamp } = local.clone();
         let file = readers.run(move || {
             let file = open_plain(&path).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => changed("it is not there any more"),
+                io::ErrorKind::NotFound => changed("it no longer exists"),
                 _ => failed("open", 0, &error),
             })?;
             unchanged(&file, stamp)?;
@@ -80,7 +80,7 @@ impl Reading {
         })
     }
 
-    /// The next bytes; `None` at the end of the range.
+    /// Reads the next bytes; `None` at the end of the range.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, SourceError> {
         if self.left.is_empty() {
             return Ok(None);
@@ -92,9 +92,9 @@ impl Reading {
     }
 }
 
-/// Reads the first bytes of a range. Those of its end are only handed out if the file is as it was listed.
+/// Reads the first bytes of a range. The last ones are returned only if the file has not changed since it was listed.
 fn read(file: &File, stamp: Stamp, range: &Range<u64>) -> Result<Bytes, SourceError> {
-    let length = CHUNK.min(range.end - range.start);
+    let length = CHUNK_BYTES.min(range.end - range.start);
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     let read = loop {
         match file.read_at(&mut bytes, range.start) {
@@ -117,24 +117,24 @@ fn unchanged(file: &File, stamp: Stamp) -> Result<(), SourceError> {
     if Stamp::of(&metadata) == stamp {
         return Ok(());
     }
-    Err(changed("its length or the time of its last write is another one"))
+    Err(changed("its length or modification time differs"))
 }
 
 fn changed(how: &str) -> SourceError {
     SourceError::new(
         FailureClass::SourceChanged,
-        format!("the file changed since it was listed: {how}; let it be written to its end, and plan it anew"),
+        format!("the file changed since it was listed: {how}; plan it again once it is complete"),
     )
 }
 
 fn failed(action: &str, offset: u64, error: &io::Error) -> SourceError {
     let class = match error.kind() {
         io::ErrorKind::PermissionDenied => FailureClass::AccessDenied,
-        // Input/output errors of a network's volume pass when it comes back; those of a disk are told again and again.
+        // Transient, because I/O errors of a network volume pass when it returns. Those of a disk repeat until retries end.
         _ => FailureClass::SourceError,
     };
     let advice = match class {
-        FailureClass::AccessDenied => "; let the fetcher's user read it",
+        FailureClass::AccessDenied => "; make it readable for the fetcher's user",
         _ => "",
     };
     SourceError::new(class, format!("cannot {action} it at byte {offset}: {error}{advice}"))
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_range_is_read_to_the_byte() {
+    async fn exactly_the_range_is_read() {
         let content: Vec<u8> = (0..=250).cycle().take(700_000).collect();
         let (_folder, local) = listed(&content);
         assert!(all(&local, 0..700_000).await.unwrap() == content);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_was_written_to_cut_or_removed_is_not_the_one_listed() {
+    async fn a_file_that_was_changed_or_removed_since_it_was_listed_is_refused() {
         let (_folder, local) = listed(&[7; 1000]);
         let mut open = Reading::open(&Readers::default(), &local, 0..1000).await.unwrap();
         let file = OpenOptions::new().append(true).open(&local.path);
@@ -188,12 +188,12 @@ mod tests {
         ];
         for error in errors {
             assert_eq!(error.class, FailureClass::SourceChanged, "{error}");
-            assert!(error.message.contains("plan it anew"), "{error}");
+            assert!(error.message.contains("plan it again"), "{error}");
         }
     }
 
     #[tokio::test]
-    async fn what_is_shorter_than_it_is_said_to_be_is_told() {
+    async fn a_file_shorter_than_the_range_is_an_error() {
         let (_folder, local) = listed(&[7; 1000]);
         let error = all(&local, 900..1100).await.unwrap_err();
         assert_eq!(error.class, FailureClass::SourceChanged);
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_disk_is_named_with_its_place_and_may_pass() {
+    fn a_read_error_names_its_offset_and_is_transient() {
         let error = failed(
             "read",
             4096,

@@ -1,13 +1,13 @@
-//! Whether a connection delivers too little to be kept.
+//! Detects a connection that delivers too little to be kept.
 
 use std::time::Duration;
 
-/// Bytes per second below which a connection counts as stalled. A byte now and then would keep a dead connection for
-/// days; a new one gets past it. Low, so that a slow line is not mistaken for it.
+/// Bytes per second below which a connection counts as stalled. Otherwise a byte now and then would keep a dead connection
+/// for days. Low, so that a slow link does not count as stalled.
 const STALLED_BYTES_PER_SECOND: f64 = 1024.0;
 
-/// What a connection brought in the time it was waited for. The disk may be slower, and so may the bound
-/// on the bandwidth: that is not its fault.
+/// Bytes that a connection delivered, and the time spent waiting for them. Without the time that the disk or the bandwidth
+/// cap takes, which is not the connection's fault.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     pub(super) waited: Duration,
@@ -15,8 +15,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// The bytes that a whole window of waiting brought, when they are too few; otherwise a window that is over makes
-    /// place for the next.
+    /// The bytes delivered in a complete window, if they are too few. Otherwise a complete window is followed by the next.
     pub(super) fn too_slow(&mut self, window: Duration) -> Option<u64> {
         if self.waited < window {
             return None;

@@ -1,7 +1,7 @@
-//! How long an origin is retried for a piece. Pure.
+//! Decides how long an origin is retried for a piece. Pure.
 //!
-//! The only origin of a fetch is retried with backoff until attempts are used up: nobody else has the bytes. One of several
-//! is retried only as long as it delivers: another one is quicker than patience.
+//! The only origin of a fetch is retried with backoff until its attempts are used up, because no other has the bytes. One of
+//! several is retried only while it delivers, because another one is faster than a pause.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use super::error::RequestError;
 use crate::http::retry::{Backoff, Policy};
 use crate::model::error::{FetchError, SourceError};
 
-/// How the work on a piece ended.
+/// How the fetch of a piece ended.
 #[derive(Debug)]
 pub(crate) enum PieceOutcome {
     /// Every byte of it is written.
     Written,
-    /// Its server does not serve ranges.
+    /// The server ignores ranges.
     RangesIgnored,
-    /// Another connection has it, or its origin is to rest.
+    /// Another connection has it, or its origin must rest.
     NotNeeded,
-    /// Its server is asked by too many connections; one that is served takes it.
+    /// The server refuses this connection but serves others, which continue with the piece.
     Refused,
-    /// Its origin failed.
+    /// The origin failed.
     Failed(SourceError),
-    /// Something here failed.
+    /// The fetcher itself failed.
     Local(FetchError),
 }
 
@@ -32,9 +32,9 @@ pub(crate) struct Patience {
     is_sole_origin: bool,
     policy: Policy,
     backoff: Backoff,
-    /// Failures since the last whole block: of one that is never whole nothing stays.
-    cuts: u32,
-    /// The file was located again since bytes last arrived.
+    /// Failures since the last complete block. Not since the last byte: bytes of a block that never completes are lost.
+    failures: u32,
+    /// Whether the file was located again since the last byte.
     is_relocated: bool,
 }
 
@@ -44,24 +44,24 @@ impl Patience {
             is_sole_origin,
             policy,
             backoff: Backoff::new(policy, seed),
-            cuts: 0,
+            failures: 0,
             is_relocated: false,
         }
     }
 
-    /// Bytes arrived.
+    /// Records that bytes arrived.
     pub(crate) fn bytes_arrived(&mut self) {
         self.backoff.progressed();
         self.is_relocated = false;
     }
 
-    /// A block arrived whole.
+    /// Records that a block arrived completely.
     pub(crate) fn block_arrived(&mut self) {
-        self.cuts = 0;
+        self.failures = 0;
     }
 
-    /// The error that counts against the origin. A location that is lost for the first time may only have expired.
-    pub(crate) fn counted<'a>(&self, error: &'a RequestError) -> Option<&'a SourceError> {
+    /// The error, if it counts in the statistics of the origin. The first loss of a location does not: it may have expired.
+    pub(crate) fn counted_error<'a>(&self, error: &'a RequestError) -> Option<&'a SourceError> {
         match error {
             RequestError::Permanent(error) | RequestError::Transient { error, .. } => Some(error),
             RequestError::LocationLost {
@@ -75,9 +75,9 @@ impl Patience {
         }
     }
 
-    /// The pause before the next request after a failed one, or how the piece ends. `has_gained` says whether the failed
-    /// request delivered bytes, `is_shared` whether other connections ask the origin as well.
-    pub(crate) fn after(
+    /// Decides after a failed request: the pause before the next one, or how the piece ends. `has_gained`: the failed request
+    /// delivered bytes. `is_shared`: other connections use the origin as well.
+    pub(crate) fn on_failure(
         &mut self,
         error: RequestError,
         has_gained: bool,
@@ -91,17 +91,17 @@ impl Patience {
                 self.is_relocated = true;
                 return Ok(Duration::ZERO);
             }
-            // The operator waits that long, and nobody pays for an idle pod meanwhile.
+            // The operator waits that long instead, without the cost of an idle pod.
             RequestError::Refused(error) | RequestError::Transient { error, .. }
                 if self.is_sole_origin && self.policy.is_too_long(error.retry_after) =>
             {
                 return Err(PieceOutcome::Failed(error));
             }
-            // Refused beside others: that says nothing about the file. Fewer connections continue with it.
+            // A refusal while others are served says nothing about the file. Fewer connections continue with it.
             RequestError::LocationLost { is_refusal: true, .. } if is_shared => return Err(PieceOutcome::Refused),
-            // Of several origins, another one is quicker than that.
+            // Only for a sole origin: of several, another one is faster.
             RequestError::Refused(_) if self.is_sole_origin && is_shared => return Err(PieceOutcome::Refused),
-            // A new location is refused like the old one: it is not the location.
+            // The new location fails like the old one, so the location is not the reason.
             RequestError::LocationLost { error, .. } if error.class.is_permanent() => {
                 return Err(PieceOutcome::Failed(error));
             }
@@ -119,7 +119,7 @@ impl Patience {
     fn retry_sole(&mut self, error: &SourceError) -> Result<Duration, PieceOutcome> {
         self.backoff.failed(error.retry_after).ok_or_else(|| {
             let message = format!(
-                "{} (gave up after {} tries without a byte gained)",
+                "{} (gave up after {} tries without receiving a byte)",
                 error.message, self.policy.attempts
             );
             PieceOutcome::Failed(SourceError::new(error.class, message).with_retry_after(error.retry_after))
@@ -127,8 +127,8 @@ impl Patience {
     }
 
     fn retry_one_of_several(&mut self, error: SourceError, has_gained: bool) -> Result<Duration, PieceOutcome> {
-        self.cuts += 1;
-        if has_gained && self.cuts < self.policy.attempts {
+        self.failures += 1;
+        if has_gained && self.failures < self.policy.attempts {
             Ok(Duration::ZERO)
         } else {
             Err(PieceOutcome::Failed(error))
@@ -173,7 +173,7 @@ mod tests {
         Patience::new(is_sole, policy, 7)
     }
 
-    /// A word for what follows.
+    /// The decision in a word.
     fn word(next: &Result<Duration, PieceOutcome>) -> &'static str {
         match next {
             Ok(pause) if pause.is_zero() => "at once",
@@ -186,27 +186,30 @@ mod tests {
     }
 
     #[rstest]
-    #[case::the_sole_origin_is_waited_for(SOLE, transient(), false, !SHARED, "later")]
-    #[case::one_of_several_that_delivers_is_asked_at_once(!SOLE, transient(), true, !SHARED, "at once")]
-    #[case::one_of_several_that_does_not_is_left(!SOLE, transient(), false, !SHARED, "failed")]
-    #[case::a_refusal_beside_others_is_left_to_them(SOLE, refused(), false, SHARED, "refused")]
-    #[case::a_refusal_of_the_last_connection_is_waited_for(SOLE, refused(), false, !SHARED, "later")]
-    #[case::a_refusal_of_one_of_several_is_a_failure(!SOLE, refused(), false, SHARED, "failed")]
+    #[case::sole_origin_is_retried_after_a_pause(SOLE, transient(), false, !SHARED, "later")]
+    #[case::one_of_several_that_delivers_is_retried_at_once(!SOLE, transient(), true, !SHARED, "at once")]
+    #[case::one_of_several_that_does_not_deliver_fails(!SOLE, transient(), false, !SHARED, "failed")]
+    #[case::refusal_of_one_connection_of_several_ends_the_piece(SOLE, refused(), false, SHARED, "refused")]
+    #[case::refusal_of_the_last_connection_is_retried_after_a_pause(SOLE, refused(), false, !SHARED, "later")]
+    #[case::refusal_by_one_of_several_origins_is_a_failure(!SOLE, refused(), false, SHARED, "failed")]
     #[case::ranges_are_ignored(SOLE, RequestError::RangesIgnored, false, !SHARED, "ranges ignored")]
-    #[case::a_lost_location_is_located_again(SOLE, lost(false), false, SHARED, "at once")]
-    fn what_follows_from_a_failed_request(
+    #[case::lost_location_is_located_again(SOLE, lost(false), false, SHARED, "at once")]
+    fn a_failed_request_is_retried_or_ends_the_piece(
         #[case] is_sole: bool,
         #[case] error: RequestError,
         #[case] has_gained: bool,
         #[case] is_shared: bool,
         #[case] expected: &str,
     ) {
-        assert_eq!(word(&patience(is_sole).after(error, has_gained, is_shared)), expected);
+        assert_eq!(
+            word(&patience(is_sole).on_failure(error, has_gained, is_shared)),
+            expected
+        );
     }
 
     #[rstest]
-    #[case::it_is_not_the_location(false, SHARED, "failed")]
-    #[case::refused_beside_others(true, SHARED, "refused")]
+    #[case::the_location_is_not_the_reason(false, SHARED, "failed")]
+    #[case::refused_while_others_are_served(true, SHARED, "refused")]
     #[case::refused_alone(true, !SHARED, "failed")]
     fn a_location_that_is_lost_twice_in_a_row(
         #[case] is_refusal: bool,
@@ -214,35 +217,38 @@ mod tests {
         #[case] expected: &str,
     ) {
         let mut patience = patience(SOLE);
-        assert_eq!(word(&patience.after(lost(is_refusal), false, is_shared)), "at once");
-        assert_eq!(word(&patience.after(lost(is_refusal), false, is_shared)), expected);
+        assert_eq!(
+            word(&patience.on_failure(lost(is_refusal), false, is_shared)),
+            "at once"
+        );
+        assert_eq!(word(&patience.on_failure(lost(is_refusal), false, is_shared)), expected);
     }
 
     #[test]
-    fn attempts_count_since_the_last_gain() {
+    fn attempts_count_since_the_last_progress() {
         let mut sole = patience(SOLE);
         for _ in 0..2 {
-            assert_eq!(word(&sole.after(transient(), false, false)), "later");
+            assert_eq!(word(&sole.on_failure(transient(), false, false)), "later");
         }
         sole.bytes_arrived();
-        assert_eq!(word(&sole.after(transient(), false, false)), "later");
+        assert_eq!(word(&sole.on_failure(transient(), false, false)), "later");
         let mut one = patience(!SOLE);
         for _ in 0..2 {
-            assert_eq!(word(&one.after(transient(), true, false)), "at once");
+            assert_eq!(word(&one.on_failure(transient(), true, false)), "at once");
         }
         assert_eq!(
-            word(&one.after(transient(), true, false)),
+            word(&one.on_failure(transient(), true, false)),
             "failed",
-            "no block came whole"
+            "no block was complete"
         );
         one.block_arrived();
-        assert_eq!(word(&one.after(transient(), true, false)), "at once");
+        assert_eq!(word(&one.on_failure(transient(), true, false)), "at once");
     }
 
     #[test]
     fn a_pause_too_long_for_a_pod_ends_the_piece() {
         let asked = error(FailureClass::RateLimited).with_retry_after(Some(Duration::from_hours(9)));
-        let next = patience(SOLE).after(RequestError::Refused(asked), false, false);
+        let next = patience(SOLE).on_failure(RequestError::Refused(asked), false, false);
         assert_eq!(word(&next), "failed");
     }
 }

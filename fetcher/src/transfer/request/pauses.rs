@@ -1,4 +1,4 @@
-//! Pauses that servers ask for, shared by all connections: what one is told to wait, all wait.
+//! Pauses that servers ask for. All connections keep the pause that one of them was asked for.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
 
-/// Until when to leave which host alone.
+/// Until when requests to each host pause.
 #[derive(Debug, Default)]
 pub(crate) struct Pauses(Mutex<HashMap<String, Instant>>);
 
 impl Pauses {
-    /// Leaves a host alone for a while; a longer pause that was asked for before stays.
+    /// Pauses requests to a host. An earlier, longer pause stays.
     pub(crate) fn pause(&self, url: &Url, pause: Duration) {
         let until = Instant::now() + pause;
         let mut pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -20,9 +20,9 @@ impl Pauses {
         *entry = until.max(*entry);
     }
 
-    /// Waits as long as a host is to be left alone.
+    /// Waits until the pause of a host ends.
     pub(crate) async fn wait(&self, url: &Url) {
-        // Asked again afterwards: the pause may have been prolonged while waiting for its end.
+        // Checked again afterwards, because the pause may be extended during the wait.
         while let Some(until) = self.until(url).filter(|until| *until > Instant::now()) {
             tokio::time::sleep_until(until).await;
         }
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pause_holds_back_its_host_and_no_other_and_is_not_shortened() {
+    fn a_pause_applies_only_to_its_host_and_is_not_shortened() {
         let pauses = Pauses::default();
         let (slow, other) = (
             "https://slow.example/a".parse().unwrap(),

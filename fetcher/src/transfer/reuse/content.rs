@@ -1,36 +1,36 @@
-//! What is to be fetched: contents, not files. Files with the same bytes are fetched once, and may stand in one place.
+//! Contents: the unit of fetching. Files with the same bytes are fetched once, and may share one place.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::model::path::FilePath;
 use crate::model::remote_file::RemoteFile;
 
-/// Bytes to fetch, and where they go.
+/// The bytes of one digest and size, and the places to put them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Content {
-    /// The file they are fetched as.
+    /// The listed file that is fetched.
     pub(crate) remote: RemoteFile,
-    /// How many files consist of them.
+    /// Number of files with these bytes.
     pub(crate) files: u64,
-    /// Where they go.
+    /// Place of the first file.
     pub(crate) place: FilePath,
-    /// Where they go, too.
-    pub(crate) further: Vec<FilePath>,
+    /// Places of the other files, where they differ.
+    pub(crate) other_places: Vec<FilePath>,
 }
 
 impl Content {
-    /// Bytes of the files beyond the first, which cost nothing to fetch.
+    /// Bytes of all files but the first, which are not fetched.
     pub(crate) fn duplicate_bytes(&self) -> u64 {
         self.remote.size * (self.files - 1)
     }
 
-    /// Everywhere they go.
+    /// All places.
     pub(crate) fn places(&self) -> impl Iterator<Item = &FilePath> {
-        std::iter::once(&self.place).chain(&self.further)
+        std::iter::once(&self.place).chain(&self.other_places)
     }
 }
 
-/// The contents of some files, each with its place; the largest first: what takes longest must not begin last.
+/// The contents of files, each with its places. The largest come first, because what takes longest must not start last.
 pub(crate) fn contents(files: &[RemoteFile], places: &[FilePath]) -> Vec<Content> {
     let mut contents: Vec<Content> = Vec::new();
     let mut known = HashMap::new();
@@ -42,14 +42,14 @@ pub(crate) fn contents(files: &[RemoteFile], places: &[FilePath]) -> Vec<Content
             Some(content) => {
                 content.files += 1;
                 if is_new {
-                    content.further.push(place.clone());
+                    content.other_places.push(place.clone());
                 }
             }
             None => contents.push(Content {
                 remote: file.clone(),
                 files: 1,
                 place: place.clone(),
-                further: Vec::new(),
+                other_places: Vec::new(),
             }),
         }
     }
@@ -70,7 +70,7 @@ mod tests {
             digest: ContentDigest::Sha256([byte; 32]),
         };
         let files = [file("a", 1, 1), file("b", 9, 2), file("c", 1, 1), file("d", 1, 3)];
-        let told = |places: [&str; 4]| -> Vec<(u64, u64, String)> {
+        let found = |places: [&str; 4]| -> Vec<(u64, u64, String)> {
             let places = places.map(|place| FilePath::parse(place).unwrap());
             let names = |content: &Content| content.places().map(FilePath::as_str).collect::<Vec<_>>().join(" ");
             contents(&files, &places)
@@ -80,11 +80,11 @@ mod tests {
         };
         let content = |size, files, places: &str| (size, files, places.to_owned());
         assert_eq!(
-            told(["a", "b", "c", "d"]),
+            found(["a", "b", "c", "d"]),
             [content(9, 1, "b"), content(1, 2, "a c"), content(1, 1, "d")]
         );
         assert_eq!(
-            told(["x", "y", "x", "z"]),
+            found(["x", "y", "x", "z"]),
             [content(9, 1, "y"), content(1, 2, "x"), content(1, 1, "z")]
         );
     }

@@ -1,72 +1,72 @@
-//! An experiment: a measured baseline, a candidate in its place, time for it to settle, and a rule that judges it. Pure:
-//! moments are given.
+//! An experiment: a measured baseline, a candidate that replaces it, time to settle, and a rule that judges the candidate.
+//! Pure: times are parameters.
 
 use std::time::Duration;
 
-/// How a candidate is judged. A gain is its rate as a multiple of the baseline's.
+/// How a candidate is judged. A gain is its rate divided by the baseline's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rule {
-    /// Time before the candidate shows an effect.
+    /// Time until the candidate shows an effect.
     pub(crate) settle: Duration,
-    /// It is kept at once from this gain on.
+    /// The least gain that keeps the candidate at once.
     pub(crate) keep_early_gain: Option<f64>,
-    /// It is reverted after this time below this gain.
+    /// The candidate is reverted if, after this time, it gains less than this.
     pub(crate) revert_early: Option<(Duration, f64)>,
-    /// After this time it is judged by `worth_gain`.
+    /// Time after which `worth_gain` decides.
     pub(crate) watch: Duration,
-    /// It is kept from this gain on.
+    /// The least gain that keeps the candidate.
     pub(crate) worth_gain: f64,
-    /// A miss counts only when a second look misses as well; the first may be chance.
-    pub(crate) has_second_look: bool,
+    /// Whether the candidate must miss `worth_gain` twice to be reverted: the first miss may be chance.
+    pub(crate) needs_second_miss: bool,
 }
 
-/// What becomes of a candidate.
+/// What happens to a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Judgement {
-    /// It is watched further.
+    /// The experiment continues.
     Undecided,
-    /// It gained so much that the next one may follow at once.
+    /// The candidate gained so much that the next experiment may start at once.
     KeptEarly,
-    /// It is worth keeping.
+    /// The candidate is kept.
     Kept,
-    /// The baseline is to be restored.
+    /// The caller must restore the baseline.
     Reverted,
 }
 
-/// A candidate in force in place of a baseline.
+/// A candidate that is tried instead of a baseline.
 #[derive(Clone, Debug)]
 pub(crate) struct Experiment<T> {
     baseline: T,
     baseline_rate: f64,
     rule: Rule,
-    settled: Duration,
+    settled_at: Duration,
     amount: f64,
-    is_doubted: bool,
+    has_missed: bool,
 }
 
 impl<T> Experiment<T> {
-    /// Begins with a baseline and its rate per second; the caller puts the candidate in force.
+    /// Starts with a baseline and its rate per second. The caller applies the candidate.
     pub(crate) fn new(baseline: T, baseline_rate: f64, rule: Rule, now: Duration) -> Self {
         Self {
             baseline,
             baseline_rate,
             rule,
-            settled: now + rule.settle,
+            settled_at: now + rule.settle,
             amount: 0.0,
-            is_doubted: false,
+            has_missed: false,
         }
     }
 
-    /// Counts what arrived since the last call, and judges the candidate by all that arrived since it settled.
+    /// Adds what arrived since the last call, and judges by everything since the candidate settled.
     pub(crate) fn observe(&mut self, now: Duration, amount: f64) -> Judgement {
-        if now <= self.settled {
+        if now <= self.settled_at {
             return Judgement::Undecided;
         }
         self.amount += amount;
-        self.judge(self.rate(now), now.saturating_sub(self.settled))
+        self.judge(self.rate(now), now.saturating_sub(self.settled_at))
     }
 
-    /// Judges the candidate by its rate over some time.
+    /// Judges the candidate by its rate over the given time.
     pub(crate) fn judge(&mut self, rate: f64, watched: Duration) -> Judgement {
         let gain = rate / self.baseline_rate.max(f64::MIN_POSITIVE);
         let Rule {
@@ -74,21 +74,21 @@ impl<T> Experiment<T> {
             revert_early,
             watch,
             worth_gain,
-            has_second_look,
+            needs_second_miss,
             ..
         } = self.rule;
         if keep_early_gain.is_some_and(|early| gain >= early) {
             return Judgement::KeptEarly;
         }
-        let is_clear_loss = revert_early.is_some_and(|(glance, loss)| watched >= glance && gain < loss);
+        let is_clear_loss = revert_early.is_some_and(|(after, least_gain)| watched >= after && gain < least_gain);
         if watched < watch && !is_clear_loss {
             return Judgement::Undecided;
         }
         if gain >= worth_gain {
             return Judgement::Kept;
         }
-        if has_second_look && !self.is_doubted {
-            self.is_doubted = true;
+        if needs_second_miss && !self.has_missed {
+            self.has_missed = true;
             return Judgement::Undecided;
         }
         Judgement::Reverted
@@ -96,7 +96,7 @@ impl<T> Experiment<T> {
 
     /// The candidate's rate per second since it settled.
     pub(crate) fn rate(&self, now: Duration) -> f64 {
-        let watched = now.saturating_sub(self.settled).as_secs_f64();
+        let watched = now.saturating_sub(self.settled_at).as_secs_f64();
         self.amount / watched.max(f64::MIN_POSITIVE)
     }
 
@@ -105,12 +105,12 @@ impl<T> Experiment<T> {
         self.baseline_rate
     }
 
-    /// Whether the candidate has had its time to settle.
+    /// Whether the time to settle is over.
     pub(crate) fn has_settled(&self, now: Duration) -> bool {
-        now > self.settled
+        now > self.settled_at
     }
 
-    /// What is to be restored when the candidate is reverted.
+    /// The baseline, to restore it when the candidate is reverted.
     pub(crate) fn into_baseline(self) -> T {
         self.baseline
     }
@@ -128,10 +128,10 @@ mod tests {
         revert_early: Some((Duration::from_secs(1), 0.9)),
         watch: Duration::from_secs(2),
         worth_gain: 1.1,
-        has_second_look: false,
+        needs_second_miss: false,
     };
 
-    /// The judgements of a candidate that delivers so much per second, second by second.
+    /// The judgements, one per second, of a candidate with the given rate per second.
     fn judgements(rule: Rule, rate: f64, seconds: u64) -> Vec<Judgement> {
         let mut experiment = Experiment::new((), 100.0, rule, Duration::ZERO);
         (1..=seconds)
@@ -151,16 +151,16 @@ mod tests {
     }
 
     #[test]
-    fn a_second_look_saves_a_candidate_that_missed_by_chance() {
+    fn a_candidate_that_misses_once_by_chance_is_kept() {
         let rule = Rule {
-            has_second_look: true,
+            needs_second_miss: true,
             ..RULE
         };
         let mut experiment = Experiment::new((), 100.0, rule, Duration::ZERO);
         let second = Duration::from_secs(2);
         assert_eq!(experiment.judge(50.0, second), Undecided);
         assert_eq!(experiment.judge(120.0, second), Kept);
-        assert_eq!(experiment.judge(50.0, second), Reverted, "the second look is used up");
+        assert_eq!(experiment.judge(50.0, second), Reverted, "this is the second miss");
     }
 
     #[test]

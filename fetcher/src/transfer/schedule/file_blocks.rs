@@ -1,4 +1,4 @@
-//! The blocks of one file in transfer: which are missing, in flight, arrived and written.
+//! The blocks of one active file: which are missing, in flight, arrived and written.
 
 use std::ops::Range;
 
@@ -6,17 +6,17 @@ use super::OriginNumber;
 use super::piece_length::Distance;
 use super::read_ahead_control::ReadAheadControl;
 
-/// What is known of a block.
+/// The state of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Block {
     Missing,
-    UnderWay,
-    /// Arrived, and being written.
+    InFlight,
+    /// Arrived and being written.
     Claimed,
     Written,
 }
 
-/// What one of the files under way may have, in blocks.
+/// What one active file may use, in blocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Share {
     pub(super) piece: u64,
@@ -25,44 +25,44 @@ pub(super) struct Share {
     pub(super) distance: Distance,
 }
 
-/// A file in transfer.
+/// The blocks and origins of an active file.
 #[derive(Debug)]
 pub(super) struct FileBlocks {
     pub(super) blocks: Vec<Block>,
-    /// Who offers it.
+    /// The origins that offer it.
     pub(super) origins: Vec<OriginNumber>,
-    /// Who offers it in one stream only, for when nobody else is left.
-    pub(super) streams: Vec<OriginNumber>,
-    /// Blocks hashed, from the first on.
+    /// Origins that offer it in one stream only. They are used when no other is left.
+    pub(super) stream_origins: Vec<OriginNumber>,
+    /// Number of blocks hashed, from the first on.
     pub(super) hashed: u64,
-    /// Blocks that nobody has under way.
+    /// Number of blocks in state `Missing`.
     pub(super) missing: u64,
-    pub(super) pieces_under_way: u64,
+    pub(super) pieces_in_flight: u64,
     pub(super) sequential: bool,
     pub(super) read_ahead: ReadAheadControl,
 }
 
 impl FileBlocks {
-    /// A file of some blocks, of which the first ones are hashed.
+    /// A file without a written block. The caller sets those on disk, of which `hashed` are hashed.
     pub(super) fn new(origins: Vec<OriginNumber>, blocks: u64, hashed: u64) -> Self {
         Self {
             blocks: vec![Block::Missing; usize::try_from(blocks).unwrap_or(usize::MAX)],
             origins,
-            streams: Vec::new(),
+            stream_origins: Vec::new(),
             hashed,
             missing: blocks,
-            pieces_under_way: 0,
+            pieces_in_flight: 0,
             sequential: false,
             read_ahead: ReadAheadControl::default(),
         }
     }
 
-    /// An origin no longer offers it; whether another one does.
+    /// Records that an origin no longer offers the file. Returns whether another one does.
     pub(super) fn withdraw(&mut self, origin: OriginNumber) -> bool {
         self.origins.retain(|offering| *offering != origin);
-        self.streams.retain(|offering| *offering != origin);
+        self.stream_origins.retain(|offering| *offering != origin);
         if self.origins.is_empty()
-            && let Some(stream) = self.streams.pop()
+            && let Some(stream) = self.stream_origins.pop()
         {
             self.origins.push(stream);
             self.sequential = true;
@@ -86,17 +86,17 @@ impl FileBlocks {
         }
     }
 
-    /// Where the next blocks to ask for are, if more pieces may be under way.
+    /// The range to request blocks from; `None` if no more pieces may be in flight.
     pub(super) fn window(&self, share: Share) -> Option<Range<u64>> {
         let allowed = if self.sequential { 1 } else { self.read_ahead.allowed() };
-        if self.pieces_under_way >= allowed {
+        if self.pieces_in_flight >= allowed {
             return None;
         }
         let count = self.blocks.len() as u64;
         if self.sequential {
             return Some(self.hashed..count);
         }
-        let ahead = if self.read_ahead.is_held_to_memory(share.distance, self.is_hash_behind()) {
+        let ahead = if self.read_ahead.is_memory_bound(share.distance, self.is_hash_behind()) {
             share.memory.clamp(1, share.window)
         } else {
             share.window
@@ -104,7 +104,7 @@ impl FileBlocks {
         Some(self.hashed..count.min(self.hashed + ahead))
     }
 
-    /// Whether the next block to hash is there.
+    /// Whether the next block to hash is already written.
     pub(super) fn is_hash_behind(&self) -> bool {
         self.get(self.hashed) == Some(Block::Written)
     }
@@ -113,13 +113,13 @@ impl FileBlocks {
         self.get(block) == Some(Block::Missing)
     }
 
-    /// Whether anybody waits for what is under way: the hash, or connections that find nothing else to do up to the end.
-    /// Where the window is full because the hash is behind, nothing is won by having it sooner.
+    /// Whether the hash, or an idle connection, waits for a piece in flight. If the window is full because the hash is
+    /// behind, a piece gains nothing by arriving sooner.
     pub(super) fn is_waited_for(&self) -> bool {
         self.missing == 0 || !self.is_hash_behind()
     }
 
-    /// What the hash comes to first.
+    /// The missing blocks of the next piece that the hash reaches.
     pub(super) fn next(&self, share: Share) -> Option<Range<u64>> {
         let window = self.window(share)?;
         let start = window.clone().find(|block| self.is_missing(*block))?;
@@ -127,7 +127,7 @@ impl FileBlocks {
         let end = if self.sequential {
             window.end
         } else {
-            // While the window moves on block by block, pieces that end with it would be of one block each.
+            // The window advances block by block: pieces that end with it would have one block each.
             let last = if share.distance == Distance::Far {
                 self.blocks.len() as u64
             } else {
@@ -139,7 +139,7 @@ impl FileBlocks {
         Some(start..end)
     }
 
-    /// A few blocks that the hash comes to last.
+    /// At most `longest` missing blocks at the end of the window: the hash reaches them last.
     pub(super) fn last(&self, share: Share, longest: u64) -> Option<Range<u64>> {
         let window = self.window(share)?;
         let end = window.clone().rev().find(|block| self.is_missing(*block))? + 1;

@@ -1,39 +1,41 @@
-//! How many bytes to ask for at once, from how servers answer. Short pieces arrive in order, so that the hash finds
-//! them in memory, and leave little to a slow connection; long ones make up for the wait for the first byte.
+//! How many bytes to request at once, from the measured latency and throughput of the servers. Short pieces arrive in order,
+//! so that the hash finds them in memory, and leave little to a slow connection. Long ones amortize the wait for the first
+//! byte.
 
 use std::time::Duration;
 
 use crate::transfer::settings::Settings;
 
-/// Bytes of the shortest pieces.
-const SHORTEST: u64 = 2 << 20;
+/// Length of the shortest pieces, in bytes.
+const SHORTEST_PIECE_BYTES: u64 = 2 << 20;
 
-/// A piece takes this many times as long as its first byte, so that waiting for it costs little.
-const WORTH: f64 = 64.0;
+/// A piece of a far source takes this many times as long as its first byte. The wait for that then costs little.
+const FAR_WAIT_FACTOR: f64 = 64.0;
 
-/// Of a near source it is what the hash needs next that is waited for, so that short pieces are worth more.
-const NEAR: f64 = 12.0;
+/// The factor for a near source. Lower, since the hash waits for the next piece and short ones arrive sooner.
+const NEAR_WAIT_FACTOR: f64 = 12.0;
 
-/// A near source answers within so many seconds: what any connection brings meanwhile is little beside a short piece.
-const SOON: f64 = 0.002;
+/// A source is near if a first byte arrives within this many seconds: a connection delivers much less than a short piece in
+/// that time.
+const NEAR_FIRST_BYTE_SECS: f64 = 0.002;
 
-/// The last pieces of a far source are waited for by all; that is worth waiting for the first byte a few times more.
-const LAST: f64 = 4.0;
+/// The factor for the last pieces of a far source. Lower, since everything waits for them.
+const LAST_PIECE_WAIT_FACTOR: f64 = 4.0;
 
-/// Seconds that a piece takes at most, for a connection may become slow.
-const PATIENCE: f64 = 4.0;
+/// The longest time that a piece should take, in seconds. A connection may become slow.
+const LONGEST_PIECE_SECS: f64 = 4.0;
 
-/// The weight of a new observation.
-const WEIGHT: f64 = 0.2;
+/// Weight of a new response in the moving averages.
+const OBSERVATION_WEIGHT: f64 = 0.2;
 
-/// How far away sources are, as it matters for how far pieces may run ahead of the hash.
+/// How far away the sources are. It decides how far pieces may run ahead of the hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Distance {
-    /// Nothing is known, or some origins are waited for by others.
+    /// Too few responses so far, or the other origins wait for a slow one.
     Unknown,
-    /// Waiting for the first byte costs little even of a short piece, were there no other ones.
+    /// The wait for the first byte is short even compared to a short piece.
     Near,
-    /// It costs so much that pieces must be long, and come side by side.
+    /// The wait for the first byte is long: pieces must be long and arrive concurrently.
     Far,
 }
 
@@ -42,111 +44,111 @@ pub(crate) enum Distance {
 pub(crate) struct Bounds {
     pub(crate) shortest: u64,
     pub(crate) longest: u64,
-    /// The same of sources that are far away.
+    /// The longest piece of a far source.
     pub(crate) longest_far: u64,
 }
 
 impl Bounds {
-    /// Such that the pieces of so many connections fit into the window.
+    /// Bounds with which the pieces of all connections fit into the window.
     pub(crate) fn new(settings: &Settings, connections: usize) -> Self {
         let share = |window: u64| settings.piece_bytes.min(window / connections.max(1) as u64);
         Self {
-            shortest: SHORTEST.max(settings.block_bytes),
+            shortest: SHORTEST_PIECE_BYTES.max(settings.block_bytes),
             longest: share(settings.window_bytes).max(settings.block_bytes),
             longest_far: share(settings.far_window_bytes),
         }
     }
 }
 
-/// The length of pieces, learnt from those that arrived.
+/// The length of pieces, estimated from the pieces that arrived.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PieceLength {
     bounds: Bounds,
-    /// Answers after which it is known how far away sources are: the first one of each connection says little, for
-    /// all of them begin at once.
-    enough: usize,
+    /// Number of responses before the distance is known. The first response of each connection says little, because all
+    /// connections start at once.
+    warm_up_responses: usize,
     observed: usize,
-    /// Unknown at the start.
-    learnt: Option<Learnt>,
+    /// `None` until the first response.
+    estimate: Option<Estimate>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Learnt {
-    /// Seconds to the first byte, on average,
-    first_byte: f64,
-    /// and at least: what is more than that was waiting behind other pieces.
-    least_first_byte: f64,
-    /// Bytes per second from then on.
-    rate: f64,
+struct Estimate {
+    /// Time to the first byte, as a moving average.
+    first_byte_secs: f64,
+    /// The shortest time to a first byte. Anything longer may have queued behind other pieces.
+    least_first_byte_secs: f64,
+    /// Throughput after the first byte, as a moving average.
+    bytes_per_second: f64,
 }
 
 impl PieceLength {
-    /// Within bounds, the shortest one until each of some connections has brought something.
+    /// Starts with the shortest length, which holds until there is one response per connection.
     pub(crate) fn new(bounds: Bounds, connections: usize) -> Self {
         Self {
-            bounds: sound(bounds),
-            enough: connections,
+            bounds: ordered(bounds),
+            warm_up_responses: connections,
             observed: 0,
-            learnt: None,
+            estimate: None,
         }
     }
 
-    /// From now on other bounds hold.
+    /// Replaces the bounds.
     pub(crate) fn set_bounds(&mut self, bounds: Bounds) {
-        self.bounds = sound(bounds);
+        self.bounds = ordered(bounds);
     }
 
-    /// An answer came after a while, and bytes with it over another while.
+    /// Adds a response: the time to its first byte, its bytes, and the time that these took.
     pub(crate) fn observe(&mut self, first_byte: Duration, bytes: u64, body: Duration) {
         self.observed += 1;
         let first_byte = first_byte.as_secs_f64();
         let rate = bytes as f64 / body.as_secs_f64().max(f64::EPSILON);
-        let mix = |old: f64, new: f64| old + WEIGHT * (new - old);
-        self.learnt = Some(match self.learnt {
-            None => Learnt {
-                first_byte,
-                least_first_byte: first_byte,
-                rate,
+        let mix = |old: f64, new: f64| old + OBSERVATION_WEIGHT * (new - old);
+        self.estimate = Some(match self.estimate {
+            None => Estimate {
+                first_byte_secs: first_byte,
+                least_first_byte_secs: first_byte,
+                bytes_per_second: rate,
             },
-            Some(old) => Learnt {
-                first_byte: mix(old.first_byte, first_byte),
-                least_first_byte: old.least_first_byte.min(first_byte),
-                rate: mix(old.rate, rate),
+            Some(old) => Estimate {
+                first_byte_secs: mix(old.first_byte_secs, first_byte),
+                least_first_byte_secs: old.least_first_byte_secs.min(first_byte),
+                bytes_per_second: mix(old.bytes_per_second, rate),
             },
         });
     }
 
-    /// How far away they are.
+    /// How far away the sources are.
     pub(crate) fn distance(&self) -> Distance {
-        match self.learnt.filter(|_| self.observed > self.enough) {
+        match self.estimate.filter(|_| self.observed > self.warm_up_responses) {
             None => Distance::Unknown,
-            Some(learnt) if learnt.least_first_byte <= SOON => Distance::Near,
+            Some(estimate) if estimate.least_first_byte_secs <= NEAR_FIRST_BYTE_SECS => Distance::Near,
             Some(_) => Distance::Far,
         }
     }
 
-    /// Bytes to ask for at once: the shortest length doubled as often as it is worth it, so that pieces of different
-    /// lengths still end at the same places.
+    /// Bytes to request at once: the shortest length times a power of two, so that pieces of different lengths end at the
+    /// same offsets.
     pub(crate) fn bytes(&self) -> u64 {
         match self.distance() {
             Distance::Unknown => self.bounds.shortest,
-            Distance::Near => self.doubled(NEAR, self.bounds.longest),
-            Distance::Far => self.doubled(WORTH, self.bounds.longest_far),
+            Distance::Near => self.length_for(NEAR_WAIT_FACTOR, self.bounds.longest),
+            Distance::Far => self.length_for(FAR_WAIT_FACTOR, self.bounds.longest_far),
         }
     }
 
-    /// Bytes to ask for at once when little is left, at least.
+    /// The least bytes to request at once when little is left.
     pub(crate) fn last_bytes(&self) -> u64 {
         match self.distance() {
             Distance::Unknown | Distance::Near => self.bounds.shortest,
-            Distance::Far => self.doubled(LAST, self.bounds.longest_far),
+            Distance::Far => self.length_for(LAST_PIECE_WAIT_FACTOR, self.bounds.longest_far),
         }
     }
 
-    fn doubled(&self, times: f64, longest: u64) -> u64 {
-        let worth = self
-            .learnt
-            .map_or(0.0, |learnt| learnt.rate * (learnt.first_byte * times).min(PATIENCE));
+    fn length_for(&self, wait_factor: f64, longest: u64) -> u64 {
+        let worth = self.estimate.map_or(0.0, |estimate| {
+            estimate.bytes_per_second * (estimate.first_byte_secs * wait_factor).min(LONGEST_PIECE_SECS)
+        });
         let mut length = self.bounds.shortest;
         while (length as f64) < worth && length * 2 <= longest {
             length *= 2;
@@ -155,7 +157,7 @@ impl PieceLength {
     }
 }
 
-fn sound(bounds: Bounds) -> Bounds {
+fn ordered(bounds: Bounds) -> Bounds {
     let longest = bounds.longest.max(1);
     Bounds {
         shortest: bounds.shortest.min(longest),
@@ -192,10 +194,10 @@ mod tests {
     #[case::across_a_continent(40, 12 * MIB, 32, 2)]
     #[case::across_an_ocean(100, 2 * MIB, 8, 2)]
     #[case::far_and_fast(100, 80 * MIB, 64, 32)]
-    #[case::farther_than_pieces_may_be_long(200, 90 * MIB, 64, 64)]
+    #[case::longer_than_the_longest(200, 90 * MIB, 64, 64)]
     #[case::slow(100, MIB / 10, 2, 2)]
     #[case::so_far_that_a_piece_would_take_too_long(1000, 3 * MIB, 16, 16)]
-    fn a_piece_is_as_long_as_the_wait_for_its_first_byte_asks_for(
+    fn pieces_are_long_enough_to_amortize_the_wait_for_the_first_byte(
         #[case] first_byte_ms: u64,
         #[case] bytes_per_second: u64,
         #[case] expected_mib: u64,
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn one_odd_answer_does_not_change_much() {
+    fn one_outlier_changes_the_length_little() {
         let mut length = PieceLength::new(BOUNDS, 1);
         for _ in 0..20 {
             observe(&mut length, 1, 100 * MIB);
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_near_when_some_first_byte_came_soon() {
+    fn a_source_is_near_if_any_first_byte_arrived_soon() {
         let mut length = PieceLength::new(BOUNDS, 1);
         for (first_byte_ms, distance) in [
             (20, Distance::Unknown),
@@ -241,10 +243,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_answers_of_all_connections_do_not_tell_how_far_away_sources_are() {
+    fn the_first_response_of_each_connection_does_not_decide_the_distance() {
         let mut length = PieceLength::new(BOUNDS, 8);
         for _ in 0..8 {
-            // They begin at once, and wait for each other.
+            // All connections start at once and queue behind each other.
             observe(&mut length, 30, 10 * MIB);
             assert_eq!(length.distance(), Distance::Unknown);
         }
@@ -253,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_below_the_shortest_length_hold() {
+    fn a_longest_length_below_the_shortest_one_wins() {
         let bounds = Bounds {
             longest: MIB,
             longest_far: MIB,

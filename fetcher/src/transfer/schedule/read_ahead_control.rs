@@ -1,100 +1,100 @@
-//! How many pieces of a file may be under way at the same time, and how far ahead. Pure: moments are given.
+//! Controls the read-ahead of a file: how many pieces are in flight, and how far ahead of the hash. Pure: times are
+//! parameters.
 //!
-//! A source that is about as fast as the hash needs few pieces. More of them bring nothing sooner: they arrive side by
-//! side, out of the hash's order, until blocks no longer stay in memory and have to be read back; and each connection
-//! costs processor time that the hash could use. A source far away needs many pieces far ahead, for each waits for its
-//! first byte.
+//! A source about as fast as the hash needs few pieces. More of them gain nothing: they arrive concurrently, out of the
+//! order of the hash, until blocks leave memory and have to be read back, and each connection costs processor time that the
+//! hash could use. A far source needs many pieces far ahead, because each waits for its first byte.
 //!
-//! Which of them a source is, is tried. Fewer pieces stay where they bring as much; more of them, or pieces further ahead
-//! than stays in memory, stay only where they bring more. What did not is not tried again for a while, longer each time.
-//! A change is judged when its pieces have come. Of a source that is slow beside the hash as much is asked for as it
-//! brings, for then there is nothing to win.
+//! The controller finds out by experiment. Fewer pieces are kept if throughput does not fall; more pieces, or pieces further
+//! ahead than memory holds, are kept only if it grows. After a failed experiment the same direction pauses, longer each
+//! time. A change is judged once its pieces have arrived. From a source much slower than the hash, as much is requested as
+//! it can deliver: then there is nothing to gain from less.
 
 use std::time::Duration;
 
 use super::experiment::{Experiment, Judgement, Rule};
 use super::piece_length::Distance;
 
-/// Between two looks the hash makes so many steps at least,
-const STEPS: u32 = 64;
+/// The least steps of the hash in a short round.
+const ROUND_STEPS: u32 = 64;
 
-/// in so much time at least, for what is seen in less is chance;
-const SHORT_LOOK: Duration = Duration::from_millis(100);
+/// The least time of a round. Less would measure chance.
+const SHORT_ROUND: Duration = Duration::from_millis(100);
 
-/// or so much time passes, for a source that has become slow is not to keep few pieces until it has brought as many blocks.
-const LONG_LOOK: Duration = Duration::from_millis(200);
+/// The time after which a round ends even with few steps. A source that became slow needs more pieces soon.
+const LONG_ROUND: Duration = Duration::from_millis(200);
 
-/// Pieces that take long come in turns, so that only over all of them it is seen what they bring; but not one of a slow
-/// origin is waited for.
-const LONGEST_LOOK: Duration = Duration::from_millis(500);
+/// The longest time that a round is extended to the duration of a piece. Long pieces arrive in bursts, so only a round over
+/// all of them measures the throughput; but a piece of a slow origin must not delay it.
+const LONGEST_PIECE_ROUND: Duration = Duration::from_millis(500);
 
-/// Pieces that are always allowed.
-const FEW: u64 = 4;
+/// Pieces that are always allowed in flight.
+const MIN_PIECES: u64 = 4;
 
-/// The share of time from which on a source is fast: what it brings too early, or on too many connections, matters.
-const FAST: f64 = 0.3;
+/// A source is fast if the hash is busy for at least this share of the time. Only then does the read-ahead matter.
+const FAST_BUSY_SHARE: f64 = 0.3;
 
-/// The share of time below which the hash is thought to wait for the source.
-const IDLE: f64 = 0.7;
+/// The hash waits for the source if it is busy for less than this share of the time.
+const WAITING_BUSY_SHARE: f64 = 0.7;
 
-/// Fewer pieces are kept from this share of what more of them delivered on.
+/// Fewer pieces are kept if they deliver at least this share of the previous throughput.
 const FEWER_WORTH_GAIN: f64 = 0.85;
 
-/// More pieces are kept when they deliver this many times what fewer of them delivered.
+/// More pieces are kept if they deliver at least this multiple of the previous throughput.
 const MORE_WORTH_GAIN: f64 = 1.05;
 
-/// How long what did not prove worth it is not tried again; it doubles each time.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The pause of a direction after its first failed experiment. It doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// The weight of a new observation in what a piece takes.
-const WEIGHT: f64 = 0.3;
+/// Weight of a new piece in the moving average of `piece_secs`.
+const PIECE_TIME_WEIGHT: f64 = 0.3;
 
-/// What the pieces of a file are held to.
+/// What the pieces of a file are limited to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Hold {
-    /// Pieces that may be under way.
+struct Allowance {
+    /// Number of pieces in flight.
     pieces: u64,
-    /// Whether they may be no further ahead than stays in memory.
-    to_memory: bool,
+    /// Whether they may run ahead of the hash only as far as memory holds.
+    is_memory_bound: bool,
 }
 
-/// The pieces allowed for one file.
+/// The read-ahead of one file.
 #[derive(Debug)]
 pub(super) struct ReadAheadControl {
-    hold: Hold,
-    /// Seconds that a piece takes.
-    piece: f64,
-    /// When the pieces of the last change have come.
-    settled: Duration,
+    allowance: Allowance,
+    /// Time that a piece takes, as a moving average.
+    piece_secs: f64,
+    /// When the pieces of the last change have arrived.
+    settled_at: Duration,
     round: Round,
-    /// The source was seen to be fast.
+    /// Whether the source was fast in the last round.
     is_fast: bool,
-    /// A change under way, and its direction.
-    experiment: Option<(Way, Experiment<Hold>)>,
-    /// Blocks hashed per second before pieces were first brought down, so that many small losses do not add up.
-    most: Option<f64>,
+    /// The running experiment.
+    experiment: Option<(Direction, Experiment<Allowance>)>,
+    /// Blocks hashed per second before the first of several reductions. Small losses must not add up.
+    rate_before_fewer: Option<f64>,
     fewer: Pause,
     more: Pause,
 }
 
-/// What was seen since the last look.
+/// One round of measurement.
 #[derive(Debug, Default)]
 struct Round {
-    begun: Duration,
+    started: Duration,
     steps: u32,
     busy: Duration,
-    /// The most pieces that were under way.
-    most: u64,
+    /// The most pieces in flight at any step.
+    most_in_flight: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Direction {
     Fewer,
     More,
 }
 
-/// Until when something is not tried again.
+/// Until when a direction pauses, and how long the next pause is.
 #[derive(Debug)]
 struct Pause {
     until: Duration,
@@ -104,16 +104,16 @@ struct Pause {
 impl Default for ReadAheadControl {
     fn default() -> Self {
         Self {
-            hold: Hold {
+            allowance: Allowance {
                 pieces: u64::MAX,
-                to_memory: true,
+                is_memory_bound: true,
             },
-            piece: 0.0,
-            settled: Duration::ZERO,
+            piece_secs: 0.0,
+            settled_at: Duration::ZERO,
             round: Round::default(),
             is_fast: false,
             experiment: None,
-            most: None,
+            rate_before_fewer: None,
             fewer: Pause::default(),
             more: Pause::default(),
         }
@@ -124,7 +124,7 @@ impl Default for Pause {
     fn default() -> Self {
         Self {
             until: Duration::ZERO,
-            next: PAUSE,
+            next: FIRST_PAUSE,
         }
     }
 }
@@ -137,15 +137,15 @@ impl Pause {
 }
 
 impl ReadAheadControl {
-    /// Pieces that may be under way.
+    /// Number of pieces that may be in flight.
     pub(super) fn allowed(&self) -> u64 {
-        self.hold.pieces
+        self.allowance.pieces
     }
 
-    /// Whether they may be no further ahead of the hash than stays in memory. While the hash waits that is so only of a near
-    /// source that is fast, for what is slow is waited for by all.
-    pub(super) fn is_held_to_memory(&self, distance: Distance, is_behind: bool) -> bool {
-        self.hold.to_memory
+    /// Whether pieces may run ahead of the hash only as far as memory holds. While the hash waits (not `is_behind`), that
+    /// holds only for a near and fast source.
+    pub(super) fn is_memory_bound(&self, distance: Distance, is_behind: bool) -> bool {
+        self.allowance.is_memory_bound
             && match distance {
                 Distance::Near => is_behind || self.is_fast,
                 Distance::Unknown => is_behind,
@@ -153,156 +153,183 @@ impl ReadAheadControl {
             }
     }
 
-    /// Whether the source was seen to be fast beside the hash.
+    /// Whether the source is fast compared to the hash.
     pub(super) fn is_fast(&self) -> bool {
         self.is_fast
     }
 
-    /// A piece came whole in so many seconds.
-    pub(super) fn piece_took(&mut self, seconds: f64) {
-        let weight = if self.piece > 0.0 { WEIGHT } else { 1.0 };
-        self.piece += weight * (seconds - self.piece);
+    /// Adds the time that a complete piece took.
+    pub(super) fn observe_piece(&mut self, seconds: f64) {
+        let weight = if self.piece_secs > 0.0 { PIECE_TIME_WEIGHT } else { 1.0 };
+        self.piece_secs += weight * (seconds - self.piece_secs);
     }
 
-    /// The hash has made a step that took so long, while so many pieces were under way. A source is near where waiting
-    /// for the first byte of a piece costs little.
-    pub(super) fn step(&mut self, took: Duration, under_way: u64, distance: Distance, now: Duration) {
-        if now < self.settled {
+    /// Records how long the hash of a block took, and the number of pieces in flight.
+    pub(super) fn step(&mut self, took: Duration, in_flight: u64, distance: Distance, now: Duration) {
+        if now < self.settled_at {
             return;
         }
-        self.round.step(took, under_way, now);
-        let since = now.saturating_sub(self.round.begun);
-        let look = if self.round.steps < STEPS {
-            LONG_LOOK
+        self.round.step(took, in_flight, now);
+        let since = now.saturating_sub(self.round.started);
+        let least = if self.round.steps < ROUND_STEPS {
+            LONG_ROUND
         } else {
-            SHORT_LOOK
+            SHORT_ROUND
         };
-        if since < look.max(Duration::from_secs_f64(self.piece).min(LONGEST_LOOK)) {
+        if since < least.max(Duration::from_secs_f64(self.piece_secs).min(LONGEST_PIECE_ROUND)) {
             return;
         }
         let round = std::mem::take(&mut self.round);
-        let hold = self.judge(&round, since.as_secs_f64().max(f64::MIN_POSITIVE), distance, now);
-        if hold != self.hold {
-            self.hold = hold;
-            self.settled = now + Duration::from_secs_f64(self.piece);
+        let allowance = self.judge(&round, since.as_secs_f64().max(f64::MIN_POSITIVE), distance, now);
+        if allowance != self.allowance {
+            self.allowance = allowance;
+            self.settled_at = now + Duration::from_secs_f64(self.piece_secs);
         }
     }
 
-    /// What pieces are held to from now on.
-    fn judge(&mut self, round: &Round, seconds: f64, distance: Distance, now: Duration) -> Hold {
+    /// Concludes a round: the allowance from now on.
+    fn judge(&mut self, round: &Round, seconds: f64, distance: Distance, now: Duration) -> Allowance {
         let rate = f64::from(round.steps) / seconds;
-        if let Some((way, mut experiment)) = self.experiment.take() {
+        if let Some((direction, mut experiment)) = self.experiment.take() {
             match experiment.judge(rate, Duration::from_secs_f64(seconds)) {
                 Judgement::Undecided => {
-                    self.experiment = Some((way, experiment));
-                    return self.hold;
+                    self.experiment = Some((direction, experiment));
+                    return self.allowance;
                 }
-                Judgement::Kept | Judgement::KeptEarly => self.ended(way, true, now),
+                Judgement::Kept | Judgement::KeptEarly => self.conclude(direction, true, now),
                 Judgement::Reverted => {
-                    self.ended(way, false, now);
+                    self.conclude(direction, false, now);
                     return experiment.into_baseline();
                 }
             }
         }
-        let Hold { pieces, to_memory } = self.hold;
+        let Allowance {
+            pieces,
+            is_memory_bound,
+        } = self.allowance;
         let busy = round.busy.as_secs_f64() / seconds;
-        let used = round.most.min(pieces);
+        let used = round.most_in_flight.min(pieces);
         let is_used_up = used == pieces;
-        self.is_fast = busy >= FAST;
+        self.is_fast = busy >= FAST_BUSY_SHARE;
         if !self.is_fast {
-            self.most = None;
-            return Hold {
+            self.rate_before_fewer = None;
+            return Allowance {
                 pieces: pieces.saturating_mul(if is_used_up { 2 } else { 1 }),
-                to_memory: false,
+                is_memory_bound: false,
             };
         }
-        if distance == Distance::Near && !to_memory {
-            return Hold {
+        if distance == Distance::Near && !is_memory_bound {
+            return Allowance {
                 pieces,
-                to_memory: true,
+                is_memory_bound: true,
             };
         }
-        if busy < IDLE && self.more.until <= now {
+        if busy < WAITING_BUSY_SHARE && self.more.until <= now {
             if is_used_up {
                 let pieces = pieces.saturating_add((pieces / 4).max(1));
-                return self.attempt(Way::More, Hold { pieces, to_memory }, rate, now);
-            }
-            if to_memory && distance == Distance::Unknown {
-                return self.attempt(
-                    Way::More,
-                    Hold {
+                return self.begin_experiment(
+                    Direction::More,
+                    Allowance {
                         pieces,
-                        to_memory: false,
+                        is_memory_bound,
+                    },
+                    rate,
+                    now,
+                );
+            }
+            if is_memory_bound && distance == Distance::Unknown {
+                return self.begin_experiment(
+                    Direction::More,
+                    Allowance {
+                        pieces,
+                        is_memory_bound: false,
                     },
                     rate,
                     now,
                 );
             }
         }
-        if distance != Distance::Far && (busy >= IDLE || distance == Distance::Near) && self.fewer.until <= now {
-            let most = *self.most.get_or_insert(rate);
-            if !to_memory {
-                return self.attempt(
-                    Way::Fewer,
-                    Hold {
+        if distance != Distance::Far
+            && (busy >= WAITING_BUSY_SHARE || distance == Distance::Near)
+            && self.fewer.until <= now
+        {
+            let before_fewer = *self.rate_before_fewer.get_or_insert(rate);
+            if !is_memory_bound {
+                return self.begin_experiment(
+                    Direction::Fewer,
+                    Allowance {
                         pieces,
-                        to_memory: true,
+                        is_memory_bound: true,
                     },
-                    most,
+                    before_fewer,
                     now,
                 );
             }
-            if used > FEW {
-                let pieces = (used / 2).max(FEW);
-                return self.attempt(Way::Fewer, Hold { pieces, to_memory }, most, now);
+            if used > MIN_PIECES {
+                let pieces = (used / 2).max(MIN_PIECES);
+                return self.begin_experiment(
+                    Direction::Fewer,
+                    Allowance {
+                        pieces,
+                        is_memory_bound,
+                    },
+                    before_fewer,
+                    now,
+                );
             }
         }
-        self.hold
+        self.allowance
     }
 
-    /// Takes note of whether a change in a direction was kept.
-    fn ended(&mut self, way: Way, is_kept: bool, now: Duration) {
-        let pause = match way {
-            Way::Fewer => &mut self.fewer,
-            Way::More => &mut self.more,
+    /// Records whether an experiment was kept.
+    fn conclude(&mut self, direction: Direction, is_kept: bool, now: Duration) {
+        let pause = match direction {
+            Direction::Fewer => &mut self.fewer,
+            Direction::More => &mut self.more,
         };
         if is_kept {
             *pause = Pause::default();
         } else {
             pause.begin(now);
         }
-        // A loss counts from where pieces begin to be reduced.
-        if is_kept == (way == Way::More) {
-            self.most = None;
+        // A series of reductions is over: the next one starts with its own baseline.
+        if is_kept == (direction == Direction::More) {
+            self.rate_before_fewer = None;
         }
     }
 
-    fn attempt(&mut self, way: Way, hold: Hold, baseline_rate: f64, now: Duration) -> Hold {
+    fn begin_experiment(
+        &mut self,
+        direction: Direction,
+        allowance: Allowance,
+        baseline_rate: f64,
+        now: Duration,
+    ) -> Allowance {
         let rule = Rule {
-            // Rounds begin when the pieces of a change have arrived.
+            // A round starts only when the pieces of a change have arrived.
             settle: Duration::ZERO,
             keep_early_gain: None,
             revert_early: None,
             watch: Duration::ZERO,
-            worth_gain: match way {
-                Way::Fewer => FEWER_WORTH_GAIN,
-                Way::More => MORE_WORTH_GAIN,
+            worth_gain: match direction {
+                Direction::Fewer => FEWER_WORTH_GAIN,
+                Direction::More => MORE_WORTH_GAIN,
             },
-            has_second_look: way == Way::Fewer,
+            needs_second_miss: direction == Direction::Fewer,
         };
-        self.experiment = Some((way, Experiment::new(self.hold, baseline_rate, rule, now)));
-        hold
+        self.experiment = Some((direction, Experiment::new(self.allowance, baseline_rate, rule, now)));
+        allowance
     }
 }
 
 impl Round {
-    fn step(&mut self, took: Duration, under_way: u64, now: Duration) {
+    fn step(&mut self, took: Duration, in_flight: u64, now: Duration) {
         if self.steps == 0 {
-            self.begun = now.saturating_sub(took);
+            self.started = now.saturating_sub(took);
         }
         self.steps += 1;
         self.busy += took;
-        self.most = self.most.max(under_way);
+        self.most_in_flight = self.most_in_flight.max(in_flight);
     }
 }
 
@@ -315,8 +342,8 @@ mod tests {
 
     const TOOK: Duration = Duration::from_millis(1);
 
-    /// A hash that takes a millisecond for a block, of a source that brings so many blocks per second with each piece, and
-    /// no more than so many with all of them.
+    /// A hash that takes a millisecond per block, and a source. The source has a throughput per piece and one for all pieces
+    /// together, in blocks per second.
     struct Simulation {
         control: ReadAheadControl,
         connections: u64,
@@ -345,31 +372,31 @@ mod tests {
             self.control.allowed().min(self.connections)
         }
 
-        /// The blocks hashed in some seconds.
+        /// Runs for some seconds. Returns the number of blocks hashed.
         fn run(&mut self, seconds: u64) -> u32 {
             let (end, before) = (self.now + Duration::from_secs(seconds), self.steps);
             while self.now < end {
-                let under_way = self.pieces();
-                let waits = Duration::from_secs_f64(1.0 / (under_way as f64 * self.per_piece).min(self.together));
+                let in_flight = self.pieces();
+                let waits = Duration::from_secs_f64(1.0 / (in_flight as f64 * self.per_piece).min(self.together));
                 self.now += waits.max(TOOK);
                 self.steps += 1;
-                self.control.step(TOOK, under_way, self.distance, self.now);
+                self.control.step(TOOK, in_flight, self.distance, self.now);
             }
             self.steps - before
         }
     }
 
     #[rstest]
-    #[case::the_hash_takes_the_time(16, 1000.0, f64::MAX, Near, 4..=4)]
-    #[case::a_source_far_away_is_not_held_though_the_hash_takes_the_time(16, 1000.0, f64::MAX, Far, 16..=16)]
-    #[case::a_few_pieces_bring_as_much_as_many(16, 200.0, 600.0, Near, 4..=5)]
-    #[case::some_pieces_bring_as_much_as_many(16, 75.0, 600.0, Near, 7..=9)]
-    #[case::the_source_takes_the_time(16, 6.0, f64::MAX, Near, 16..=16)]
-    #[case::a_slow_source_is_wide(64, 1.5, f64::MAX, Far, 64..=64)]
-    #[case::a_fast_source_needs_all(16, 45.0, f64::MAX, Near, 16..=16)]
-    #[case::a_fast_source_far_away_needs_all(16, 31.0, f64::MAX, Far, 16..=16)]
-    #[case::few_stay_few(2, 1000.0, f64::MAX, Near, 2..=2)]
-    fn the_number_of_pieces_follows_who_waits(
+    #[case::hash_is_the_bottleneck(16, 1000.0, f64::MAX, Near, 4..=4)]
+    #[case::far_source_keeps_all_though_the_hash_is_the_bottleneck(16, 1000.0, f64::MAX, Far, 16..=16)]
+    #[case::few_pieces_deliver_as_much_as_many(16, 200.0, 600.0, Near, 4..=5)]
+    #[case::some_pieces_deliver_as_much_as_many(16, 75.0, 600.0, Near, 7..=9)]
+    #[case::source_is_the_bottleneck(16, 6.0, f64::MAX, Near, 16..=16)]
+    #[case::slow_far_source_keeps_many(64, 1.5, f64::MAX, Far, 64..=64)]
+    #[case::fast_near_source_needs_all(16, 45.0, f64::MAX, Near, 16..=16)]
+    #[case::fast_far_source_needs_all(16, 31.0, f64::MAX, Far, 16..=16)]
+    #[case::few_connections_keep_their_number(2, 1000.0, f64::MAX, Near, 2..=2)]
+    fn the_number_of_pieces_follows_the_bottleneck(
         #[case] connections: u64,
         #[case] per_piece: f64,
         #[case] together: f64,
@@ -384,7 +411,7 @@ mod tests {
     #[rstest]
     #[case::near(Near, 0.93)]
     #[case::far_away(Far, 0.999)]
-    fn trials_cost_a_source_that_needs_all_its_pieces_little(#[case] distance: Distance, #[case] share: f64) {
+    fn experiments_cost_a_source_that_needs_all_its_pieces_little(#[case] distance: Distance, #[case] share: f64) {
         let mut simulation = Simulation::of(16, 31.0, f64::MAX, distance);
         let all = 16.0 * 31.0 * 20.0;
         let hashed = f64::from(simulation.run(20));
@@ -396,26 +423,26 @@ mod tests {
     #[case::near_and_slow(Near, 1.0, true, false)]
     #[case::unknown(Unknown, 1.0, true, false)]
     #[case::far(Far, 31.0, false, false)]
-    fn only_a_slow_source_or_one_far_away_may_run_further_ahead_than_stays_in_memory(
+    fn only_a_slow_or_far_source_may_run_further_ahead_than_memory_holds(
         #[case] distance: Distance,
         #[case] per_piece: f64,
-        #[case] is_held_at_first: bool,
-        #[case] is_held: bool,
+        #[case] is_bound_at_first: bool,
+        #[case] is_bound: bool,
     ) {
         let mut simulation = Simulation::of(16, per_piece, f64::MAX, distance);
-        assert_eq!(simulation.control.is_held_to_memory(distance, true), is_held_at_first);
+        assert_eq!(simulation.control.is_memory_bound(distance, true), is_bound_at_first);
         assert!(
-            !simulation.control.is_held_to_memory(distance, false),
+            !simulation.control.is_memory_bound(distance, false),
             "nothing is known yet"
         );
         simulation.run(10);
-        assert_eq!(simulation.control.is_held_to_memory(distance, false), is_held);
+        assert_eq!(simulation.control.is_memory_bound(distance, false), is_bound);
     }
 
     #[test]
-    fn a_change_is_judged_when_its_pieces_have_come() {
+    fn a_change_is_judged_once_its_pieces_have_arrived() {
         let mut control = ReadAheadControl::default();
-        control.piece_took(2.0);
+        control.observe_piece(2.0);
         let mut now = Duration::ZERO;
         let mut allowed = Vec::new();
         for _ in 0..2900 {
@@ -428,13 +455,13 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_all_but_stops_gets_its_pieces_back_after_a_few_blocks() {
+    fn a_source_that_nearly_stops_gets_its_pieces_back_after_a_few_blocks() {
         let mut simulation = Simulation::of(16, 1000.0, f64::MAX, Near);
         simulation.run(10);
-        assert_eq!(simulation.pieces(), FEW);
+        assert_eq!(simulation.pieces(), MIN_PIECES);
         simulation.per_piece = 2.0;
         let hashed = simulation.run(2);
         assert_eq!(simulation.pieces(), 16);
-        assert!(hashed < STEPS, "{hashed}");
+        assert!(hashed < ROUND_STEPS, "{hashed}");
     }
 }

@@ -1,4 +1,4 @@
-//! The schedule behind a lock, where file workers and connections meet. A file is whatever its connections need of it.
+//! The schedule behind a lock, shared by file workers and connections. `F` is what a connection needs to fetch a file.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,13 +13,13 @@ use super::{Claim, Demand, FileNumber, Limits, OriginNumber, Piece, PieceNumber,
 use crate::model::error::{FetchError, SourceError};
 use crate::model::path::FilePath;
 
-/// How often a connection without work looks whether there is a slow piece to take over.
-const GLANCE: Duration = Duration::from_millis(200);
+/// How often an idle connection checks for a slow piece to steal from.
+const STEAL_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The files under way, and what is to be asked for next.
+/// The active files, and which pieces to request next.
 #[derive(Debug)]
 pub(crate) struct SharedSchedule<F> {
-    begun: Instant,
+    started: Instant,
     state: Mutex<State<F>>,
     changed: Notify,
 }
@@ -28,26 +28,26 @@ pub(crate) struct SharedSchedule<F> {
 struct State<F> {
     schedule: Schedule,
     files: HashMap<FileNumber, Arc<F>>,
-    /// Ends the work on a piece that nobody needs any more, or not from its origin.
-    needless: HashMap<PieceNumber, CancellationToken>,
+    /// Cancels the fetch of a piece in flight.
+    tokens: HashMap<PieceNumber, CancellationToken>,
     next_number: FileNumber,
-    /// The failures after which no origin offers a file any more.
+    /// Files that no origin offers any more, each with the last failure.
     orphans: HashMap<FileNumber, Withdrawal>,
-    /// There is one origin, that every connection asks.
+    /// Whether the fetch has only one origin.
     is_single: bool,
 }
 
 /// Why an origin no longer offers a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Withdrawal {
-    /// Where in the file it failed, if it did.
+    /// The byte at which a request failed, if one did.
     pub(crate) offset: Option<u64>,
     pub(crate) error: SourceError,
 }
 
 impl Withdrawal {
-    /// The error of the file that is concerned.
-    pub(crate) fn of(self, file: &FilePath) -> FetchError {
+    /// The error of the fetch for the given file.
+    pub(crate) fn for_file(self, file: &FilePath) -> FetchError {
         FetchError::Source {
             file: Some(file.clone()),
             offset: self.offset,
@@ -61,8 +61,8 @@ impl Withdrawal {
 pub(crate) struct Task<F> {
     pub(crate) piece: Piece,
     pub(crate) file: Arc<F>,
-    /// Nobody needs the piece any more, or not from this origin.
-    pub(crate) needless: CancellationToken,
+    /// Cancelled when the piece is no longer needed, or no longer from this origin.
+    pub(crate) token: CancellationToken,
 }
 
 impl<F> SharedSchedule<F> {
@@ -70,13 +70,13 @@ impl<F> SharedSchedule<F> {
         let state = State {
             schedule: Schedule::new(limits),
             files: HashMap::new(),
-            needless: HashMap::new(),
+            tokens: HashMap::new(),
             next_number: 0,
             orphans: HashMap::new(),
             is_single: origins == 1,
         };
         Self {
-            begun: Instant::now(),
+            started: Instant::now(),
             state: Mutex::new(state),
             changed: Notify::new(),
         }
@@ -86,8 +86,8 @@ impl<F> SharedSchedule<F> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes up a file that some origins offer, of which some blocks are there already and the first ones are hashed. One
-    /// that is in sequence is read from its beginning to its end only.
+    /// Adds a file: the origins that offer it, its blocks on disk, and how many are hashed. With `in_sequence` it is read from
+    /// start to end, one request at a time.
     pub(crate) fn add(
         &self,
         file: Arc<F>,
@@ -110,36 +110,36 @@ impl<F> SharedSchedule<F> {
         number
     }
 
-    /// Lets go of a file.
+    /// Removes a file and cancels its incomplete pieces.
     pub(crate) fn remove(&self, file: FileNumber) {
         let mut state = self.state();
-        // A connection that has all of its piece reads the body to its end, so that it can be used again.
+        // A connection with a complete piece still reads the body to its end, so that it can be reused.
         state.cancel_incomplete(file);
         state.schedule.remove(file);
         state.files.remove(&file);
         state.orphans.remove(&file);
     }
 
-    /// Lets go of everything an origin was asked for; others are asked in its place.
-    pub(crate) fn leave(&self, origin: OriginNumber) {
+    /// Cancels all pieces of an origin, so that others fetch them.
+    pub(crate) fn cancel_origin(&self, origin: OriginNumber) {
         self.state().cancel(|asked, _| asked == origin);
     }
 
-    /// Lets go of the piece that an origin would take longest for, if that is long.
-    pub(crate) fn leave_slowest(&self, origin: OriginNumber) {
-        let now = self.begun.elapsed();
+    /// Cancels the piece of an origin that would end last, if that is worth it.
+    pub(crate) fn cancel_slowest(&self, origin: OriginNumber) {
+        let now = self.started.elapsed();
         let mut state = self.state();
         if let Some(piece) = state.schedule.slowest(origin, now) {
             state.cancel_piece(piece);
         }
     }
 
-    /// An origin no longer offers a file, after a failure.
+    /// Records that an origin no longer offers a file, because of a failure.
     pub(crate) fn withdraw(&self, file: FileNumber, origin: OriginNumber, failure: Withdrawal) {
         self.state().withdraw(file, origin, failure);
     }
 
-    /// An origin no longer offers anything, for a reason.
+    /// Records that an origin no longer offers any file, and cancels its pieces.
     pub(crate) fn withdraw_all(&self, origin: OriginNumber, reason: &SourceError) {
         let mut state = self.state();
         state.cancel(|asked, _| asked == origin);
@@ -153,115 +153,115 @@ impl<F> SharedSchedule<F> {
         }
     }
 
-    /// Whether nobody offers a file any more, and nothing of it is on its way.
+    /// Whether no origin offers a file any more, and none of its blocks is on the way.
     pub(crate) fn is_orphaned(&self, file: FileNumber) -> bool {
         let state = self.state();
         state.orphans.contains_key(&file) && state.schedule.is_idle(file)
     }
 
-    /// The failure after which nobody offers a file any more.
+    /// Takes the failure after which no origin offered a file any more.
     pub(crate) fn take_failure(&self, file: FileNumber) -> Option<Withdrawal> {
         self.state().orphans.remove(&file)
     }
 
-    /// What there is to ask each origin for.
+    /// What there is to request from each origin.
     pub(crate) fn demands(&self, origins: usize) -> Vec<Demand> {
         let state = self.state();
         (0..origins)
             .map(|origin| {
-                let (is_any, is_alone) = state.schedule.demand(origin);
-                Demand { is_any, is_alone }
+                let (is_any, is_exclusive) = state.schedule.demand(origin);
+                Demand { is_any, is_exclusive }
             })
             .collect()
     }
 
-    /// How many files of more than a block are arriving.
+    /// Number of files of more than one block that have pieces in flight.
     pub(crate) fn arriving_files(&self) -> u64 {
         self.state().schedule.arriving_files()
     }
 
-    /// The next piece for an origin, waited for a little. `None` when there is nothing for it at the moment.
+    /// The next piece for an origin. Waits a moment for one; `None` if there is none.
     pub(crate) async fn next(&self, origin: OriginNumber) -> Option<Task<F>> {
         let changed = self.changed.notified();
         tokio::pin!(changed);
-        // Before looking, so that no change between looking and waiting is missed.
+        // Registered before the check, so that no change between the check and the wait is missed.
         changed.as_mut().enable();
-        if let Some(task) = self.take(origin) {
+        if let Some(task) = self.try_next(origin) {
             return Some(task);
         }
-        let _ = timeout(GLANCE, changed).await;
-        self.take(origin)
+        let _ = timeout(STEAL_CHECK_INTERVAL, changed).await;
+        self.try_next(origin)
     }
 
-    fn take(&self, origin: OriginNumber) -> Option<Task<F>> {
-        let now = self.begun.elapsed();
+    fn try_next(&self, origin: OriginNumber) -> Option<Task<F>> {
+        let now = self.started.elapsed();
         let mut state = self.state();
         let piece = state.schedule.next(origin, now)?;
         let file = state.files.get(&piece.file).cloned()?;
-        let needless = CancellationToken::new();
-        state.needless.insert(piece.number, needless.clone());
+        let token = CancellationToken::new();
+        state.tokens.insert(piece.number, token.clone());
         if state.is_single {
-            // Each wakes the next, for as long as there is something to do.
+            // Each connection wakes the next one as long as there are pieces.
             self.wake(&state);
         }
-        Some(Task { piece, file, needless })
+        Some(Task { piece, file, token })
     }
 
-    /// From now on so many pieces may be under way.
+    /// Sets the number of pieces that may be in flight.
     pub(crate) fn set_connections(&self, connections: usize) {
         self.state().schedule.set_connections(connections as u64);
     }
 
-    /// Whether the hash of some file is busy with what comes.
+    /// Whether the source of some file is fast compared to the hash.
     pub(crate) fn is_hash_busy(&self) -> bool {
         self.state().schedule.is_hash_busy()
     }
 
-    /// No file of more than a block comes after those under way.
-    pub(crate) fn set_last(&self) {
-        self.state().schedule.set_last();
+    /// Records that no further file of more than one block will be added.
+    pub(crate) fn set_all_files_added(&self) {
+        self.state().schedule.set_all_files_added();
     }
 
-    /// From now on pieces have this many blocks, and the last ones at least so many, of sources so far away.
+    /// Sets the blocks of a piece, the least of the last pieces, and the sources' distance.
     pub(crate) fn set_pieces(&self, blocks: u64, last: u64, distance: Distance) {
         self.state().schedule.set_pieces(blocks, last, distance);
     }
 
-    /// A block of a piece has arrived whole.
+    /// Records that a block of a piece has arrived completely. Cancels a duplicate of it.
     pub(crate) fn claim(&self, piece: &Piece, block: u64) -> Claim {
         let mut state = self.state();
         let claim = state.schedule.claim(piece, block);
         if claim.is_first
-            && let Some(doubled) = state.schedule.doubled(piece, block)
+            && let Some(duplicate) = state.schedule.duplicate_of(piece, block)
         {
-            state.cancel_piece(doubled);
+            state.cancel_piece(duplicate);
         }
         claim
     }
 
-    /// A block that was claimed is written.
+    /// Records that a claimed block is written.
     pub(crate) fn written(&self, file: FileNumber, block: u64) {
         self.state().schedule.written(file, block);
     }
 
-    /// A piece has ended.
+    /// Records the end of a piece.
     pub(crate) fn ended(&self, piece: &Piece) {
-        let now = self.begun.elapsed();
+        let now = self.started.elapsed();
         let mut state = self.state();
-        state.needless.remove(&piece.number);
+        state.tokens.remove(&piece.number);
         state.schedule.ended(piece, now);
         self.wake(&state);
     }
 
-    /// The hash of a file has come to a block.
+    /// Records that the first `blocks` of a file are hashed, and how long the last one took.
     pub(crate) fn hashed(&self, file: FileNumber, blocks: u64, took: Duration) {
-        let now = self.begun.elapsed();
+        let now = self.started.elapsed();
         let mut state = self.state();
         state.schedule.hashed(file, blocks, took, now);
         self.wake(&state);
     }
 
-    /// Wakes a connection if there is a piece for it. Where origins differ in what they offer, all look for themselves.
+    /// Wakes a connection if there is a piece for it. With several origins it wakes all, since they offer different files.
     fn wake(&self, state: &State<F>) {
         if !state.schedule.has_missing() {
             return;
@@ -273,14 +273,14 @@ impl<F> SharedSchedule<F> {
         }
     }
 
-    /// An origin of a file ignores ranges; whether the file is read from it in one stream, for want of another one.
+    /// Records that an origin ignores ranges. Returns whether the file is read from it in one stream, as no other is left.
     pub(crate) fn ignores_ranges(&self, file: FileNumber, origin: OriginNumber) -> bool {
         self.state().schedule.ignores_ranges(file, origin)
     }
 }
 
 impl<F> State<F> {
-    /// The lane of a file that no other origin offers hears of the failure.
+    /// Withdraws a file from an origin. If no other origin offers it, keeps the failure for the file worker.
     fn withdraw(&mut self, file: FileNumber, origin: OriginNumber, failure: Withdrawal) {
         if self.schedule.withdraw(file, origin) {
             return;
@@ -289,32 +289,32 @@ impl<F> State<F> {
         self.cancel(|_, number| number == file);
     }
 
-    /// Ends the work on pieces of some origin and file.
+    /// Cancels the pieces in flight that match by origin and file.
     fn cancel(&self, is_meant: impl Fn(OriginNumber, FileNumber) -> bool) {
-        for (number, needless) in &self.needless {
+        for (number, token) in &self.tokens {
             if self
                 .schedule
                 .in_flight(*number)
                 .is_some_and(|(origin, file)| is_meant(origin, file))
             {
-                needless.cancel();
+                token.cancel();
             }
         }
     }
 
-    /// Ends the work on pieces of a file that have not arrived whole.
+    /// Cancels the pieces of a file that have not arrived completely.
     fn cancel_incomplete(&self, file: FileNumber) {
-        for (number, needless) in &self.needless {
+        for (number, token) in &self.tokens {
             let is_of_file = self.schedule.in_flight(*number).is_some_and(|(_, of)| of == file);
             if is_of_file && self.schedule.is_incomplete(*number) {
-                needless.cancel();
+                token.cancel();
             }
         }
     }
 
     fn cancel_piece(&self, piece: PieceNumber) {
-        if let Some(needless) = self.needless.get(&piece) {
-            needless.cancel();
+        if let Some(token) = self.tokens.get(&piece) {
+            token.cancel();
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Work stealing and the endgame: when nothing is missing, an idle connection takes part of the piece that would end last,
-//! or asks for its last block a second time.
+//! Work stealing and the endgame: when no block is missing, an idle connection steals part of the piece that would end last,
+//! or requests its last block a second time.
 //!
-//! Both cost bytes that are sent twice: what is in flight to the connection that loses them. A budget bounds them.
+//! Both cost bytes that are sent twice: those in flight to the connection that loses them. A budget limits them.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -10,28 +10,28 @@ use super::file_blocks::Block;
 use super::piece::{InFlight, Piece};
 use super::{FileNumber, OriginNumber, PieceNumber, Schedule};
 
-/// Stealing must save this many seconds, for it costs a connection and what was in flight on it.
+/// Stealing must save at least this many seconds. It costs a connection and what was in flight on it.
 const STEAL_MIN_SAVING_SECS: f64 = 2.0;
 
-/// Asking for a block a second time must save this many seconds, for it costs the bytes as well.
+/// A duplicate request must save at least this many seconds. It costs the bytes of the block as well.
 const DUPLICATE_MIN_SAVING_SECS: f64 = 3.0;
 
-/// A duplicate that saves this many seconds needs no budget: a connection that delivers nothing is dropped about as late.
+/// A duplicate request that saves this many seconds is free: the stall timeout would close the slow connection about then.
 const DUPLICATE_FREE_SAVING_SECS: f64 = 15.0;
 
-/// Where no rate is known, another connection is hoped to be this many times as fast.
-const HOPED_GAIN: f64 = 1.25;
+/// Assumed speed of another connection, relative to the slow one, if no rate is known.
+const ASSUMED_GAIN: f64 = 1.25;
 
-/// Blocks that may be in flight to a connection whose piece is cut.
+/// Blocks that are assumed in flight to a connection whose piece is cut.
 const IN_FLIGHT_BLOCKS: u64 = 4;
 
-/// The share of all blocks that may be sent twice; one block per connection may be in any case.
-const DUPLICATE_SHARE: u64 = 50;
+/// One of this many blocks may be sent twice. One block per connection may in any case.
+const BLOCKS_PER_DUPLICATE: u64 = 50;
 
-/// What stealing and duplicates have cost, in blocks.
+/// What stealing and duplicate requests have cost and may cost, in blocks.
 #[derive(Debug, Default)]
 pub(super) struct DuplicateBudget {
-    /// Blocks of all files so far.
+    /// Blocks of all files added so far.
     total: u64,
     spent: u64,
 }
@@ -41,9 +41,9 @@ impl DuplicateBudget {
         self.total += blocks;
     }
 
-    /// Whether something that costs this many blocks is within the budget.
+    /// Whether a cost in blocks is within the budget.
     fn allows(&self, cost: u64, connections: u64) -> bool {
-        self.spent + cost <= (self.total / DUPLICATE_SHARE).max(connections)
+        self.spent + cost <= (self.total / BLOCKS_PER_DUPLICATE).max(connections)
     }
 
     fn spend(&mut self, cost: u64) {
@@ -51,7 +51,7 @@ impl DuplicateBudget {
     }
 }
 
-/// What cutting a number of blocks off a piece may cost. Nothing is in flight of a piece that delivered nothing.
+/// Blocks that may be sent twice when this many are cut off a piece. None if the piece has delivered nothing yet.
 fn cost_of_cutting(piece: &InFlight, blocks: u64) -> u64 {
     if piece.next == piece.blocks.start {
         0
@@ -61,43 +61,43 @@ fn cost_of_cutting(piece: &InFlight, blocks: u64) -> u64 {
 }
 
 impl Schedule {
-    /// Takes over part of the piece that would end last, if that ends sooner then.
-    pub(super) fn take_over(&mut self, origin: OriginNumber, now: Duration) -> Option<(FileNumber, Range<u64>)> {
+    /// Steals from the piece that would end last, or duplicates its last block, if that saves time.
+    pub(super) fn steal(&mut self, origin: OriginNumber, now: Duration) -> Option<(FileNumber, Range<u64>)> {
         let (number, _) = self
             .pieces
             .iter()
-            .filter(|(_, piece)| self.can_take_over(piece.file, origin))
+            .filter(|(_, piece)| self.can_steal(piece.file, origin))
             .filter(|(_, piece)| piece.is_slow(self.paces.get(origin), self.limits.is_capped, now))
-            .filter(|(number, piece)| piece.left() > 1 || self.may_be_doubled(**number, piece))
+            .filter(|(number, piece)| piece.left() > 1 || self.may_duplicate(**number, piece))
             .map(|(number, piece)| (*number, piece.seconds_left(now)))
             .max_by(|(_, one), (_, other)| one.total_cmp(other))?;
         let piece = self.pieces.get(&number)?;
         let (left, slow) = (piece.left(), piece.pace(now));
         let known = self.paces.get(origin);
-        let own = known.unwrap_or(slow * HOPED_GAIN).max(f64::MIN_POSITIVE);
+        let own = known.unwrap_or(slow * ASSUMED_GAIN).max(f64::MIN_POSITIVE);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "a share of a number of blocks"
         )]
         let share = (left as f64 * own / (own + slow)).round() as u64;
-        // What is arriving stays; alone, it is asked for a second time.
-        let taken = share.clamp(1, (left - 1).max(1));
-        let kept = if left == 1 { 0.0 } else { (left - taken) as f64 / slow };
-        let ends = kept.max(taken as f64 / own);
-        let worth = if left == 1 {
+        // The arriving block stays with its connection, unless it is the only one: then it is requested twice.
+        let stolen = share.clamp(1, (left - 1).max(1));
+        let victim_secs = if left == 1 { 0.0 } else { (left - stolen) as f64 / slow };
+        let ends_in_secs = victim_secs.max(stolen as f64 / own);
+        let min_saving_secs = if left == 1 {
             DUPLICATE_MIN_SAVING_SECS
         } else {
             STEAL_MIN_SAVING_SECS
         };
-        let saving = piece.seconds_left(now) - ends;
-        if saving < worth {
+        let saving_secs = piece.seconds_left(now) - ends_in_secs;
+        if saving_secs < min_saving_secs {
             return None;
         }
         let cost = match left {
-            1 if saving >= DUPLICATE_FREE_SAVING_SECS => 0,
+            1 if saving_secs >= DUPLICATE_FREE_SAVING_SECS => 0,
             1 => 1,
-            _ => cost_of_cutting(piece, taken),
+            _ => cost_of_cutting(piece, stolen),
         };
         if !self.duplicates.allows(cost, self.limits.connections) {
             return None;
@@ -105,12 +105,12 @@ impl Schedule {
         let (file, end) = (piece.file, piece.blocks.end);
         self.duplicates.spend(cost);
         if left > 1 {
-            self.pieces.get_mut(&number)?.blocks.end = end - taken;
+            self.pieces.get_mut(&number)?.blocks.end = end - stolen;
         }
-        Some((file, end - taken..end))
+        Some((file, end - stolen..end))
     }
 
-    /// The piece that an origin would take longest for, if its connection is worth more elsewhere.
+    /// The piece of an origin that would end last, if cancelling it is worth it.
     pub(crate) fn slowest(&mut self, origin: OriginNumber, now: Duration) -> Option<PieceNumber> {
         if self.limits.is_capped {
             return None;
@@ -129,8 +129,8 @@ impl Schedule {
         Some(number)
     }
 
-    /// A piece that has come down to a block that another one brought first.
-    pub(crate) fn doubled(&self, piece: &Piece, block: u64) -> Option<PieceNumber> {
+    /// Another piece in flight whose only remaining block is the given one.
+    pub(crate) fn duplicate_of(&self, piece: &Piece, block: u64) -> Option<PieceNumber> {
         self.pieces
             .iter()
             .find(|(number, other)| {
@@ -139,19 +139,19 @@ impl Schedule {
             .map(|(number, _)| *number)
     }
 
-    fn can_take_over(&self, file: FileNumber, origin: OriginNumber) -> bool {
+    fn can_steal(&self, file: FileNumber, origin: OriginNumber) -> bool {
         self.files
             .get(&file)
             .is_some_and(|entry| !entry.sequential && entry.is_waited_for() && entry.origins.contains(&origin))
     }
 
-    /// Whether a piece that has come down to one block lacks it, and is alone with it: two for a block are enough.
-    fn may_be_doubled(&self, number: PieceNumber, piece: &InFlight) -> bool {
-        let is_lacking = self
+    /// Whether the last block of a piece is in flight in no other piece. Two requests for a block are enough.
+    fn may_duplicate(&self, number: PieceNumber, piece: &InFlight) -> bool {
+        let is_in_flight = self
             .files
             .get(&piece.file)
-            .is_some_and(|entry| entry.get(piece.next) == Some(Block::UnderWay));
-        is_lacking
+            .is_some_and(|entry| entry.get(piece.next) == Some(Block::InFlight));
+        is_in_flight
             && !self
                 .pieces
                 .iter()

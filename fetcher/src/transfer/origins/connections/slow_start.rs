@@ -1,5 +1,5 @@
-//! When more connections over all origins are tried: one delivers no more than its server allows or a round trip lets
-//! through, and all of them together may deliver far less than there is.
+//! Slow start: when more connections over all origins are tried. One connection is limited by its server or by its round-trip
+//! time, and the first ones together may use only a small part of the available bandwidth.
 
 use std::time::Duration;
 
@@ -8,72 +8,72 @@ use modelcache_crds::fetch_defaults::INITIAL_CONNECTIONS;
 use super::numbers::Numbers;
 use crate::transfer::schedule::experiment::Rule;
 
-/// Connections at first, if there may be as many.
+/// Connections at the start, if settings allow that many.
 pub(crate) const FIRST_CONNECTIONS: usize = INITIAL_CONNECTIONS as usize;
 
-/// From this rate on no more are tried: few disks take more, and each connection needs memory.
+/// No more connections are tried from this rate on: few disks are faster, and each connection needs memory.
 const ENOUGH_BYTES_PER_SECOND: f64 = 400e6;
 
-/// How long a number of connections is watched before more are tried.
+/// How long the rate of a number of connections is measured before more are tried.
 const WATCH: Duration = Duration::from_millis(250);
 
-/// As long as a step delivers more than this many times what the one before delivered, connections have only begun.
+/// Connections are still starting while a step delivers more than this multiple of the previous.
 const STARTING_FACTOR: u64 = 2;
 
-/// Where no more is left than arrives in this many steps, more are not worth trying.
-const LAST_STEPS: u64 = 12;
+/// More connections are not tried if the rest arrives within this many steps anyway.
+const NEARLY_COMPLETE_STEPS: u64 = 12;
 
-/// How long new connections take to begin.
+/// How long new connections take to start.
 const SETTLE: Duration = Duration::from_millis(250);
 
-/// A candidate is kept early when it gains this share of what it could,
-const CLEAR_SHARE: f64 = 0.5;
+/// A candidate is kept early if it gains this share of what it could gain.
+const KEEP_EARLY_SHARE: f64 = 0.5;
 
-/// or, when its time is over, from this gain on.
+/// A candidate is kept at the end of this time from this gain on.
 const LONGEST_WATCH: Duration = Duration::from_secs(2);
 const WORTH_GAIN: f64 = 1.15;
 
-/// A candidate that loses this much is reverted after a glance.
-const GLANCE: Duration = Duration::from_millis(700);
-const LOSS_GAIN: f64 = 0.75;
+/// A candidate with less than this gain is reverted early, after this time.
+const EARLY_REVERT_AFTER: Duration = Duration::from_millis(700);
+const EARLY_REVERT_GAIN: f64 = 0.75;
 
-/// The first pause after a candidate that was not worth it; it doubles.
+/// The pause after the first failed experiment. It doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
-/// Whether no more is left than arrives while more connections begin and are judged.
+/// Whether the rest arrives in less time than an experiment with more connections takes.
 pub(crate) fn is_nearly_complete(arrived: u64, left: u64) -> bool {
-    left <= arrived.saturating_mul(LAST_STEPS)
+    left <= arrived.saturating_mul(NEARLY_COMPLETE_STEPS)
 }
 
-/// Whether a rate is as much as more connections are tried for.
+/// Whether a rate is so high that more connections are not tried.
 pub(super) fn is_enough_rate(bytes_per_second: f64) -> bool {
     bytes_per_second >= ENOUGH_BYTES_PER_SECOND
 }
 
-/// How more connections are judged.
+/// The rule that judges more connections.
 pub(super) fn rule(before: &Numbers, more: &Numbers) -> Rule {
     Rule {
         settle: SETTLE,
-        keep_early_gain: Some(1.0 + (more.growth(before) - 1.0) * CLEAR_SHARE),
-        revert_early: Some((GLANCE, LOSS_GAIN)),
+        keep_early_gain: Some(1.0 + (more.growth(before) - 1.0) * KEEP_EARLY_SHARE),
+        revert_early: Some((EARLY_REVERT_AFTER, EARLY_REVERT_GAIN)),
         watch: LONGEST_WATCH,
         worth_gain: WORTH_GAIN,
-        has_second_look: false,
+        needs_second_miss: false,
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
     /// Nothing has arrived yet.
-    Begun,
-    /// Watching the present number since a moment, with the bytes since then and those of the step before.
+    NotStarted,
+    /// Measuring the current number `since` a time: the bytes since then, and those of the step `before`.
     Watching { since: Duration, bytes: u64, before: u64 },
-    /// An origin refused: no more are tried.
+    /// An origin refused a request: no more connections are tried.
     Over,
 }
 
-/// Measures the present number, and says when more may be tried.
+/// Measures the current number of connections, and decides when to try more.
 #[derive(Clone, Debug)]
 pub(super) struct SlowStart {
     phase: Phase,
@@ -83,25 +83,25 @@ pub(super) struct SlowStart {
 impl Default for SlowStart {
     fn default() -> Self {
         Self {
-            phase: Phase::Begun,
+            phase: Phase::NotStarted,
             pause: FIRST_PAUSE,
         }
     }
 }
 
 impl SlowStart {
-    /// Takes in what arrived since the last step. Answers the rate per second of the present number once it is known and
-    /// that number is what bounds it.
+    /// Adds the bytes since the last step. Returns the rate per second of the current number of connections, once it is
+    /// known and that number limits it (`is_bound`).
     pub(super) fn observe(&mut self, now: Duration, bytes: u64, is_bound: bool) -> Option<f64> {
         match &mut self.phase {
-            Phase::Begun if bytes > 0 => self.watch(now, bytes),
+            Phase::NotStarted if bytes > 0 => self.watch(now, bytes),
             Phase::Watching { since, .. } if now <= *since => {}
             Phase::Watching {
                 since,
                 bytes: watched,
                 before,
             } => {
-                // TCP begins slowly: what arrives then says little.
+                // TCP starts slowly: the first bytes say little about the rate.
                 let is_starting = bytes > before.saturating_mul(STARTING_FACTOR);
                 *before = bytes;
                 *watched += bytes;
@@ -112,12 +112,12 @@ impl SlowStart {
                     return Some(watched as f64 / seconds.as_secs_f64());
                 }
             }
-            Phase::Begun | Phase::Over => {}
+            Phase::NotStarted | Phase::Over => {}
         }
         None
     }
 
-    /// Watches from a moment on, after a step that delivered `before`.
+    /// Starts a measurement at a time, after a step that delivered `before` bytes.
     pub(super) fn watch(&mut self, since: Duration, before: u64) {
         if self.phase != Phase::Over {
             self.phase = Phase::Watching {
@@ -128,8 +128,8 @@ impl SlowStart {
         }
     }
 
-    /// The numbers change otherwise: what was watched says nothing about them.
-    pub(super) fn watch_again(&mut self, now: Duration) {
+    /// Restarts the measurement, because something else changed the number of connections.
+    pub(super) fn restart(&mut self, now: Duration) {
         if let Phase::Watching { since, .. } = self.phase
             && since < now
         {
@@ -137,19 +137,19 @@ impl SlowStart {
         }
     }
 
-    /// Tries no more for a while, longer each time.
+    /// Pauses, longer each time.
     pub(super) fn pause(&mut self, now: Duration) {
         self.watch(now + self.pause, u64::MAX);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
-    /// Ends a pause: what was found in it no longer holds.
+    /// Ends a pause early, because its reason no longer holds.
     pub(super) fn resume(&mut self, now: Duration) {
         self.watch(now, u64::MAX);
         self.pause = FIRST_PAUSE;
     }
 
-    /// Tries no more.
+    /// Ends slow start: no more connections are tried.
     pub(super) fn end(&mut self) {
         self.phase = Phase::Over;
     }

@@ -2,9 +2,9 @@ use rstest::rstest;
 
 use super::*;
 
-const LOOK: Duration = Duration::from_millis(250);
+const STEP: Duration = Duration::from_millis(250);
 
-/// What connections deliver together per second, and the hash takes.
+/// One origin, with its bytes per second by number of connections, and those of the hash.
 struct Simulation {
     connections: Connections,
     together: fn(usize) -> u64,
@@ -13,7 +13,7 @@ struct Simulation {
     most: usize,
 }
 
-/// One origin of which all connections are busy.
+/// A step of one origin whose connections are all busy.
 fn step(connections: &mut Connections, now: Duration, bytes: u64, is_enough: bool) {
     let samples = [Sample {
         bytes,
@@ -22,7 +22,7 @@ fn step(connections: &mut Connections, now: Duration, bytes: u64, is_enough: boo
     let is_open = [true];
     connections.step(
         now,
-        Seen {
+        Observation {
             samples: &samples,
             is_open: &is_open,
             is_enough,
@@ -44,7 +44,7 @@ impl Simulation {
     fn run(&mut self, seconds: f64) -> usize {
         let end = self.now + Duration::from_secs_f64(seconds);
         while self.now < end {
-            self.now += LOOK;
+            self.now += STEP;
             let rate = (self.together)(self.connections.at(0));
             step(&mut self.connections, self.now, rate / 4, rate >= self.hash);
             self.most = self.most.max(self.connections.total());
@@ -54,14 +54,14 @@ impl Simulation {
 }
 
 #[rstest]
-#[case::each_is_capped(48, |n| n as u64 * 6_000_000, 48)]
-#[case::there_may_be_no_more(16, |n| n as u64 * 6_000_000, 16)]
-#[case::there_may_be_fewer(3, |n| n as u64 * 6_000_000, 3)]
-#[case::the_line_is_full(48, |_| 100_000_000, 16)]
+#[case::each_connection_is_capped(48, |n| n as u64 * 6_000_000, 48)]
+#[case::the_first_ones_are_the_limit(16, |n| n as u64 * 6_000_000, 16)]
+#[case::fewer_are_the_limit(3, |n| n as u64 * 6_000_000, 3)]
+#[case::bandwidth_is_used_up(48, |_| 100_000_000, 16)]
 #[case::some_more_help(64, |n: usize| n.min(32) as u64 * 6_000_000, 64)]
 #[case::few_more_help_little(64, |n: usize| n.min(18) as u64 * 6_000_000, 16)]
-#[case::much_comes_already(48, |n| n as u64 * 30_000_000, 16)]
-#[case::it_collapses_under_many(48, |n| if n > 16 { 1_000_000 } else { 100_000_000 }, 16)]
+#[case::the_first_ones_are_fast_enough(48, |n| n as u64 * 30_000_000, 16)]
+#[case::the_server_collapses_under_many(48, |n| if n > 16 { 1_000_000 } else { 100_000_000 }, 16)]
 fn more_connections_are_kept_where_they_deliver_more(
     #[case] most: usize,
     #[case] together: fn(usize) -> u64,
@@ -71,7 +71,7 @@ fn more_connections_are_kept_where_they_deliver_more(
 }
 
 #[test]
-fn where_each_is_capped_all_are_there_within_a_second() {
+fn if_each_connection_is_capped_all_are_used_within_a_second() {
     let mut simulation = Simulation::of(48, |n| n as u64 * 6_000_000);
     assert_eq!(simulation.run(0.25), 16);
     assert_eq!(simulation.run(0.25), 48);
@@ -79,13 +79,13 @@ fn where_each_is_capped_all_are_there_within_a_second() {
 }
 
 #[test]
-fn no_more_are_tried_while_the_first_ones_begin() {
+fn no_more_are_tried_while_the_first_ones_start() {
     let mut connections = Connections::new(48, 1);
-    for (look, bytes) in [0, 8_000_000, 40_000_000, 120_000_000, 130_000_000, 130_000_000]
+    for (index, bytes) in [0, 8_000_000, 40_000_000, 120_000_000, 130_000_000, 130_000_000]
         .into_iter()
         .enumerate()
     {
-        step(&mut connections, LOOK * u32::try_from(look).unwrap(), bytes, false);
+        step(&mut connections, STEP * u32::try_from(index).unwrap(), bytes, false);
         assert_eq!(connections.total(), 16, "they deliver {bytes}");
     }
 }
@@ -101,14 +101,18 @@ fn no_more_are_tried_while_the_hash_is_busy() {
 #[rstest]
 #[case::much_is_left(25_000_000, 4_000_000_000, false)]
 #[case::little_is_left(25_000_000, 300_000_000, true)]
-#[case::nothing_came(0, 1, false)]
-#[case::all_is_there(0, 0, true)]
-fn what_arrives_soon_anyway_is_nearly_complete(#[case] arrived: u64, #[case] left: u64, #[case] expected: bool) {
+#[case::nothing_arrived(0, 1, false)]
+#[case::nothing_is_left(0, 0, true)]
+fn a_fetch_is_nearly_complete_if_the_rest_arrives_soon(
+    #[case] arrived: u64,
+    #[case] left: u64,
+    #[case] expected: bool,
+) {
     assert_eq!(is_nearly_complete(arrived, left), expected);
 }
 
 #[test]
-fn what_was_not_worth_it_is_tried_again_ever_later() {
+fn a_failed_experiment_is_repeated_after_ever_longer_pauses() {
     let mut simulation = Simulation::of(48, |_| 100_000_000);
     for pause in [1.0, 17.0, 32.0] {
         simulation.most = 0;
@@ -128,17 +132,17 @@ fn after_a_refusal_no_more_are_tried() {
 }
 
 #[test]
-fn after_a_fall_of_the_rate_more_are_tried_again_at_once() {
+fn more_are_tried_again_at_once_when_the_rate_falls() {
     let mut simulation = Simulation::of(44, |_| 100_000_000);
     simulation.run(12.0);
-    assert_eq!(simulation.connections.total(), 16, "more were not worth it");
+    assert_eq!(simulation.connections.total(), 16, "more are not worth it");
     simulation.together = |n| n as u64 * 3_000_000;
     simulation.run(4.0);
     assert_eq!(simulation.connections.total(), 44);
 }
 
 #[test]
-fn a_candidate_that_is_not_worth_it_restores_what_was_before() {
+fn a_failed_experiment_restores_the_previous_numbers() {
     let mut simulation = Simulation::of(44, |n| n as u64 * 6_000_000);
     simulation.run(5.0);
     let before = simulation.connections.numbers.clone();
@@ -146,6 +150,6 @@ fn a_candidate_that_is_not_worth_it_restores_what_was_before() {
     simulation.run(60.0);
     assert_eq!(
         simulation.connections.numbers, before,
-        "fewer were tried and were worse"
+        "fewer were tried and delivered less"
     );
 }

@@ -1,4 +1,4 @@
-//! Whether the disk has room for what is to be fetched, asked before the first byte.
+//! Checks before the first byte that the disk has enough free space for the fetch.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -8,12 +8,17 @@ use crate::disk::free_space::{free, too_little};
 use crate::model::error::StorageError;
 use crate::store::Store;
 
-/// Refuses to begin what cannot end for want of room, of which others need some `beside`.
-pub(crate) fn require(store: &Store, contents: &[Content], reuse: &Reuse, beside: u64) -> Result<(), StorageError> {
-    let needed = needed(store, contents, reuse).saturating_add(beside);
-    let free = free(store.root()).map_err(StorageError::at("read the free room of", store.root()))?;
+/// Fails if the contents to fetch, and `extra_bytes` more, do not fit on the disk.
+pub(crate) fn require(
+    store: &Store,
+    contents: &[Content],
+    reuse: &Reuse,
+    extra_bytes: u64,
+) -> Result<(), StorageError> {
+    let needed = needed(store, contents, reuse).saturating_add(extra_bytes);
+    let free = free(store.root()).map_err(StorageError::at("read the free space of", store.root()))?;
     if needed > free {
-        return Err(StorageError::at("reserve room in", store.root())(too_little(
+        return Err(StorageError::at("reserve space in", store.root())(too_little(
             needed,
             Some(free),
         )));
@@ -21,7 +26,7 @@ pub(crate) fn require(store: &Store, contents: &[Content], reuse: &Reuse, beside
     Ok(())
 }
 
-/// Bytes that are neither on disk nor reserved there.
+/// Bytes that are neither on disk nor reserved.
 fn needed(store: &Store, contents: &[Content], reuse: &Reuse) -> u64 {
     contents
         .iter()
@@ -45,7 +50,7 @@ mod tests {
     use crate::model::remote_file::RemoteFile;
 
     #[test]
-    fn room_is_not_asked_for_a_file_an_earlier_run_has_staged() {
+    fn a_file_that_an_earlier_run_staged_needs_no_space() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let content = |path: &str, size, byte| {
@@ -57,7 +62,7 @@ mod tests {
             Content {
                 files: 1,
                 place: remote.path.clone(),
-                further: Vec::new(),
+                other_places: Vec::new(),
                 remote,
             }
         };
@@ -66,7 +71,7 @@ mod tests {
             content("cut", 400, 2),
             content("missing", 30, 3),
         ];
-        let reuse = Reuse::survey(&store, "abc").unwrap();
+        let reuse = Reuse::scan(&store, "abc").unwrap();
         assert_eq!(needed(&store, &contents, &reuse), 1430);
         let staged = |content: &Content| store.staged("abc", &content.place);
         create_folders(staged(&contents[0]).parent().unwrap()).unwrap();
@@ -75,12 +80,12 @@ mod tests {
         assert_eq!(
             needed(&store, &contents, &reuse),
             430,
-            "a file of another length is not the one listed"
+            "a file of another length is not reused"
         );
     }
 
     #[test]
-    fn a_full_disk_is_told_with_what_is_needed_and_what_is_free() {
+    fn the_error_of_a_full_disk_names_the_space_needed_and_free() {
         let error = too_little(5 << 30, Some(100 << 20));
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert_eq!(
