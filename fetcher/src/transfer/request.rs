@@ -1,5 +1,4 @@
-//! One request for a byte range: locate; then ask, follow redirects and judge the answer, or open the file that is
-//! mounted here.
+//! One request for a byte range: locates the file, then sends the request and follows redirects, or opens a mounted file.
 
 pub(crate) mod bandwidth;
 mod body;
@@ -33,20 +32,20 @@ use crate::http::redact::SecretUrl;
 use crate::model::error::{FetchError, SourceError};
 use crate::source::{LocalFile, Location};
 
-/// An answer that may be read.
+/// A response whose body can be read.
 pub(super) struct Answer {
     pub(super) body: Body,
-    /// What answered, for messages.
+    /// The server or file, for messages.
     pub(super) from: String,
-    /// Bytes before the ones asked for.
+    /// Bytes before the requested range.
     pub(super) skip: u64,
-    /// Bytes of the range asked for.
+    /// Bytes of the requested range.
     pub(super) length: u64,
-    /// The body is the whole file and goes on beyond the range asked for.
+    /// The body is the whole file and continues beyond the requested range.
     pub(super) runs_on: bool,
 }
 
-/// Asks an origin for a range of a file.
+/// Requests a range of a file from an origin.
 pub(super) async fn ask(
     requests: &Requests,
     number: OriginNumber,
@@ -81,7 +80,7 @@ pub(super) async fn ask(
     }
 }
 
-/// Opens a file that is mounted here.
+/// Opens a mounted file.
 async fn open(requests: &Requests, local: &LocalFile, range: Range<u64>) -> Result<Answer, RequestError> {
     let from = local.path.display().to_string();
     let length = range.end - range.start;
@@ -100,7 +99,7 @@ async fn open(requests: &Requests, local: &LocalFile, range: Range<u64>) -> Resu
     })
 }
 
-/// Asks a server, and those it redirects to.
+/// Sends a request to a server, and to those it redirects to.
 async fn ask_server(
     requests: &Requests,
     number: OriginNumber,
@@ -123,7 +122,7 @@ async fn ask_server(
         match decision {
             Decision::Accept { skip, length } => {
                 return Ok(Answer {
-                    // What is accepted without a Content-Range is the whole file.
+                    // A body without Content-Range is the whole file.
                     runs_on: !response.headers().contains_key(CONTENT_RANGE) && !request.is_to_the_end(),
                     body: Body::Http(response),
                     from: SecretUrl::new(url).to_string(),
@@ -141,7 +140,7 @@ async fn ask_server(
             }
             Decision::Retry(error) => {
                 let error = at(&url, &error);
-                // A pause that one connection is asked for holds for all, rather than each being asked in turn.
+                // The pause holds for all connections: each of them would be refused as well.
                 if let Some(pause) = error.retry_after {
                     requests
                         .pauses
@@ -157,7 +156,7 @@ async fn ask_server(
     }
 }
 
-/// What servers answer that are asked too much. Some say 403 then, as they do when an address has expired.
+/// Status codes of servers that refuse further load. Some return 403, as they do for an expired URL.
 fn is_too_much(status: StatusCode) -> bool {
     matches!(status.as_u16(), 403 | 429 | 503)
 }
@@ -174,7 +173,7 @@ async fn send(requests: &Requests, request: &RangeRequest) -> Result<Response, R
     }
 }
 
-/// Names the address an error is about, without its secrets.
+/// Adds the redacted URL to an error.
 fn at(url: &Url, error: &SourceError) -> SourceError {
     named(&SecretUrl::new(url.clone()).to_string(), error)
 }

@@ -1,4 +1,4 @@
-//! A file under way, as its lane sees it: its bytes, its journal, and how far its hash has come.
+//! A file in transfer, as its worker sees it: its bytes on disk, its journal, and how far it is hashed.
 
 mod blocks;
 mod hashing;
@@ -33,38 +33,38 @@ use crate::store::journal::{Journal, Key, Recovered};
 use crate::store::{Store, Writes};
 use crate::transfer::schedule::OriginNumber;
 
-/// Bytes that are read at once where there is no block of memory for them: each file under way has its own.
+/// Read size where no block of memory is free; each file in transfer has a buffer of this size.
 const PART_BYTES: u64 = 256 << 10;
 
 /// Which origin delivered a block in this run, and its checksum.
 pub(super) type Delivered = HashMap<u64, (OriginNumber, u32)>;
 
-/// The bytes of one content, gathering.
+/// The partial file of one content.
 #[derive(Debug)]
 pub(crate) struct Partial {
     key: Key,
     path: PathBuf,
     label: String,
     disk: Arc<Disk>,
-    /// It is written from its beginning to its end: what is there has no hole, and ends with the file.
+    /// The file system appends only: what is on disk has no hole, and ends with the file.
     in_order: bool,
-    /// Left out for a file of one block: there is nothing between none of it and all of it.
+    /// `None` for a file of one block: it is missing or complete, never partial.
     durable: Option<Durable>,
     blocks: BlockRecords,
     hasher: Hasher,
     hashed: u64,
-    /// Blocks hashed when the last checkpoint was noted.
+    /// Blocks hashed at the last checkpoint.
     noted: u64,
     unsynced: Batch,
     oldest_unsynced: Option<Instant>,
-    /// Blocks that the hash need not read back, if they are still in memory when it comes to them.
+    /// Blocks that need not be read back for the hash, unless they are evicted before.
     kept: HashMap<u64, Kept>,
     read_ahead: ReadAhead,
-    /// For what is read at once.
+    /// Buffer for reads without a block of memory.
     memory: Memory,
 }
 
-/// What was forgotten of a file.
+/// Blocks of a file that are fetched again.
 #[derive(Debug, Default)]
 pub(crate) struct Replaced {
     pub(crate) bytes: u64,
@@ -72,7 +72,7 @@ pub(crate) struct Replaced {
 }
 
 impl Partial {
-    /// Takes up what is durable of a file, or makes room for it.
+    /// Resumes from what is durable of a file, or reserves space for it.
     pub(crate) fn open(
         store: &Store,
         remote: &RemoteFile,
@@ -92,7 +92,7 @@ impl Partial {
         let disk = Disk::open(&path, abilities.bypasses_cache).map_err(fault("open"))?;
         let file = disk.file();
         let length = file.metadata().map_err(fault("read"))?.len();
-        // Written in order, a file is as long as what came of it; any other has its length from the beginning.
+        // A file that is appended to is as long as what arrived; any other has its full length from the start.
         let fits = match abilities.writes {
             Writes::Anywhere => length == remote.size,
             Writes::InOrder => length <= remote.size,
@@ -158,7 +158,7 @@ impl Partial {
         StorageError::at("read", Path::new(&self.label))(error).at_byte(block * self.key.block_bytes)
     }
 
-    /// What the checksums of its blocks belong to.
+    /// The content that the block checksums belong to.
     pub(crate) fn key(&self) -> Key {
         self.key
     }
@@ -181,7 +181,7 @@ impl Partial {
         self.written().map(|block| self.block_length(block)).sum()
     }
 
-    /// Takes note of a block that a connection has written.
+    /// Records a block that a connection has written.
     pub(crate) fn received(&mut self, written: Written) {
         self.blocks.set(written.block, written.checksum, Some(written.origin));
         self.kept.insert(written.block, written.kept);
@@ -192,7 +192,7 @@ impl Partial {
         }
     }
 
-    /// Takes note of a block that is on disk already.
+    /// Records a block that was on disk before.
     fn record(&mut self, block: u64, checksum: u32) {
         self.blocks.set(block, checksum, None);
     }
@@ -206,7 +206,7 @@ impl Partial {
         self.blocks.on_disk().map(|(block, _)| block)
     }
 
-    /// The CRC-32C of every block; each is right once everything is written.
+    /// The CRC-32C of every block; complete once every block is written.
     pub(crate) fn checksums(&self) -> Vec<u32> {
         self.blocks.checksums()
     }
@@ -221,7 +221,7 @@ impl Partial {
         self.blocks.are_all_from(origin)
     }
 
-    /// Forgets what is not from one origin, and everything hashed.
+    /// Drops the blocks that one origin did not deliver, and the hash.
     pub(crate) fn distrust(&mut self, trusted: OriginNumber) -> Result<Replaced, FetchError> {
         self.sync()?;
         self.finish()?;
@@ -255,8 +255,8 @@ impl Partial {
     }
 }
 
-/// Reserves a file's room, so that a full disk is found before the first byte and writes do not fragment. File
-/// systems that cannot (NFS before 4.2) get a sparse file, and those that write in order only get nothing.
+/// Reserves a file's space, so that a full disk fails before the first byte and writes do not fragment. File systems that
+/// cannot reserve (NFS before 4.2) get a sparse file; those that only append get nothing.
 fn make_room(file: &File, size: u64, store: &Store) -> io::Result<()> {
     let abilities = store.abilities();
     if size == 0 || !abilities.writes_anywhere() {

@@ -1,4 +1,4 @@
-//! Hashes a file from its beginning, from memory where its blocks are still there.
+//! Hashes a file from its beginning, from memory where blocks are not evicted.
 
 use super::Partial;
 use crate::model::digest::ContentDigest;
@@ -9,7 +9,7 @@ use crate::transfer::file::buffers::Kept;
 const READ_BACK_BLOCKS: u64 = 8;
 
 impl Partial {
-    /// Hashes the next block, if it is on disk; how many bytes that was.
+    /// Hashes the next block if it is on disk, and returns its bytes.
     pub(crate) fn hash_next(&mut self) -> Result<Option<u64>, StorageError> {
         if !self.can_hash() {
             return Ok(None);
@@ -23,7 +23,7 @@ impl Partial {
             let buffer = read.map_err(|error| self.unreadable(block, error))?;
             self.hasher.update(buffer.bytes());
         } else {
-            // Of a block that cannot be read nothing is hashed.
+            // A block that fails to read must leave the hash as it was.
             let mut hasher = self.hasher.clone();
             self.read(block, |part| hasher.update(part))?;
             self.hasher = hasher;
@@ -32,7 +32,7 @@ impl Partial {
         Ok(Some(self.block_length(block)))
     }
 
-    /// Has the next blocks read that are on disk and no longer in memory.
+    /// Reads back the next blocks that are on disk and no longer in memory.
     fn read_ahead(&mut self) {
         for block in self.hashed..(self.hashed + READ_BACK_BLOCKS).min(self.blocks()) {
             let is_at_hand = self.kept.get(&block).is_some_and(Kept::is_there) || self.read_ahead.has(block);

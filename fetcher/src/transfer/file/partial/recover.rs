@@ -1,4 +1,4 @@
-//! Takes up what an earlier run left of a file.
+//! Resumes from what an earlier run left of a file.
 
 use std::path::Path;
 
@@ -13,11 +13,11 @@ use crate::model::error::{FetchError, StorageError};
 use crate::store::journal::{Checkpoint, Recovered};
 
 impl Partial {
-    /// Takes up what the journal says. As long as the machine has not been started anew, what was hashed is as it was
-    /// hashed, and only what is beyond the hash is read. Otherwise all of it is: it may have been torn by a power cut
-    /// or damaged since, and the hash is taken up at its checkpoint only when everything it has seen is still there,
-    /// for it would never look there again. What is not within the file's length is not there, whenever it was written.
-    /// Answers the start of the machine that may be noted now.
+    /// Verifies the blocks in the journal, and returns the boot to record.
+    ///
+    /// Within the same boot, hashed blocks are trusted and only the others are read. After a reboot all are read: a power
+    /// cut may have torn them. The hash resumes at its checkpoint only if every block before it is intact, since it never
+    /// reads them again. A block beyond the file's length is missing.
     pub(super) fn recover(
         &mut self,
         recovered: &Recovered,
@@ -55,7 +55,7 @@ impl Partial {
                         "a block on disk is not what was written; it is fetched again"
                     );
                 }
-                // Unreadable is as damaged as it gets; a disk often heals a place by having it written anew.
+                // An unreadable block is damaged; a disk often remaps it when it is written again.
                 Err(error) => {
                     is_sound = false;
                     tracing::warn!(block, %error, "a block on disk cannot be read; it is fetched again");
@@ -74,12 +74,12 @@ impl Partial {
         {
             (self.hasher, self.hashed, self.noted) = (hasher, *blocks, *blocks);
         }
-        // The journal still speaks of what is damaged, so the next run must not trust it either.
+        // The journal still lists damaged blocks, so the next run must not trust it either.
         Ok(if is_sound { now.clone() } else { Boot::UNKNOWN })
     }
 
-    /// Where a file of some length is written in order, cuts it at the first block that is missing, for nothing could be
-    /// put there any more. Answers which blocks behind it are lost.
+    /// Truncates a file that is appended to at the first missing block, since nothing can be written before its end. Returns
+    /// the blocks that are lost.
     pub(super) fn forget_behind_holes(&mut self, length: u64) -> Result<Vec<(u64, BlockRecord)>, StorageError> {
         if !self.in_order {
             return Ok(Vec::new());

@@ -1,4 +1,4 @@
-//! Blocks that come from a damaged file on this disk, not from a source.
+//! Reuses intact blocks of a damaged file on this disk.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -36,7 +36,7 @@ impl Partial {
             let length = usize::try_from(self.block_length(block)).unwrap_or(usize::MAX);
             let bytes = memory.first(length);
             if file.read_exact_at(bytes, offset).is_err() || crc32c::crc32c(bytes) != *checksum {
-                // Nothing may be written before what must come first.
+                // A file that is appended to cannot skip a block.
                 if self.in_order {
                     break;
                 }

@@ -14,7 +14,7 @@ use crate::store::journal::Checkpoint;
 use crate::transfer::file::durable::Durable;
 
 impl Partial {
-    /// How long the lane may wait before it has to sync.
+    /// How long the worker may wait before a sync is due.
     pub(crate) fn sync_due_in(&self, unsynced_bytes: u64, interval: Duration) -> Option<Duration> {
         let oldest = self.oldest_unsynced?;
         if self.unsynced.blocks.len() as u64 * self.key.block_bytes >= unsynced_bytes {
@@ -23,12 +23,12 @@ impl Partial {
         Some(interval.saturating_sub(oldest.elapsed()))
     }
 
-    /// Whether a sync would be begun at once.
+    /// Whether a sync would begin at once.
     pub(crate) fn can_sync(&self) -> bool {
         self.durable.as_ref().is_none_or(Durable::is_idle)
     }
 
-    /// Has what was written made durable and noted.
+    /// Starts to make written blocks durable and to journal them.
     pub(crate) fn sync(&mut self) -> Result<(), FetchError> {
         self.oldest_unsynced = None;
         let Some(durable) = self.durable.as_mut().filter(|_| !self.unsynced.blocks.is_empty()) else {
@@ -48,12 +48,12 @@ impl Partial {
         durable.begin(batch)
     }
 
-    /// Waits until everything is durable that `sync` was called for.
+    /// Waits until every started sync has ended.
     pub(crate) fn finish(&mut self) -> Result<(), FetchError> {
         self.durable.as_mut().map_or(Ok(()), Durable::finish)
     }
 
-    /// Makes a proven file durable and moves it to where proven files wait.
+    /// Makes a verified file durable and moves it to the staging.
     pub(crate) fn stage(mut self, to: &Path) -> Result<(), FetchError> {
         self.finish()?;
         let label = Path::new(&self.label);
@@ -66,7 +66,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Throws the bytes away, and the journal first.
+    /// Removes the journal, then the file.
     pub(crate) fn discard(mut self, store: &Store) -> Result<(), FetchError> {
         self.finish()?;
         remove(&store.journal(&self.key.digest))?;

@@ -76,7 +76,7 @@ impl Fixture {
         .unwrap()
     }
 
-    /// As it is found after the machine was started anew.
+    /// As it is found after a reboot.
     fn open_after_a_start(&self) -> Partial {
         let store = self.store.clone().with_boot(Boot::named("another"));
         Partial::open(
@@ -175,7 +175,7 @@ fn a_damaged_block_beyond_the_hash_is_fetched_again_alone() {
 fn what_is_hashed_is_not_read_again_while_the_machine_runs() {
     let fixture = Fixture::new();
     fixture.keep(&[0, 1, 2, 5]);
-    // Nothing tells of this damage but reading.
+    // Only reading reveals this damage.
     fixture.damage(BLOCK + 7);
     assert_eq!(fixture.open().hashed(), 3);
     let after = fixture.open_after_a_start();
