@@ -1,4 +1,4 @@
-//! Artifacts whose layers are archives, packed by the `tar` of the system and kept by a real registry.
+//! Artifacts with archive layers, packed by the `tar` of the system and served by a real registry.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -16,7 +16,7 @@ use crate::registry::{MANIFEST, Registry, run, weights};
 
 const CONFIG_OF_KITOPS: &str = "application/vnd.kitops.modelkit.config.v1+json";
 
-/// A folder as a model's author has it: paths that no plain header holds, a link and an empty file among them.
+/// The source folder of a model, with links, an empty file, and paths that are too long for a plain tar header.
 fn model(bytes: &[u8]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let at = |path: &str| folder.path().join(path);
@@ -35,7 +35,7 @@ fn model(bytes: &[u8]) -> TempDir {
     folder
 }
 
-/// A folder, packed by `tar` with some options.
+/// The folder `name`, packed by `tar` with the options.
 async fn packed(folder: &Path, name: &str, options: &[&str]) -> Vec<u8> {
     let output = Command::new("tar")
         .args(options)
@@ -49,7 +49,7 @@ async fn packed(folder: &Path, name: &str, options: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// A kit with a layer for each media type and archive.
+/// Pushes a kit with one layer for each media type and archive; returns the digest of its manifest.
 async fn push(registry: &Registry, tag: &str, config: &str, layers: &[(&str, Vec<u8>)]) -> String {
     let config = registry.blob("org/kit", config, b"{}", json!({})).await;
     let mut descriptors = Vec::new();
@@ -135,7 +135,7 @@ async fn an_artifact_of_archives_is_planned_fetched_unpacked_and_verified(
 }
 
 #[tokio::test]
-async fn a_layer_that_is_there_already_is_not_fetched_for_the_next_revision() {
+async fn a_layer_already_on_disk_is_not_fetched_for_the_next_revision() {
     let registry = Registry::start(false).await;
     let model = model(&weights(3 << 20));
     let model_layer = packed(model.path(), "model", &[]).await;
@@ -164,7 +164,7 @@ async fn a_layer_that_is_there_already_is_not_fetched_for_the_next_revision() {
 }
 
 #[tokio::test]
-async fn a_published_file_that_is_damaged_is_repaired_from_its_layer() {
+async fn a_damaged_published_file_is_repaired_from_its_layer() {
     let registry = Registry::start(false).await;
     let model = model(&weights(1 << 20));
     let layer = packed(model.path(), "docs", &["-z"]).await;
@@ -184,7 +184,7 @@ async fn a_published_file_that_is_damaged_is_repaired_from_its_layer() {
 }
 
 #[tokio::test]
-async fn a_layer_that_leads_out_of_its_folder_is_told_with_its_entry_and_nothing_is_published() {
+async fn an_archive_entry_outside_the_folder_is_reported_and_nothing_is_published() {
     let registry = Registry::start(false).await;
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("inner")).unwrap();
@@ -194,15 +194,15 @@ async fn a_layer_that_leads_out_of_its_folder_is_told_with_its_entry_and_nothing
     push(&registry, "v1", CONFIG_OF_KITOPS, &[(media_type, layer)]).await;
     let source = format!("oci+http://{}/org/kit:v1", registry.host);
     let target = tempfile::tempdir().unwrap();
-    let (code, told) = refused(&["fetch", &source], target.path()).await;
+    let (code, stderr) = refused(&["fetch", &source], target.path()).await;
     assert_eq!(
         code,
         Some(i32::from(FailureClass::InvalidListing.exit_code())),
-        "{told}"
+        "{stderr}"
     );
     assert!(
-        told.contains("entry \"../outside\"") && told.contains("must not be written"),
-        "{told}"
+        stderr.contains("entry \"../outside\"") && stderr.contains("must not be written"),
+        "{stderr}"
     );
     assert!(!target.path().join("current").exists());
     assert!(!target.path().join(".modelcache/outside").exists());

@@ -1,4 +1,4 @@
-//! Servers whose certificate is of an authority of somebody's own.
+//! Servers with a certificate of a private authority.
 
 use std::process::Output;
 
@@ -7,20 +7,20 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::encrypted::Authority;
-use crate::scripted::{Scripted, answer};
+use crate::scripted::{ScriptedServer, answer};
 
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
-/// A server of one file under a name, and a folder with the certificate of its authority.
-struct Room {
+/// A server with one file and a certificate for a name, and a folder with the certificate of its authority.
+struct Scenario {
     url: String,
     folder: TempDir,
-    hub: Scripted,
+    hub: ScriptedServer,
 }
 
-impl Room {
+impl Scenario {
     async fn new(name: &str) -> Self {
-        let hub = Scripted::start().await;
+        let hub = ScriptedServer::start().await;
         for method in ["HEAD", "GET"] {
             hub.on(&format!("{method} /m.gguf"), [answer(200).body(b"abc")]);
         }
@@ -58,75 +58,75 @@ impl Room {
         let class = FailureClass::SourceUnreachable;
         assert_eq!(output.status.code(), Some(class.exit_code().into()), "{output:?}");
         assert!(
-            self.hub.asked().is_empty(),
-            "something was asked of a server that is not trusted"
+            self.hub.requests().is_empty(),
+            "a request was sent to an untrusted server"
         );
         String::from_utf8(output.stderr.clone()).unwrap()
     }
 }
 
 #[tokio::test]
-async fn a_server_of_an_unknown_authority_is_refused_with_what_to_do() {
-    let room = Room::new("localhost").await;
-    let told = room.assert_refused(&room.fetch(&[], &[]).await);
+async fn a_certificate_of_an_unknown_authority_is_refused_with_advice() {
+    let scenario = Scenario::new("localhost").await;
+    let stderr = scenario.assert_refused(&scenario.fetch(&[], &[]).await);
     assert!(
-        told.contains("UnknownIssuer") && told.contains("give its certificate authority with --ca-certificate"),
-        "{told}"
+        stderr.contains("UnknownIssuer") && stderr.contains("give its certificate authority with --ca-certificate"),
+        "{stderr}"
     );
 }
 
 #[tokio::test]
-async fn an_authority_that_is_given_is_trusted_for_the_listing_and_for_the_bytes() {
+async fn a_configured_authority_is_trusted_for_listing_and_download() {
     for (options, variables) in [
         (&["--ca-certificate", "ca.pem"][..], &[][..]),
         (&[], &[("MODELCACHE_CA_FILE", "ca.pem")]),
         (&[], &[("SSL_CERT_FILE", "ca.pem")]),
     ] {
-        let room = Room::new("localhost").await;
-        room.assert_fetched(&room.fetch(options, variables).await);
+        let scenario = Scenario::new("localhost").await;
+        scenario.assert_fetched(&scenario.fetch(options, variables).await);
     }
 }
 
 #[tokio::test]
-async fn a_certificate_for_another_name_is_refused_whoever_signed_it() {
-    let room = Room::new("elsewhere.invalid").await;
-    let told = room.assert_refused(&room.fetch(&["--ca-certificate", "ca.pem"], &[]).await);
-    assert!(told.contains("certificate"), "{told}");
+async fn a_certificate_for_another_name_is_refused_even_from_a_trusted_authority() {
+    let scenario = Scenario::new("elsewhere.invalid").await;
+    let stderr = scenario.assert_refused(&scenario.fetch(&["--ca-certificate", "ca.pem"], &[]).await);
+    assert!(stderr.contains("certificate"), "{stderr}");
 }
 
 #[tokio::test]
-async fn a_file_of_authorities_that_cannot_be_used_is_told_before_anything_is_asked() {
-    let room = Room::new("localhost").await;
-    let output = room.fetch(&["--ca-certificate", "missing.pem"], &[]).await;
+async fn an_unreadable_file_of_authorities_is_reported_before_any_request() {
+    let scenario = Scenario::new("localhost").await;
+    let output = scenario.fetch(&["--ca-certificate", "missing.pem"], &[]).await;
     assert_eq!(output.status.code(), Some(FailureClass::Usage.exit_code().into()));
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains("missing.pem cannot be read"), "{told}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("missing.pem cannot be read"), "{stderr}");
 }
 
 #[tokio::test]
-async fn an_encrypted_address_is_not_left_for_an_open_one_by_the_listing_or_by_the_bytes() {
-    // The listing asks for the size with HEAD, the fetch for the bytes with GET.
+async fn redirects_from_https_to_http_are_not_followed_by_listing_or_download() {
+    // The listing requests the size with HEAD, the fetch requests the bytes with GET.
     tokio::join!(
-        assert_is_not_left_for_an_open_one("HEAD"),
-        assert_is_not_left_for_an_open_one("GET")
+        assert_redirect_to_http_is_not_followed("HEAD"),
+        assert_redirect_to_http_is_not_followed("GET")
     );
 }
 
-/// Checks that the program does not follow an encrypted server which redirects one kind of request to an open one.
-async fn assert_is_not_left_for_an_open_one(redirected: &str) {
-    let room = Room::new("localhost").await;
-    let open = Scripted::start().await;
+/// Checks that the program does not follow a redirect from https to http, for requests with the method `redirected`.
+async fn assert_redirect_to_http_is_not_followed(redirected: &str) {
+    let scenario = Scenario::new("localhost").await;
+    let open = ScriptedServer::start().await;
     for method in ["HEAD", "GET"] {
         open.on(&format!("{method} /m.gguf"), [answer(200).body(b"abc")]);
     }
     let elsewhere = answer(302).header("location", &format!("{}/m.gguf", open.url));
-    room.hub.on(&format!("{redirected} /m.gguf"), [elsewhere]);
-    let output = room.fetch(&["--ca-certificate", "ca.pem"], &[]).await;
-    let told = String::from_utf8_lossy(&output.stderr);
+    scenario.hub.on(&format!("{redirected} /m.gguf"), [elsewhere]);
+    let output = scenario.fetch(&["--ca-certificate", "ca.pem"], &[]).await;
+    let stderr = String::from_utf8_lossy(&output.stderr);
     let code = FailureClass::SourceError.exit_code();
-    assert_eq!(output.status.code(), Some(code.into()), "{redirected}: {told}");
+    assert_eq!(output.status.code(), Some(code.into()), "{redirected}: {stderr}");
     let refusal = format!("redirects to {}/m.gguf, which is not encrypted; not followed", open.url);
-    assert!(told.contains(&refusal), "{redirected}: {told}");
-    assert!(open.asked().is_empty(), "{redirected}: it was followed");
-    assert!(!room.folder.path().join("models/current").exists());
+    assert!(stderr.contains(&refusal), "{redirected}: {stderr}");
+    assert!(open.requests().is_empty(), "{redirected}: it was followed");
+    assert!(!scenario.folder.path().join("models/current").exists());
 }

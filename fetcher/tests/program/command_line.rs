@@ -1,4 +1,4 @@
-//! The program itself, started as a person or a pod starts it.
+//! The program, started as a user or a pod starts it.
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,13 +14,13 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::scripted::{Answer, Scripted, answer, json};
+use crate::scripted::{Answer, ScriptedServer, answer, json};
 
 const COMMIT: &str = "b45ef6fec89518d314f546fd6c3025367b721684";
 const TREE: &str = "GET /api/models/org/name/tree/b45ef6fec89518d314f546fd6c3025367b721684?recursive=true&expand=false";
 const REVISION: &str = "GET /api/models/org/name/revision/main";
 
-/// `config.json` is `Hello, World!`; `model.safetensors` is `abc`, and has a twin in torch's format.
+/// `config.json` is `Hello, World!`; `model.safetensors` is `abc`; `pytorch_model.bin` stands for the same weights.
 const FILES: &str = r#"[
     {"type":"directory","oid":"","size":0,"path":"sub"},
     {"type":"file","oid":"b45ef6fec89518d314f546fd6c3025367b721684","size":13,"path":"sub/config.json"},
@@ -30,16 +30,16 @@ const FILES: &str = r#"[
     {"type":"file","oid":"e69de29bb2d1d6434b8b29ae775ad8c2e48c5392","size":5,"path":"pytorch_model.bin"}
 ]"#;
 
-/// A hub, a CDN, a folder.
-struct Room {
-    hub: Scripted,
-    cdn: Scripted,
+/// A hub, a CDN and a folder.
+struct Scenario {
+    hub: ScriptedServer,
+    cdn: ScriptedServer,
     folder: TempDir,
 }
 
-impl Room {
+impl Scenario {
     async fn new() -> Self {
-        let (hub, cdn) = (Scripted::start().await, Scripted::start().await);
+        let (hub, cdn) = (ScriptedServer::start().await, ScriptedServer::start().await);
         hub.on(REVISION, [json(&format!(r#"{{"sha":"{COMMIT}"}}"#))]);
         hub.on(TREE, [json(FILES)]);
         for method in ["HEAD", "GET"] {
@@ -59,7 +59,7 @@ impl Room {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
-    /// The program with nothing of the caller's environment.
+    /// The program, without the environment of the caller.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_modelcache-fetcher"));
         command
@@ -105,10 +105,10 @@ fn read(root: &str, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn plan_prints_files_sizes_and_digests_and_tells_the_total() {
-    let room = Room::new().await;
-    let output = room.run(&["plan", "org/name"]).await;
-    let stdout = text(&output.stdout).replace(&room.hub.url, "http://hub");
+async fn plan_prints_files_sizes_digests_and_the_total() {
+    let scenario = Scenario::new().await;
+    let output = scenario.run(&["plan", "org/name"]).await;
+    let stdout = text(&output.stdout).replace(&scenario.hub.url, "http://hub");
     insta::assert_snapshot!(stdout, @r"
     source    http://hub/org/name@b45ef6fec89518d314f546fd6c3025367b721684
     revision  b45ef6fec89518d314f546fd6c3025367b721684
@@ -122,7 +122,7 @@ async fn plan_prints_files_sizes_and_digests_and_tells_the_total() {
 
     3 files, 16 B; 1 skipped, 5 B
     ");
-    let Report::Planned(planned) = room.report() else {
+    let Report::Planned(planned) = scenario.report() else {
         panic!()
     };
     assert_eq!(
@@ -134,8 +134,8 @@ async fn plan_prints_files_sizes_and_digests_and_tells_the_total() {
 
 #[tokio::test]
 async fn plan_prints_the_full_list_as_json() {
-    let room = Room::new().await;
-    let output = room
+    let scenario = Scenario::new().await;
+    let output = scenario
         .run(&["plan", "hf://org/name", "--json", "--exclude", "sub/"])
         .await;
     let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -174,41 +174,45 @@ async fn plan_prints_the_full_list_as_json() {
 }
 
 #[tokio::test]
-async fn a_model_is_fetched_proven_and_published_and_not_fetched_twice() {
-    let room = Room::new().await;
-    let output = room.fetch(&[]).await;
+async fn a_model_is_fetched_verified_and_published_and_not_fetched_twice() {
+    let scenario = Scenario::new().await;
+    let output = scenario.fetch(&[]).await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let models = room.path("models");
+    let models = scenario.path("models");
     assert_eq!(read(&models, "current/sub/config.json"), "Hello, World!");
     assert_eq!(read(&models, "current/model.safetensors"), "abc");
     assert_eq!(read(&models, "current/empty"), "");
-    let Report::Published(published) = room.report() else {
+    let Report::Published(published) = scenario.report() else {
         panic!()
     };
-    let told = (
+    let result = (
         published.files,
         published.bytes,
         published.bytes_fetched,
         published.path.as_str(),
     );
-    assert_eq!(told, (3, 16, 16, "current"));
+    assert_eq!(result, (3, 16, 16, "current"));
 
-    room.fetch(&["--expect-digest", &published.digest]).await;
-    let Report::Published(again) = room.report() else {
+    scenario.fetch(&["--expect-digest", &published.digest]).await;
+    let Report::Published(again) = scenario.report() else {
         panic!()
     };
     assert_eq!((again.bytes_fetched, again.bytes_reused), (0, 16));
-    assert_eq!(room.cdn.count("GET /abc?sig=secret"), 1);
+    assert_eq!(scenario.cdn.count("GET /abc?sig=secret"), 1);
 }
 
 #[tokio::test]
-async fn the_token_goes_to_the_hub_and_to_nobody_else() {
-    let room = Room::new().await;
-    let output = room.fetch(&[]).await;
+async fn the_token_is_sent_only_to_the_hub() {
+    let scenario = Scenario::new().await;
+    let output = scenario.fetch(&[]).await;
     assert!(output.status.success());
-    let sent = |server: &Scripted| -> HashSet<_> { server.asked().into_iter().map(|a| a.authorization).collect() };
-    assert_eq!(sent(&room.hub), HashSet::from([Some("Bearer hf_secret".to_owned())]));
-    assert_eq!(sent(&room.cdn), HashSet::from([None]));
+    let sent =
+        |server: &ScriptedServer| -> HashSet<_> { server.requests().into_iter().map(|a| a.authorization).collect() };
+    assert_eq!(
+        sent(&scenario.hub),
+        HashSet::from([Some("Bearer hf_secret".to_owned())])
+    );
+    assert_eq!(sent(&scenario.cdn), HashSet::from([None]));
     let printed = [output.stdout, output.stderr].concat();
     assert!(!text(&printed).contains("secret"), "{}", text(&printed));
 }
@@ -220,18 +224,18 @@ async fn the_token_goes_to_the_hub_and_to_nobody_else() {
 #[case::wrong_token(401, &[("x-error-message", "Invalid credentials in Authorization header")], FailureClass::AuthenticationFailed)]
 #[case::limited(429, &[("retry-after", "120")], FailureClass::RateLimited)]
 #[tokio::test]
-async fn a_refusal_of_the_hub_is_one_sentence_a_report_and_an_exit_code(
+async fn a_refusal_by_the_hub_is_reported_in_one_line_with_its_exit_code(
     #[case] status: u16,
     #[case] headers: &[(&'static str, &str)],
     #[case] class: FailureClass,
 ) {
-    let room = Room::new().await;
+    let scenario = Scenario::new().await;
     let refusal = headers
         .iter()
         .fold(answer(status), |given, (name, value)| given.header(name, value));
-    room.hub.on(REVISION, [refusal]);
-    let output = room.run(&["plan", "org/name"]).await;
-    let failed = room.failure();
+    scenario.hub.on(REVISION, [refusal]);
+    let output = scenario.run(&["plan", "org/name"]).await;
+    let failed = scenario.failure();
     assert_eq!(failed.class, class);
     assert_eq!(output.status.code(), Some(class.exit_code().into()));
     assert_eq!(text(&output.stderr), format!("error: {}\n", failed.message));
@@ -239,141 +243,145 @@ async fn a_refusal_of_the_hub_is_one_sentence_a_report_and_an_exit_code(
 }
 
 #[tokio::test]
-async fn a_gated_model_that_is_listed_to_everyone_is_told_when_it_is_planned() {
-    let room = Room::new().await;
+async fn plan_reports_a_gated_model_whose_listing_is_public() {
+    let scenario = Scenario::new().await;
     let weights = format!("HEAD /org/name/resolve/{COMMIT}/model.safetensors");
-    room.hub.on(TREE, [json(&FILES.replace("\"size\":13", "\"size\":1"))]);
-    room.hub.on(&weights, [answer(403).header("x-error-code", "GatedRepo")]);
-    let output = room.run(&["plan", "org/name"]).await;
+    scenario
+        .hub
+        .on(TREE, [json(&FILES.replace("\"size\":13", "\"size\":1"))]);
+    scenario
+        .hub
+        .on(&weights, [answer(403).header("x-error-code", "GatedRepo")]);
+    let output = scenario.run(&["plan", "org/name"]).await;
     assert_eq!(output.status.code(), Some(14));
-    assert_eq!(room.failure().file.as_deref(), Some("model.safetensors"));
+    assert_eq!(scenario.failure().file.as_deref(), Some("model.safetensors"));
 }
 
 #[tokio::test]
 async fn content_other_than_planned_is_not_fetched() {
-    let room = Room::new().await;
-    let output = room
+    let scenario = Scenario::new().await;
+    let output = scenario
         .fetch(&["--expect-digest", &format!("sha256:{}", "0".repeat(64))])
         .await;
     assert_eq!(output.status.code(), Some(17));
-    assert_eq!(room.failure().class, FailureClass::SourceChanged);
-    assert!(!Path::new(&room.path("models")).exists());
+    assert_eq!(scenario.failure().class, FailureClass::SourceChanged);
+    assert!(!Path::new(&scenario.path("models")).exists());
 }
 
 #[tokio::test]
-async fn patterns_that_leave_nothing_are_told() {
-    let room = Room::new().await;
-    let output = room.run(&["plan", "org/name", "--include", "*.gguf"]).await;
+async fn patterns_that_select_no_file_are_reported() {
+    let scenario = Scenario::new().await;
+    let output = scenario.run(&["plan", "org/name", "--include", "*.gguf"]).await;
     assert_eq!(output.status.code(), Some(15));
     assert!(
-        room.failure().message.contains("select none of the 4 listed files"),
+        scenario.failure().message.contains("select none of the 4 listed files"),
         "{}",
-        room.failure().message
+        scenario.failure().message
     );
 }
 
 #[tokio::test]
 async fn paths_that_collide_on_some_volumes_are_refused_unless_excluded() {
-    let room = Room::new().await;
+    let scenario = Scenario::new().await;
     let both = FILES.replace("\"empty\"", "\"SUB/config.json\"");
-    room.hub.on(TREE, [json(&both)]);
-    let output = room.run(&["plan", "org/name"]).await;
+    scenario.hub.on(TREE, [json(&both)]);
+    let output = scenario.run(&["plan", "org/name"]).await;
     assert_eq!(output.status.code(), Some(16));
-    let output = room.run(&["plan", "org/name", "--exclude", "SUB/*"]).await;
+    let output = scenario.run(&["plan", "org/name", "--exclude", "SUB/*"]).await;
     assert_eq!(output.status.code(), Some(0));
 }
 
 #[tokio::test]
-async fn a_file_whose_bytes_are_wrong_is_never_published() {
-    let room = Room::new().await;
-    room.cdn.on("GET /abc?sig=secret", [answer(200).body(b"xyz")]);
-    let output = room.fetch(&[]).await;
+async fn a_file_with_wrong_bytes_is_never_published() {
+    let scenario = Scenario::new().await;
+    scenario.cdn.on("GET /abc?sig=secret", [answer(200).body(b"xyz")]);
+    let output = scenario.fetch(&[]).await;
     assert_eq!(output.status.code(), Some(40), "{}", text(&output.stderr));
-    assert_eq!(room.failure().file.as_deref(), Some("model.safetensors"));
-    assert!(!Path::new(&room.path("models")).join("current").exists());
+    assert_eq!(scenario.failure().file.as_deref(), Some("model.safetensors"));
+    assert!(!Path::new(&scenario.path("models")).join("current").exists());
 }
 
 #[tokio::test]
-async fn a_failure_of_the_volume_is_reported_with_the_file_it_concerns() {
-    let room = Room::new().await;
-    let models = room.path("models");
+async fn a_storage_error_is_reported_with_its_file() {
+    let scenario = Scenario::new().await;
+    let models = scenario.path("models");
     let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-    // No file can be written where a folder is.
+    // A folder with the name of the staging file makes its creation fail.
     let folder = Path::new(&models).join(format!(".modelcache/partial/sha256-{digest}"));
     fs::create_dir_all(folder).unwrap();
-    let output = room.fetch(&[]).await;
+    let output = scenario.fetch(&[]).await;
     assert_eq!(output.status.code(), Some(32), "{}", text(&output.stderr));
-    assert_eq!(room.failure().file.as_deref(), Some("model.safetensors"));
+    assert_eq!(scenario.failure().file.as_deref(), Some("model.safetensors"));
 
     fs::remove_dir_all(&models).unwrap();
     fs::write(&models, "").unwrap();
-    assert!(!room.fetch(&[]).await.status.success());
-    let file = room.failure().file.unwrap();
+    assert!(!scenario.fetch(&[]).await.status.success());
+    let file = scenario.failure().file.unwrap();
     assert!(file.starts_with(&models), "{file}");
 }
 
 #[tokio::test]
-async fn a_wrong_command_line_is_reported_too() {
-    let room = Room::new().await;
-    let output = room.run(&["fetch", "gs://bucket/x", "/models"]).await;
+async fn an_invalid_command_line_is_reported() {
+    let scenario = Scenario::new().await;
+    let output = scenario.run(&["fetch", "gs://bucket/x", "/models"]).await;
     assert_eq!(output.status.code(), Some(2));
-    let failed = room.failure();
+    let failed = scenario.failure();
     assert_eq!(failed.class, FailureClass::Usage);
     assert!(failed.message.contains("gs:// is not supported"), "{}", failed.message);
 }
 
 #[tokio::test]
-async fn help_and_version_are_no_failures() {
-    let room = Room::new().await;
+async fn help_and_version_succeed_without_a_report() {
+    let scenario = Scenario::new().await;
     for argument in ["--help", "--version"] {
-        let output = room.run(&[argument]).await;
+        let output = scenario.run(&[argument]).await;
         assert_eq!(output.status.code(), Some(0));
         assert!(text(&output.stdout).contains("modelcache-fetcher"));
     }
-    assert!(!room.folder.path().join("termination-log").exists());
+    assert!(!scenario.folder.path().join("termination-log").exists());
 }
 
 #[tokio::test]
 async fn verify_names_damaged_files_and_a_fetch_repairs_them() {
-    let room = Room::new().await;
-    let models = room.path("models");
+    let scenario = Scenario::new().await;
+    let models = scenario.path("models");
     assert_eq!(
-        room.run(&["verify", &models]).await.status.code(),
+        scenario.run(&["verify", &models]).await.status.code(),
         Some(2),
         "nothing is published yet"
     );
-    room.fetch(&[]).await;
-    assert_eq!(room.run(&["verify", &models]).await.status.code(), Some(0));
+    scenario.fetch(&[]).await;
+    assert_eq!(scenario.run(&["verify", &models]).await.status.code(), Some(0));
 
     let damaged = Path::new(&models).join("current/model.safetensors");
     fs::remove_file(&damaged).unwrap();
     fs::write(&damaged, "xyz").unwrap();
-    let output = room.run(&["verify", &models]).await;
+    let output = scenario.run(&["verify", &models]).await;
     assert_eq!(output.status.code(), Some(40));
     assert!(
         text(&output.stdout).contains("model.safetensors: hashes to"),
         "{}",
         text(&output.stdout)
     );
-    assert_eq!(room.failure().file.as_deref(), Some("model.safetensors"));
+    assert_eq!(scenario.failure().file.as_deref(), Some("model.safetensors"));
 
-    assert_eq!(room.fetch(&[]).await.status.code(), Some(0));
-    assert_eq!(room.run(&["verify", &models, "--all"]).await.status.code(), Some(0));
+    assert_eq!(scenario.fetch(&[]).await.status.code(), Some(0));
+    assert_eq!(scenario.run(&["verify", &models, "--all"]).await.status.code(), Some(0));
 }
 
 #[tokio::test]
-async fn verify_names_every_file_that_is_damaged_or_cannot_be_read() {
-    let room = Room::new().await;
-    let models = room.path("models");
-    room.fetch(&[]).await;
+async fn verify_names_every_damaged_or_unreadable_file() {
+    let scenario = Scenario::new().await;
+    let models = scenario.path("models");
+    scenario.fetch(&[]).await;
     let current = Path::new(&models).join("current");
     fs::remove_dir_all(current.join("sub")).unwrap();
-    // Nobody gets through it, whatever their rights.
+    // A link to itself cannot be followed, not even by root.
     symlink("sub", current.join("sub")).unwrap();
 
-    let output = room.run(&["verify", &models]).await;
+    let output = scenario.run(&["verify", &models]).await;
     assert_eq!(output.status.code(), Some(32), "{}", text(&output.stderr));
-    let failed = room.failure();
+    let failed = scenario.failure();
     assert_eq!(failed.class, FailureClass::StorageError);
     assert_eq!(failed.file.as_deref(), Some("sub/config.json"));
     assert!(
@@ -381,19 +389,19 @@ async fn verify_names_every_file_that_is_damaged_or_cannot_be_read() {
         "{}",
         failed.message
     );
-    let told = text(&output.stdout);
+    let printed = text(&output.stdout);
     assert!(
-        told.starts_with("unread   revisions/") && told.contains("sub/config.json: "),
-        "{told}"
+        printed.starts_with("unread   revisions/") && printed.contains("sub/config.json: "),
+        "{printed}"
     );
 
     fs::remove_file(current.join("empty")).unwrap();
     let damaged = current.join("model.safetensors");
     fs::remove_file(&damaged).unwrap();
     fs::write(&damaged, "xyz").unwrap();
-    let output = room.run(&["verify", &models]).await;
+    let output = scenario.run(&["verify", &models]).await;
     assert_eq!(output.status.code(), Some(40), "{}", text(&output.stderr));
-    let failed = room.failure();
+    let failed = scenario.failure();
     assert_eq!(failed.file.as_deref(), Some("empty"));
     assert!(
         failed
@@ -402,24 +410,24 @@ async fn verify_names_every_file_that_is_damaged_or_cannot_be_read() {
         "{}",
         failed.message
     );
-    let told = text(&output.stdout);
+    let printed = text(&output.stdout);
     for line in ["empty: missing", "model.safetensors: hashes to", "sub/config.json: "] {
-        assert!(told.contains(line), "{told}");
+        assert!(printed.contains(line), "{printed}");
     }
-    assert_eq!(told.lines().count(), 3, "{told}");
+    assert_eq!(printed.lines().count(), 3, "{printed}");
 }
 
 #[tokio::test]
-async fn verify_and_repair_print_their_report_as_json_and_nothing_else() {
-    let room = Room::new().await;
-    let models = room.path("models");
-    room.fetch(&[]).await;
+async fn verify_and_repair_print_only_their_report_as_json() {
+    let scenario = Scenario::new().await;
+    let models = scenario.path("models");
+    scenario.fetch(&[]).await;
     let hub = ["GET /api/models/org/name/revision/", COMMIT].concat();
-    room.hub.on(&hub, [json(&format!(r#"{{"sha":"{COMMIT}"}}"#))]);
+    scenario.hub.on(&hub, [json(&format!(r#"{{"sha":"{COMMIT}"}}"#))]);
     let printed = async |command: &str| -> Report {
-        let output = room.run(&[command, &models, "--json"]).await;
+        let output = scenario.run(&[command, &models, "--json"]).await;
         let report = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(report, room.report(), "{command}");
+        assert_eq!(report, scenario.report(), "{command}");
         report
     };
     let published = |report: Report| match report {
@@ -444,10 +452,10 @@ async fn verify_and_repair_print_their_report_as_json_and_nothing_else() {
     assert_eq!(published(printed("verify").await), (3, 0, 16, "current".to_owned()));
 }
 
-/// Starts a run against a hub that never answers, and waits until it serves its progress.
-async fn started(room: &Room) -> (Child, String) {
-    room.hub.on(REVISION, [answer(200).never()]);
-    let mut child = room
+/// Starts a run against a hub that never responds, and waits until the run serves its progress.
+async fn started(scenario: &Scenario) -> (Child, String) {
+    scenario.hub.on(REVISION, [answer(200).withheld()]);
+    let mut child = scenario
         .command(&["plan", "org/name", "--listen", "127.0.0.1:0", "--log-format", "json"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -457,15 +465,15 @@ async fn started(room: &Room) -> (Child, String) {
     let line = lines.next_line().await.unwrap().unwrap();
     let event: serde_json::Value = serde_json::from_str(&line).unwrap();
     let address = event["address"].as_str().unwrap().to_owned();
-    // Read on, so that the program never waits for us.
+    // Drain stderr, so that the program never blocks on a full pipe.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     (child, address)
 }
 
 #[tokio::test]
-async fn progress_is_served_while_it_runs() {
-    let room = Room::new().await;
-    let (_child, address) = started(&room).await;
+async fn progress_is_served_during_a_run() {
+    let scenario = Scenario::new().await;
+    let (_child, address) = started(&scenario).await;
     let get = async |path: &str| {
         reqwest::get(format!("http://{address}{path}"))
             .await
@@ -484,9 +492,9 @@ async fn progress_is_served_while_it_runs() {
 }
 
 #[tokio::test]
-async fn asked_to_stop_it_ends_in_order_and_says_so() {
-    let room = Room::new().await;
-    let (mut child, _) = started(&room).await;
+async fn sigterm_ends_the_run_cleanly_and_is_reported() {
+    let scenario = Scenario::new().await;
+    let (mut child, _) = started(&scenario).await;
     let pid = rustix::process::Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let status = tokio::time::timeout(Duration::from_secs(5), child.wait())
@@ -494,25 +502,25 @@ async fn asked_to_stop_it_ends_in_order_and_says_so() {
         .unwrap()
         .unwrap();
     assert_eq!(status.code(), Some(50));
-    assert_eq!(room.failure().class, FailureClass::Interrupted);
+    assert_eq!(scenario.failure().class, FailureClass::Interrupted);
 }
 
 #[tokio::test]
-async fn a_failure_is_json_for_who_wants_json() {
-    let room = Room::new().await;
+async fn a_failure_is_printed_as_json_on_request() {
+    let scenario = Scenario::new().await;
     let refusal: Answer = answer(404).header("x-error-code", "RepoNotFound");
-    room.hub.on(REVISION, [refusal]);
-    let output = room.run(&["plan", "org/name", "--json"]).await;
+    scenario.hub.on(REVISION, [refusal]);
+    let output = scenario.run(&["plan", "org/name", "--json"]).await;
     let report: Report = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report, room.report());
+    assert_eq!(report, scenario.report());
 }
 
 #[tokio::test]
-async fn a_plan_tells_what_is_on_disk_and_how_long_the_rest_takes() {
-    let room = Room::new().await;
-    let models = room.path("models");
+async fn plan_shows_the_bytes_on_disk_and_estimates_the_time_for_the_rest() {
+    let scenario = Scenario::new().await;
+    let models = scenario.path("models");
     let plan = ["plan", "org/name", "--dir", &models, "--probe"];
-    let output = room.run(&[&plan[..], &["--json"]].concat()).await;
+    let output = scenario.run(&[&plan[..], &["--json"]].concat()).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
     let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(list["disk"]["bytesPresent"], 0);
@@ -527,27 +535,27 @@ async fn a_plan_tells_what_is_on_disk_and_how_long_the_rest_takes() {
     assert_eq!(list["estimatedSeconds"], 1);
     assert!(!Path::new(&models).exists(), "a plan writes nothing");
 
-    room.fetch(&[]).await;
-    let asked = room.cdn.count("GET /abc?sig=secret");
-    let output = room.run(&["plan", "org/name", "--dir", &models]).await;
+    scenario.fetch(&[]).await;
+    let count = scenario.cdn.count("GET /abc?sig=secret");
+    let output = scenario.run(&["plan", "org/name", "--dir", &models]).await;
     let printed = text(&output.stdout);
     assert!(
         printed.contains(&format!("16 B already in {models}, 0 B to fetch")),
         "{printed}"
     );
     assert_eq!(
-        room.cdn.count("GET /abc?sig=secret"),
-        asked,
-        "where nobody watches, nothing is probed unasked"
+        scenario.cdn.count("GET /abc?sig=secret"),
+        count,
+        "without a terminal, origins are probed only on request"
     );
 }
 
 #[tokio::test]
-async fn an_origin_that_cannot_be_probed_is_told_of() {
-    let room = Room::new().await;
-    room.cdn.on("GET /abc?sig=secret", [answer(503)]);
+async fn an_origin_that_cannot_be_probed_is_reported() {
+    let scenario = Scenario::new().await;
+    scenario.cdn.on("GET /abc?sig=secret", [answer(503)]);
     let only = ["--include", "model.safetensors", "--probe"];
-    let output = room.run(&[&["plan", "org/name"], &only[..]].concat()).await;
+    let output = scenario.run(&[&["plan", "org/name"], &only[..]].concat()).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
     let printed = text(&output.stdout);
     assert!(
@@ -562,32 +570,32 @@ async fn an_origin_that_cannot_be_probed_is_told_of() {
 #[case("zsh", "#compdef modelcache-fetcher")]
 #[case("fish", "complete -c modelcache-fetcher")]
 #[tokio::test]
-async fn a_shell_learns_every_command(#[case] shell: &str, #[case] mark: &str) {
-    let room = Room::new().await;
-    let output = room.run(&["completions", shell]).await;
+async fn completions_contain_every_command(#[case] shell: &str, #[case] marker: &str) {
+    let scenario = Scenario::new().await;
+    let output = scenario.run(&["completions", shell]).await;
     assert!(output.status.success());
     let script = text(&output.stdout);
-    for word in [mark, "repair", "verify", "stall-timeout"] {
+    for word in [marker, "repair", "verify", "stall-timeout"] {
         assert!(script.contains(word), "{word}");
     }
 }
 
 #[tokio::test]
-async fn the_manual_has_a_page_for_each_command_and_tells_no_value_of_the_environment() {
-    let room = Room::new().await;
-    let folder = room.path("man/man1");
-    assert!(room.run(&["man", &folder]).await.status.success());
+async fn the_manual_has_a_page_for_each_command_and_no_value_of_the_environment() {
+    let scenario = Scenario::new().await;
+    let folder = scenario.path("man/man1");
+    assert!(scenario.run(&["man", &folder]).await.status.success());
     for page in ["", "-plan", "-fetch", "-verify", "-repair", "-completions"] {
         let page = read(&folder, &format!("modelcache-fetcher{page}.1"));
         assert!(
-            page.contains(".TH modelcache") && !page.contains(&room.hub.url),
+            page.contains(".TH modelcache") && !page.contains(&scenario.hub.url),
             "{page}"
         );
     }
     assert!(read(&folder, "modelcache-fetcher.1").contains("Exit codes"));
 
-    fs::write(room.path("file"), "").unwrap();
-    let output = room.run(&["man", &room.path("file")]).await;
+    fs::write(scenario.path("file"), "").unwrap();
+    let output = scenario.run(&["man", &scenario.path("file")]).await;
     assert_eq!(output.status.code(), Some(32));
     assert!(text(&output.stderr).starts_with("error: failed to write manual pages to"));
 }

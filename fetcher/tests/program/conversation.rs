@@ -1,4 +1,4 @@
-//! What the Hugging Face source says to a hub, and what it makes of the answers.
+//! The Hugging Face source against a scripted hub: which requests it sends, and how it handles the responses.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use reqwest::header::AUTHORIZATION;
 use rstest::rstest;
 use secrecy::SecretString;
 
-use crate::scripted::{Answer, Scripted, answer, json};
+use crate::scripted::{Answer, ScriptedServer, answer, json};
 
 const COMMIT: &str = "b45ef6fec89518d314f546fd6c3025367b721684";
 const SHA256: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
@@ -31,8 +31,8 @@ fn resolve() -> String {
     format!("HEAD /org/name/resolve/{COMMIT}/sub%20dir/m.safetensors")
 }
 
-/// As the program's own policy, without its pauses.
-fn source(hub: &Scripted, token: Option<&str>) -> HuggingFace {
+/// A source with the retry policy of the program, almost without pauses.
+fn source(hub: &ScriptedServer, token: Option<&str>) -> HuggingFace {
     let policy = Policy {
         base: Duration::from_millis(1),
         cap: Duration::from_millis(1),
@@ -45,8 +45,8 @@ fn source(hub: &Scripted, token: Option<&str>) -> HuggingFace {
     HuggingFace::new(hub.url.parse().unwrap(), address, token.as_ref(), client, policy).unwrap()
 }
 
-async fn hub() -> Scripted {
-    let hub = Scripted::start().await;
+async fn hub() -> ScriptedServer {
+    let hub = ScriptedServer::start().await;
     hub.on(
         REVISION,
         [json(&format!(r#"{{"id":"org/name","sha":"{COMMIT}","siblings":[]}}"#))],
@@ -67,11 +67,11 @@ fn file() -> RemoteFile {
     }
 }
 
-async fn list(hub: &Scripted) -> Result<Listing, SourceError> {
+async fn list(hub: &ScriptedServer) -> Result<Listing, SourceError> {
     source(hub, None).list().await
 }
 
-async fn locate(hub: &Scripted, token: Option<&str>) -> Result<HttpLocation, SourceError> {
+async fn locate(hub: &ScriptedServer, token: Option<&str>) -> Result<HttpLocation, SourceError> {
     let located = source(hub, token).locate(COMMIT, &file()).await?;
     Ok(located.http().unwrap().clone())
 }
@@ -93,7 +93,7 @@ async fn a_revision_is_resolved_once_and_its_pages_are_followed() {
 }
 
 #[tokio::test]
-async fn pages_that_lead_back_to_themselves_end() {
+async fn pages_that_link_back_to_themselves_end_the_listing() {
     let hub = hub().await;
     let link = format!("<{}{}>; rel=\"next\"", hub.url, tree().trim_start_matches("GET "));
     hub.on(&tree(), [json("[]").header("link", &link)]);
@@ -115,28 +115,28 @@ async fn a_renamed_repository_is_followed_on_the_same_host_with_the_token() {
     );
     source(&hub, Some("hf_secret")).list().await.unwrap();
     assert!(
-        hub.asked()
+        hub.requests()
             .iter()
-            .all(|asked| asked.authorization.as_deref() == Some("Bearer hf_secret"))
+            .all(|request| request.authorization.as_deref() == Some("Bearer hf_secret"))
     );
 }
 
 #[tokio::test]
-async fn a_mirror_that_redirects_its_api_elsewhere_is_told_and_gets_nobody_the_token() {
-    let (hub, other) = (hub().await, Scripted::start().await);
+async fn an_api_redirect_to_another_host_is_reported_and_the_token_is_not_sent_there() {
+    let (hub, other) = (hub().await, ScriptedServer::start().await);
     hub.on(
         REVISION,
         [answer(308).header("location", &format!("{}/api", other.url))],
     );
     let error = source(&hub, Some("hf_secret")).list().await.unwrap_err();
     assert_eq!(error.class, FailureClass::SourceError);
-    let told = format!("redirects its API to {}; set the endpoint", other.url);
-    assert!(error.message.contains(&told), "{error}");
-    assert_eq!(other.asked(), []);
+    let message = format!("redirects its API to {}; set the endpoint", other.url);
+    assert!(error.message.contains(&message), "{error}");
+    assert_eq!(other.requests(), []);
 }
 
 #[tokio::test]
-async fn transient_failures_are_tried_again() {
+async fn transient_failures_are_retried() {
     let hub = hub().await;
     let good = json(&format!(r#"{{"sha":"{COMMIT}"}}"#));
     let cut = good.clone().cut_after(10);
@@ -169,18 +169,18 @@ async fn failures_end_the_listing(
     #[case] given: Answer,
     #[case] class: FailureClass,
     #[case] tries: usize,
-    #[case] told: &str,
+    #[case] message: &str,
 ) {
     let hub = hub().await;
     hub.on(REVISION, [given]);
     let error = list(&hub).await.unwrap_err();
     assert_eq!(error.class, class, "{error}");
-    assert!(error.message.contains(told), "{error}");
+    assert!(error.message.contains(message), "{error}");
     assert_eq!(hub.count(REVISION), tries);
 }
 
 #[tokio::test]
-async fn the_pause_that_is_too_long_to_wait_for_is_handed_on() {
+async fn a_pause_that_is_too_long_is_reported() {
     let hub = hub().await;
     hub.on(REVISION, [answer(429).header("ratelimit", "\"api\";r=0;t=299")]);
     let error = list(&hub).await.unwrap_err();
@@ -189,7 +189,7 @@ async fn the_pause_that_is_too_long_to_wait_for_is_handed_on() {
 
 #[tokio::test]
 async fn a_redirect_to_another_host_is_the_location_and_carries_no_credentials() {
-    let (hub, cdn) = (hub().await, Scripted::start().await);
+    let (hub, cdn) = (hub().await, ScriptedServer::start().await);
     let target = format!("{}/xet/{SHA256}?Expires=1781098782&Signature=s", cdn.url);
     let redirect = answer(302)
         .header("location", &target)
@@ -203,10 +203,10 @@ async fn a_redirect_to_another_host_is_the_location_and_carries_no_credentials()
     assert_eq!(location.expires, Some("2026-06-10T13:39:42Z".parse().unwrap()));
     assert!(!format!("{location:?}").contains("Signature"));
     assert_eq!(
-        hub.asked().last().unwrap().authorization.as_deref(),
+        hub.requests().last().unwrap().authorization.as_deref(),
         Some("Bearer hf_secret")
     );
-    assert_eq!(cdn.asked(), []);
+    assert_eq!(cdn.requests(), []);
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn a_relative_redirect_keeps_its_query_and_the_token() {
 }
 
 #[tokio::test]
-async fn a_mirror_that_knows_no_head_is_asked_with_get() {
+async fn a_mirror_without_head_is_asked_with_get() {
     let hub = hub().await;
     hub.on(&resolve(), [answer(405)]);
     hub.on(
@@ -250,7 +250,7 @@ async fn a_mirror_that_knows_no_head_is_asked_with_get() {
 #[case::a_loop(answer(302).header("location", "?again"), FailureClass::SourceError)]
 #[case::nowhere(answer(302), FailureClass::SourceError)]
 #[tokio::test]
-async fn a_file_that_cannot_be_located(#[case] given: Answer, #[case] class: FailureClass) {
+async fn a_file_that_cannot_be_located_is_reported_with_its_class(#[case] given: Answer, #[case] class: FailureClass) {
     let hub = hub().await;
     hub.on(&resolve(), [given.clone()]);
     hub.on(&format!("{}?again", resolve()), [given]);

@@ -1,4 +1,4 @@
-//! A server behind TLS, whose certificate is of an authority that no system knows.
+//! A TLS server with a certificate of an authority that no system trusts.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,7 +11,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// Signs the certificates of the servers of a test.
+/// A certificate authority for the servers of a test.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -24,12 +24,12 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// Writes the authority's certificate, for whoever is to trust it.
+    /// Writes the certificate of the authority, for clients that trust it.
     pub(crate) fn write(&self, path: &Path) {
         std::fs::write(path, self.0.pem()).unwrap();
     }
 
-    /// Serves a server's answers over TLS, under a name.
+    /// Forwards TLS connections, with a certificate for `name`, to the server at `plain`.
     pub(crate) async fn serve(&self, name: &str, plain: &str) -> SocketAddr {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new([name.to_owned()]).unwrap();
@@ -53,7 +53,7 @@ impl Authority {
                 let (stream, _) = listener.accept().await.unwrap();
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
-                    // A client that does not trust us hangs up.
+                    // A client that does not trust the certificate closes the connection.
                     let Ok(mut stream) = acceptor.accept(stream).await else {
                         return;
                     };

@@ -1,4 +1,4 @@
-//! Weights that are what their source lists, and are no weights: nothing of them is published.
+//! Files that match their listed digests but are not valid weights are not published.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -11,17 +11,17 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::scripted::{Scripted, answer};
+use crate::scripted::{ScriptedServer, answer};
 
 /// A server with a model, and a folder to fetch it into.
 struct Model {
-    server: Scripted,
+    server: ScriptedServer,
     folder: TempDir,
 }
 
 impl Model {
     async fn new(files: &[(&str, Vec<u8>)]) -> Self {
-        let server = Scripted::start().await;
+        let server = ScriptedServer::start().await;
         let mut sums = String::new();
         for (path, bytes) in files {
             writeln!(sums, "{:x}  {path}", Hex(&Sha256::digest(bytes))).unwrap();
@@ -59,7 +59,7 @@ impl Model {
         }
     }
 
-    /// Whether anything stands under a final name.
+    /// Whether any file has a final name.
     fn is_published(&self) -> bool {
         let models = self.folder.path().join("models");
         let is_empty = |folder: &Path| std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
@@ -75,7 +75,7 @@ impl std::fmt::LowerHex for Hex<'_> {
     }
 }
 
-/// A safetensors file with one tensor of bytes.
+/// A safetensors file with one tensor of `size` bytes.
 fn weights(name: &str, size: usize) -> Vec<u8> {
     let header = format!(r#"{{"{name}":{{"dtype":"U8","shape":[{size}],"data_offsets":[0,{size}]}}}}"#);
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
@@ -108,7 +108,7 @@ fn index() -> Vec<u8> {
 #[case::another_shard_in_its_place(
     &[(INDEX, index()), (ONE, weights("a", 500)), (TWO, weights("a", 500))], TWO, None, "it lacks tensors that model.safetensors.index.json names: 1")]
 #[tokio::test]
-async fn weights_that_are_none_are_refused_with_file_place_and_cause(
+async fn invalid_weights_are_refused_with_file_offset_and_cause(
     #[case] files: &[(&str, Vec<u8>)],
     #[case] file: &str,
     #[case] offset: Option<i64>,
@@ -126,18 +126,18 @@ async fn weights_that_are_none_are_refused_with_file_place_and_cause(
 }
 
 #[tokio::test]
-async fn a_listing_that_lacks_a_shard_is_refused_before_a_byte_is_fetched() {
+async fn a_listing_that_lacks_a_shard_is_refused_before_any_download() {
     let model = Model::new(&[(ONE, weights("a", 500)), ("config.json", b"{}".to_vec())]).await;
     assert_eq!(model.run("plan", &[]).await.status.code(), Some(41));
     assert_eq!(model.run("fetch", &[]).await.status.code(), Some(41));
     assert_eq!(model.server.count(&format!("GET /{ONE}")), 0);
-    // Whoever wants only the other files gets them.
+    // The other files can still be fetched.
     let output = model.run("fetch", &["--include", "*.json"]).await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
 #[tokio::test]
-async fn a_listing_that_lacks_a_shard_is_refused_also_when_the_patterns_leave_out_its_index() {
+async fn a_listing_that_lacks_a_shard_is_refused_even_if_the_patterns_skip_its_index() {
     let model = Model::new(&[(INDEX, index()), (ONE, weights("a", 500))]).await;
     let output = model.run("fetch", &["--include", "*.safetensors"]).await;
     let failed = model.failure();
@@ -149,31 +149,31 @@ async fn a_listing_that_lacks_a_shard_is_refused_also_when_the_patterns_leave_ou
 }
 
 #[tokio::test]
-async fn a_shard_that_the_patterns_leave_out_is_no_fault() {
+async fn a_shard_that_the_patterns_skip_is_not_an_error() {
     let model = Model::new(&[(INDEX, index()), (ONE, weights("a", 500)), (TWO, weights("b", 500))]).await;
     let output = model.run("fetch", &["--exclude", TWO]).await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("the patterns skip it"), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("the patterns skip it"), "{stderr}");
     let output = model.run("verify", &[]).await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
 #[tokio::test]
-async fn who_asks_for_it_gets_it_all_the_same_and_verify_still_says_what_is_wrong() {
+async fn format_check_warn_publishes_invalid_weights_and_verify_still_reports_them() {
     let model = Model::new(&[("model.safetensors", short(weights("a", 500)))]).await;
     assert_eq!(model.run("fetch", &[]).await.status.code(), Some(41));
     let output = model.run("fetch", &["--format-check", "warn"]).await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let said = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.contains("ignoring invalid weights: the format check only warns") && said.contains("it is truncated"),
-        "{said}"
+        stderr.contains("ignoring invalid weights: the format check only warns") && stderr.contains("it is truncated"),
+        "{stderr}"
     );
     assert_eq!(
         model.server.count("GET /model.safetensors"),
         1,
-        "it was on disk already"
+        "the file is already on disk"
     );
 
     let output = model.run("verify", &[]).await;
@@ -184,6 +184,6 @@ async fn who_asks_for_it_gets_it_all_the_same_and_verify_still_says_what_is_wron
         model.run("verify", &["--format-check", "warn"]).await.status.code(),
         Some(0)
     );
-    // A published revision is not published again unseen.
+    // The check also applies to a revision that is already published.
     assert_eq!(model.run("fetch", &[]).await.status.code(), Some(41));
 }

@@ -1,4 +1,4 @@
-//! The layouts a model is published in, as the program's options choose them.
+//! The layouts of a published model, selected by the options of the program.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use rstest::rstest;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::scripted::{Scripted, answer, json};
+use crate::scripted::{ScriptedServer, answer, json};
 
 const COMMIT: &str = "b45ef6fec89518d314f546fd6c3025367b721684";
 
@@ -21,15 +21,15 @@ const FILES: &str = r#"[
     {"type":"file","oid":"e69de29bb2d1d6434b8b29ae775ad8c2e48c5391","size":0,"path":"sub/empty"}
 ]"#;
 
-struct Room {
-    hub: Scripted,
+struct Scenario {
+    hub: ScriptedServer,
     folder: TempDir,
 }
 
-impl Room {
-    /// A hub that knows a revision, as it stands in a URL.
+impl Scenario {
+    /// A hub with one revision, given as in a URL.
     async fn new(revision: &str) -> Self {
-        let hub = Scripted::start().await;
+        let hub = ScriptedServer::start().await;
         let resolved = json(&format!(r#"{{"sha":"{COMMIT}"}}"#));
         hub.on(&format!("GET /api/models/org/name/revision/{revision}"), [resolved]);
         let tree = format!("GET /api/models/org/name/tree/{COMMIT}?recursive=true&expand=false");
@@ -68,72 +68,75 @@ impl Room {
     }
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     [&output.stdout, &output.stderr]
         .map(|bytes| String::from_utf8_lossy(bytes))
         .concat()
 }
 
 #[tokio::test]
-async fn a_pull_request_is_found_in_the_hubs_cache_by_its_own_name() {
-    let room = Room::new("refs%2Fpr%2F1").await;
+async fn a_pull_request_is_published_in_the_hubs_cache_under_its_own_name() {
+    let scenario = Scenario::new("refs%2Fpr%2F1").await;
     let options = ["--layout", "hugging-face-cache", "--json"];
-    let output = room.fetch("org/name@refs/pr/1", &options).await;
-    assert!(output.status.success(), "{}", said(&output));
-    let snapshot = room.model().join("snapshots").join(COMMIT);
+    let output = scenario.fetch("org/name@refs/pr/1", &options).await;
+    assert!(output.status.success(), "{}", printed(&output));
+    let snapshot = scenario.model().join("snapshots").join(COMMIT);
     assert_eq!(
         fs::read_to_string(snapshot.join("config.json")).unwrap(),
         "Hello, World!"
     );
     assert_eq!(fs::read_to_string(snapshot.join("sub/empty")).unwrap(), "");
-    assert_eq!(fs::read_to_string(room.model().join("refs/refs/pr/1")).unwrap(), COMMIT);
+    assert_eq!(
+        fs::read_to_string(scenario.model().join("refs/refs/pr/1")).unwrap(),
+        COMMIT
+    );
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&report["path"], &report["files"]), (&"current".into(), &3.into()));
-    // Manifest and digest are those of the listing, whatever the layout.
-    let output = room.fetch("org/name@refs/pr/1", &["--json"]).await;
+    // Manifest and digest are those of the listing in every layout.
+    let output = scenario.fetch("org/name@refs/pr/1", &["--json"]).await;
     let plain: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(plain["digest"], report["digest"]);
     assert_eq!(plain["bytesFetched"], 0);
 }
 
 #[tokio::test]
-async fn a_commit_is_found_by_the_name_that_is_given_for_it() {
-    let room = Room::new(COMMIT).await;
+async fn a_commit_is_published_in_the_hubs_cache_under_the_given_name() {
+    let scenario = Scenario::new(COMMIT).await;
     let source = format!("org/name@{COMMIT}");
-    let output = room.fetch(&source, &["--layout", "hugging-face-cache"]).await;
-    assert!(output.status.success(), "{}", said(&output));
-    assert!(!room.model().join("refs").exists(), "a commit is found without");
+    let output = scenario.fetch(&source, &["--layout", "hugging-face-cache"]).await;
+    assert!(output.status.success(), "{}", printed(&output));
+    assert!(!scenario.model().join("refs").exists(), "a commit needs no ref");
     let options = ["--layout", "hugging-face-cache", "--ref", "main"];
-    let output = room.fetch(&source, &options).await;
-    assert!(output.status.success(), "{}", said(&output));
-    assert_eq!(fs::read_to_string(room.model().join("refs/main")).unwrap(), COMMIT);
+    let output = scenario.fetch(&source, &options).await;
+    assert!(output.status.success(), "{}", printed(&output));
+    assert_eq!(fs::read_to_string(scenario.model().join("refs/main")).unwrap(), COMMIT);
 }
 
 #[tokio::test]
-async fn verify_names_what_is_damaged_in_a_cache_and_a_fetch_mends_it() {
-    let room = Room::new("main").await;
+async fn verify_names_damage_in_the_hubs_cache_and_a_fetch_repairs_it() {
+    let scenario = Scenario::new("main").await;
     let options = ["--layout", "hugging-face-cache"];
-    assert!(room.fetch("org/name", &options).await.status.success());
-    let folder = room.root();
-    let verify = async || room.run("verify", &[&folder]).await;
+    assert!(scenario.fetch("org/name", &options).await.status.success());
+    let folder = scenario.root();
+    let verify = async || scenario.run("verify", &[&folder]).await;
     assert!(verify().await.status.success());
 
-    let link = room.model().join("snapshots").join(COMMIT).join("sub/empty");
+    let link = scenario.model().join("snapshots").join(COMMIT).join("sub/empty");
     fs::remove_file(&link).unwrap();
-    let blob = room.model().join("blobs").join(COMMIT);
+    let blob = scenario.model().join("blobs").join(COMMIT);
     fs::remove_file(&blob).unwrap();
     fs::write(&blob, "Hello, world!").unwrap();
     let output = verify().await;
     assert_eq!(output.status.code(), Some(40));
-    let told = said(&output);
+    let message = printed(&output);
     let both = [
         format!("blobs/{COMMIT} (config.json): hashes to"),
         format!("snapshots/{COMMIT}/sub/empty: is not a link to ../../../blobs/"),
     ];
-    assert!(both.iter().all(|line| told.contains(line)), "{told}");
-    assert!(told.contains("2 of 7 published files are damaged"), "{told}");
+    assert!(both.iter().all(|line| message.contains(line)), "{message}");
+    assert!(message.contains("2 of 7 published files are damaged"), "{message}");
 
-    assert!(room.fetch("org/name", &options).await.status.success());
+    assert!(scenario.fetch("org/name", &options).await.status.success());
     assert!(verify().await.status.success());
 }
 
@@ -142,15 +145,15 @@ async fn verify_names_what_is_damaged_in_a_cache_and_a_fetch_mends_it() {
 #[case::ollama_of_the_hub("org/name", &["--layout", "ollama"], "needs a model of Ollama's registry")]
 #[case::name_without_cache("org/name", &["--ref", "main"], "--ref is for the layout")]
 #[tokio::test]
-async fn what_does_not_go_together_is_told_before_anything_is_asked(
+async fn incompatible_options_are_reported_before_any_request(
     #[case] source: &str,
     #[case] options: &[&str],
-    #[case] says: &str,
+    #[case] expected: &str,
 ) {
-    let room = Room::new("main").await;
-    let output = room.fetch(source, options).await;
+    let scenario = Scenario::new("main").await;
+    let output = scenario.fetch(source, options).await;
     assert_eq!(output.status.code(), Some(2));
-    assert!(said(&output).contains(says), "{}", said(&output));
-    assert_eq!(room.hub.asked(), []);
-    assert!(!Path::new(&room.root()).exists());
+    assert!(printed(&output).contains(expected), "{}", printed(&output));
+    assert_eq!(scenario.hub.requests(), []);
+    assert!(!Path::new(&scenario.root()).exists());
 }

@@ -1,4 +1,4 @@
-//! Folders that are mounted here, as source and as mirror.
+//! Mounted folders as source and as mirror.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::scripted::{Scripted, answer};
+use crate::scripted::{ScriptedServer, answer};
 
 fn weights(length: usize) -> Vec<u8> {
     (0..=250).cycle().take(length).collect()
@@ -89,7 +89,7 @@ async fn a_folder_is_planned_fetched_and_verified_and_a_copy_of_the_copy_is_the_
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_what_its_list_says_is_told() {
+async fn a_file_that_differs_from_its_listed_digest_is_reported() {
     let list = format!("{}  a\n{}  b\n", sha256(b"right"), sha256(b"b"));
     let source = folder(&[("a", b"wrong"), ("b", b"b"), ("SHA256SUMS", list.as_bytes())]);
     let target = tempfile::tempdir().unwrap();
@@ -100,22 +100,22 @@ async fn a_file_that_is_not_what_its_list_says_is_told() {
 }
 
 #[tokio::test]
-async fn a_folder_without_digests_says_that_it_is_hashed() {
+async fn a_folder_without_digests_is_hashed_with_a_warning() {
     let source = folder(&[("a", b"1")]);
     let output = run(&["plan", &address(source.path())]).await;
-    let told = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        output.status.success() && told.contains("hashing every file verifies the copy, not the original"),
-        "{told}"
+        output.status.success() && stderr.contains("hashing every file verifies the copy, not the original"),
+        "{stderr}"
     );
 }
 
 #[tokio::test]
-async fn a_folder_serves_as_mirror_of_a_server_that_fails() {
+async fn a_folder_serves_as_mirror_for_a_failing_server() {
     let bytes = weights(3 << 20);
     let list = format!("{}  m.bin\n", sha256(&bytes));
     let mirror = folder(&[("m.bin", &bytes), ("SHA256SUMS", list.as_bytes())]);
-    let server = Scripted::start().await;
+    let server = ScriptedServer::start().await;
     let length = bytes.len().to_string();
     server.on("GET /SHA256SUMS", [answer(200).body(list.as_bytes())]);
     server.on("HEAD /m.bin", [answer(200).header("content-length", &length)]);

@@ -1,4 +1,4 @@
-//! The source and the program against scripted servers: what is sent where, and what each answer leads to.
+//! The sources and the program against scripted and real servers: requests sent, and how each response is handled.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod archives;

@@ -1,5 +1,4 @@
-//! The program against mirrors of the hub and what they were seen to get wrong: paths below which they lie, headers
-//! they leave out, addresses of the hub they hand on.
+//! The program against the known deviations of hub mirrors: a path prefix, missing headers, links to the hub itself.
 
 use std::path::Path;
 use std::process::Output;
@@ -9,7 +8,7 @@ use pretty_assertions::assert_eq;
 use rstest::rstest;
 use tokio::process::Command;
 
-use crate::scripted::{Answer, Scripted, answer, json};
+use crate::scripted::{Answer, ScriptedServer, answer, json};
 
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 const MASKED: &str = "****************************************************************";
@@ -25,8 +24,8 @@ fn entry(path: &str, oid: &str, xet: &str) -> String {
 }
 
 /// A mirror below a path, with one model of one file.
-async fn mirror(prefix: &str) -> Scripted {
-    let mirror = Scripted::start().await;
+async fn mirror(prefix: &str) -> ScriptedServer {
+    let mirror = ScriptedServer::start().await;
     let info = json(&format!(r#"{{"id":"org/name","sha":"{COMMIT}"}}"#));
     mirror.on(
         &format!("GET {prefix}/api/models/org/name/revision/main"),
@@ -38,8 +37,8 @@ async fn mirror(prefix: &str) -> Scripted {
     mirror
 }
 
-/// The answer to HEAD and to GET.
-fn serve(server: &Scripted, path: &str, answer: &Answer) {
+/// Sets the answer to HEAD and GET requests for a path.
+fn serve(server: &ScriptedServer, path: &str, answer: &Answer) {
     for method in ["HEAD", "GET"] {
         server.on(&format!("{method} {path}"), [answer.clone()]);
     }
@@ -62,17 +61,17 @@ fn is_published(folder: &Path) -> bool {
 }
 
 #[tokio::test]
-async fn a_proxy_below_a_path_that_tells_neither_commit_nor_digest_is_enough() {
+async fn a_proxy_below_a_path_works_without_headers_for_commit_and_digest() {
     let (mirror, folder) = (mirror("/hub/hf").await, tempfile::tempdir().unwrap());
     let output = fetch(&format!("{}/hub/hf/", mirror.url), folder.path()).await;
     assert!(output.status.success() && is_published(folder.path()), "{output:?}");
-    // The token's surrounding blanks are none of it.
+    // Whitespace around the token is removed.
     let token = Some("Bearer secret".to_owned());
-    assert!(mirror.asked().iter().all(|asked| asked.authorization == token));
+    assert!(mirror.requests().iter().all(|request| request.authorization == token));
 }
 
 #[tokio::test]
-async fn a_redirect_that_knows_nothing_of_the_path_of_the_proxy_is_followed_below_it() {
+async fn a_redirect_that_omits_the_path_of_the_proxy_is_followed_below_it() {
     let (mirror, folder) = (mirror("/hub/hf").await, tempfile::tempdir().unwrap());
     let cached = "/api/resolve-cache/models/org/name/m.gguf?etag=%22a%22";
     serve(
@@ -86,8 +85,8 @@ async fn a_redirect_that_knows_nothing_of_the_path_of_the_proxy_is_followed_belo
 }
 
 #[tokio::test]
-async fn what_is_said_of_xet_is_not_followed() {
-    let (mirror, storage) = (mirror("").await, Scripted::start().await);
+async fn xet_headers_are_ignored() {
+    let (mirror, storage) = (mirror("").await, ScriptedServer::start().await);
     let folder = tempfile::tempdir().unwrap();
     let links = format!(
         r#"<https://huggingface.co/api/models/org/name/xet-read-token/{COMMIT}>; rel="xet-auth", <https://cas-server.xethub.hf.co/v1/reconstructions/{ABC}>; rel="xet-reconstruction-info""#
@@ -105,14 +104,19 @@ async fn what_is_said_of_xet_is_not_followed() {
     storage.on("GET /xet-bridge-us/x?Expires=4102444800", [answer(200).body(b"abc")]);
     let output = fetch(&mirror.url, folder.path()).await;
     assert!(output.status.success() && is_published(folder.path()), "{output:?}");
-    // The read token, which many a mirror answers with 404, is asked of nobody.
-    assert!(!mirror.asked().iter().any(|asked| asked.line.contains("xet-read-token")));
-    assert!(storage.asked().iter().all(|asked| asked.authorization.is_none()));
+    // The read token, for which many mirrors return 404, is never requested.
+    assert!(
+        !mirror
+            .requests()
+            .iter()
+            .any(|request| request.line.contains("xet-read-token"))
+    );
+    assert!(storage.requests().iter().all(|request| request.authorization.is_none()));
 }
 
 #[tokio::test]
-async fn a_file_that_is_sent_back_to_the_hub_is_proven_and_the_hub_gets_no_token() {
-    let (mirror, hub) = (mirror("").await, Scripted::start().await);
+async fn a_file_that_is_redirected_to_the_hub_is_verified_and_the_hub_gets_no_token() {
+    let (mirror, hub) = (mirror("").await, ScriptedServer::start().await);
     let folder = tempfile::tempdir().unwrap();
     let back = answer(308).header("location", &format!("{}{FILE}", hub.url));
     serve(&mirror, FILE, &back);
@@ -123,11 +127,11 @@ async fn a_file_that_is_sent_back_to_the_hub_is_proven_and_the_hub_gets_no_token
     hub.on("GET /api/resolve-cache/m.gguf?etag=%22x%22", [answer(200).body(b"abc")]);
     let output = fetch(&mirror.url, folder.path()).await;
     assert!(output.status.success() && is_published(folder.path()), "{output:?}");
-    assert!(hub.asked().iter().all(|asked| asked.authorization.is_none()));
+    assert!(hub.requests().iter().all(|request| request.authorization.is_none()));
 }
 
 #[tokio::test]
-async fn a_listing_whose_next_page_is_named_at_the_hub_goes_on_at_the_mirror() {
+async fn a_link_to_the_next_page_at_the_hub_is_followed_at_the_mirror() {
     for prefix in ["", "/hub/hf"] {
         let (mirror, folder) = (mirror(prefix).await, tempfile::tempdir().unwrap());
         let next = format!("<https://huggingface.co{TREE}&cursor=a%3D>; rel=\"next\"");
@@ -140,7 +144,7 @@ async fn a_listing_whose_next_page_is_named_at_the_hub_goes_on_at_the_mirror() {
 }
 
 #[tokio::test]
-async fn a_mirror_that_gives_the_same_page_for_ever_is_found_out() {
+async fn a_mirror_that_repeats_one_page_forever_is_refused() {
     let (mirror, folder) = (mirror("").await, tempfile::tempdir().unwrap());
     let next = format!("<https://huggingface.co{TREE}&cursor=a%3D>; rel=\"next\"");
     let page = json(&format!("[{}]", entry("m.gguf", ABC, ABC))).header("link", &next);
@@ -149,25 +153,25 @@ async fn a_mirror_that_gives_the_same_page_for_ever_is_found_out() {
     let output = fetch(&mirror.url, folder.path()).await;
     let code = i32::from(FailureClass::InvalidListing.exit_code());
     assert_eq!(output.status.code(), Some(code), "{output:?}");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("its pages do not end"), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("its pages do not end"), "{stderr}");
     assert!(!is_published(folder.path()));
 }
 
 #[tokio::test]
-async fn digests_hidden_behind_asterisks_are_told_as_gated_with_what_to_do() {
+async fn masked_digests_are_reported_as_gated_with_advice() {
     let (mirror, folder) = (mirror("").await, tempfile::tempdir().unwrap());
     let listed = json(&format!("[{}]", entry("m.gguf", MASKED, MASKED)));
     mirror.on(&format!("GET {TREE}"), [listed]);
     let output = fetch(&mirror.url, folder.path()).await;
     let code = i32::from(FailureClass::AccessDenied.exit_code());
     assert_eq!(output.status.code(), Some(code), "{output:?}");
-    let told = String::from_utf8_lossy(&output.stderr);
-    let says = format!(
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let expected = format!(
         "gated, and the hub hides the digests of its files: accept its terms at {}/org/name",
         mirror.url
     );
-    assert!(told.contains(&says), "{told}");
+    assert!(stderr.contains(&expected), "{stderr}");
 }
 
 #[rstest]

@@ -1,10 +1,10 @@
-//! The program with `--mirror`: who is asked for what, with which credentials, and who is done without.
+//! The program with `--mirror`: which origin is asked for what, with which credentials, and which mirrors are skipped.
 
 use std::process::Output;
 
 use tokio::process::Command;
 
-use crate::scripted::{Scripted, answer, json};
+use crate::scripted::{ScriptedServer, answer, json};
 
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -18,9 +18,9 @@ async fn fetch(source: &str, folder: &std::path::Path, options: &[&str]) -> Outp
     command.output().await.unwrap()
 }
 
-/// A hub with one model of one file, whose bytes it may have or not.
-async fn hub(bytes: Option<&[u8]>) -> Scripted {
-    let hub = Scripted::start().await;
+/// A hub that lists one model of one file; it returns 404 for the file if `bytes` is `None`.
+async fn hub(bytes: Option<&[u8]>) -> ScriptedServer {
+    let hub = ScriptedServer::start().await;
     for revision in ["main", COMMIT] {
         let revision = format!("GET /api/models/org/name/revision/{revision}");
         hub.on(&revision, [json(&format!(r#"{{"id":"org/name","sha":"{COMMIT}"}}"#))]);
@@ -41,23 +41,23 @@ async fn hub(bytes: Option<&[u8]>) -> Scripted {
 }
 
 #[tokio::test]
-async fn a_mirror_is_asked_for_the_same_commit_and_not_told_the_token() {
+async fn a_mirror_is_asked_for_the_same_commit_without_the_token() {
     let (hub, mirror) = (hub(None).await, hub(Some(b"abc")).await);
     let folder = tempfile::tempdir().unwrap();
     let options = ["--endpoint", &hub.url, "--mirror", &mirror.url];
     let output = fetch("hf://org/name", folder.path(), &options).await;
     assert!(output.status.success(), "{output:?}");
     assert_eq!(std::fs::read(folder.path().join("current/m.gguf")).unwrap(), b"abc");
-    assert!(hub.asked().iter().all(|asked| asked.authorization.is_some()));
-    assert!(mirror.asked().iter().all(|asked| asked.authorization.is_none()));
+    assert!(hub.requests().iter().all(|request| request.authorization.is_some()));
+    assert!(mirror.requests().iter().all(|request| request.authorization.is_none()));
     assert_eq!(mirror.count("GET /api/models/org/name/revision/main"), 0);
-    let told = String::from_utf8(output.stdout).unwrap();
-    assert!(told.contains(&format!("3 B from {}", mirror.url)), "{told}");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.contains(&format!("3 B from {}", mirror.url)), "{stdout}");
 }
 
 #[tokio::test]
-async fn a_source_that_lies_is_found_out_with_a_mirror_and_named() {
-    let (hub, mirror) = (hub(Some(b"xyz")).await, Scripted::start().await);
+async fn a_source_that_sends_wrong_bytes_is_named_and_a_mirror_replaces_it() {
+    let (hub, mirror) = (hub(Some(b"xyz")).await, ScriptedServer::start().await);
     let list = format!("{ABC}  m.gguf\n");
     mirror.on("GET /SHA256SUMS", [answer(200).body(list.as_bytes())]);
     for method in ["HEAD", "GET"] {
@@ -69,13 +69,16 @@ async fn a_source_that_lies_is_found_out_with_a_mirror_and_named() {
     let output = fetch("hf://org/name", folder.path(), &options).await;
     assert!(output.status.success(), "{output:?}");
     assert_eq!(std::fs::read(folder.path().join("current/m.gguf")).unwrap(), b"abc");
-    let told = String::from_utf8(output.stdout).unwrap();
-    assert!(told.contains("which was dropped: sent wrong bytes of m.gguf"), "{told}");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        stdout.contains("which was dropped: sent wrong bytes of m.gguf"),
+        "{stdout}"
+    );
 }
 
 #[tokio::test]
-async fn mirrors_that_cannot_be_had_or_hold_other_files_are_done_without() {
-    let (hub, other) = (hub(Some(b"abc")).await, Scripted::start().await);
+async fn mirrors_that_fail_or_have_other_files_are_skipped() {
+    let (hub, other) = (hub(Some(b"abc")).await, ScriptedServer::start().await);
     other.on(
         "GET /SHA256SUMS",
         [answer(200).body(format!("{COMMIT:0>64}  m.gguf\n").as_bytes())],
@@ -102,9 +105,9 @@ async fn mirrors_that_cannot_be_had_or_hold_other_files_are_done_without() {
     );
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let origins = report["origins"].as_array().unwrap();
-    let told: Vec<_> = origins
+    let bytes_and_drops: Vec<_> = origins
         .iter()
         .map(|origin| (origin["bytes"].as_i64().unwrap(), origin["dropped"].as_str()))
         .collect();
-    assert_eq!(told, [(3, None), (0, Some("LeftOut")), (0, Some("LeftOut"))]);
+    assert_eq!(bytes_and_drops, [(3, None), (0, Some("LeftOut")), (0, Some("LeftOut"))]);
 }

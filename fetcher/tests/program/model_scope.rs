@@ -1,4 +1,4 @@
-//! Models of ModelScope, against scripted answers in the shapes its servers were seen to give.
+//! ModelScope models against scripted answers with the formats of its real servers.
 
 use std::path::Path;
 use std::process::Output;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
-use crate::scripted::{Answer, Scripted, answer, json};
+use crate::scripted::{Answer, ScriptedServer, answer, json};
 
 const FILES: &str = "GET /api/v1/models/org/name/repo/files?Revision=master&Recursive=True";
 
@@ -41,7 +41,7 @@ fn listing(files: &[Value]) -> Answer {
     json(&json!({"Code": 200, "Success": true, "Message": "success", "Data": {"Files": files}}).to_string())
 }
 
-async fn list(server: &Scripted) -> Result<Listing, SourceError> {
+async fn list(server: &ScriptedServer) -> Result<Listing, SourceError> {
     let policy = Policy {
         base: Duration::from_millis(1),
         cap: Duration::from_millis(1),
@@ -60,8 +60,8 @@ async fn list(server: &Scripted) -> Result<Listing, SourceError> {
     source.list().await
 }
 
-/// The program, to fetch the model into a folder. The weights here have no header.
-fn program(server: &Scripted, folder: &Path) -> Command {
+/// A command that fetches the model into a folder. The weights here have no header.
+fn program(server: &ScriptedServer, folder: &Path) -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_modelcache-fetcher"));
     program
         .args(["fetch", "modelscope://org/name", "--format-check", "warn"])
@@ -71,8 +71,8 @@ fn program(server: &Scripted, folder: &Path) -> Command {
 }
 
 #[tokio::test]
-async fn the_program_publishes_a_model_and_its_token_stays_with_the_hub() {
-    let (server, storage) = (Scripted::start().await, Scripted::start().await);
+async fn the_program_publishes_a_model_and_sends_the_token_only_to_the_hub() {
+    let (server, storage) = (ScriptedServer::start().await, ScriptedServer::start().await);
     server.on(FILES, [listing(&[tree("sub"), blob("sub/model.gguf")])]);
     let file = "GET /api/v1/models/org/name/repo?Revision=master&FilePath=sub%2Fmodel.gguf";
     let signed = format!("{}/x?Expires=4102444800&Signature=s", storage.url);
@@ -93,23 +93,26 @@ async fn the_program_publishes_a_model_and_its_token_stays_with_the_hub() {
     let both = (Some(bearer), Some(cookie));
     assert!(
         server
-            .asked()
+            .requests()
             .into_iter()
-            .all(|asked| (asked.authorization, asked.cookie) == both)
+            .all(|request| (request.authorization, request.cookie) == both)
     );
     let neither = (None, None);
     assert!(
         storage
-            .asked()
+            .requests()
             .into_iter()
-            .all(|asked| (asked.authorization, asked.cookie) == neither)
+            .all(|request| (request.authorization, request.cookie) == neither)
     );
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(!told.contains("ms-secret") && !told.contains("Signature=s"), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !stderr.contains("ms-secret") && !stderr.contains("Signature=s"),
+        "{stderr}"
+    );
 }
 
 /// Fetches a model of one file into a folder.
-async fn fetch(server: &Scripted, folder: &Path, bytes: &[u8]) -> Output {
+async fn fetch(server: &ScriptedServer, folder: &Path, bytes: &[u8]) -> Output {
     server.on(FILES, [listing(&[blob_of("model.gguf", bytes)])]);
     program(server, folder).output().await.unwrap()
 }
@@ -118,8 +121,8 @@ async fn fetch(server: &Scripted, folder: &Path, bytes: &[u8]) -> Output {
 #[case::ranges_with_status_200(Answer::with_status_200_for_ranges)]
 #[case::no_ranges_at_all(Answer::without_ranges)]
 #[tokio::test]
-async fn a_file_of_several_pieces_is_published_whatever_becomes_of_ranges(#[case] ranges: fn(Answer) -> Answer) {
-    let (server, folder) = (Scripted::start().await, tempfile::tempdir().unwrap());
+async fn a_file_of_several_pieces_is_published_without_proper_ranges(#[case] ranges: fn(Answer) -> Answer) {
+    let (server, folder) = (ScriptedServer::start().await, tempfile::tempdir().unwrap());
     let bytes: Vec<u8> = (0..=250).cycle().take(20 << 20).collect();
     server.on(FILE, [ranges(answer(200).body(&bytes))]);
     let output = fetch(&server, folder.path(), &bytes).await;
@@ -128,8 +131,8 @@ async fn a_file_of_several_pieces_is_published_whatever_becomes_of_ranges(#[case
 }
 
 #[tokio::test]
-async fn the_body_of_a_refused_range_is_written_nowhere() {
-    let (server, folder) = (Scripted::start().await, tempfile::tempdir().unwrap());
+async fn the_body_of_a_refused_range_is_discarded() {
+    let (server, folder) = (ScriptedServer::start().await, tempfile::tempdir().unwrap());
     let refused = answer(416)
         .header("content-range", "bytes */2")
         .body(b"{\"Code\": 416}");
@@ -144,8 +147,8 @@ async fn the_body_of_a_refused_range_is_written_nowhere() {
 #[case::gone(404, FailureClass::FileNotFound)]
 #[case::not_granted(403, FailureClass::AccessDenied)]
 #[tokio::test]
-async fn an_error_in_place_of_a_file_is_told_though_its_status_is_200(#[case] code: u16, #[case] class: FailureClass) {
-    let (server, folder) = (Scripted::start().await, tempfile::tempdir().unwrap());
+async fn an_error_with_status_200_instead_of_a_file_is_reported(#[case] code: u16, #[case] class: FailureClass) {
+    let (server, folder) = (ScriptedServer::start().await, tempfile::tempdir().unwrap());
     let body = json!({"Code": code, "Success": false, "Message": "no", "Data": null}).to_string();
     server.on(FILE, [json(&body).without_ranges()]);
     let output = fetch(&server, folder.path(), b"abc").await;
@@ -154,8 +157,8 @@ async fn an_error_in_place_of_a_file_is_told_though_its_status_is_200(#[case] co
 }
 
 #[tokio::test]
-async fn a_listing_that_was_cut_off_is_asked_for_folder_by_folder() {
-    let server = Scripted::start().await;
+async fn a_truncated_listing_is_requested_folder_by_folder() {
+    let server = ScriptedServer::start().await;
     let many: Vec<Value> = (0..3000).map(|number| blob(&format!("a/{number}"))).collect();
     server.on(FILES, [listing(&many)]);
     let of = |recursive: &str, root: &str| {
@@ -166,7 +169,7 @@ async fn a_listing_that_was_cut_off_is_asked_for_folder_by_folder() {
         [listing(&[tree("a"), tree("b"), blob("config.json")])],
     );
     server.on(&of("True", "&Root=a"), [listing(&many[..2999])]);
-    // Access that was granted is not denied in between: one of its servers' whims.
+    // A 403 for a repository that was readable before is transient: its servers sometimes send one.
     server.on(&of("True", "&Root=b"), [answer(403), listing(&[blob("b/x")])]);
     let listing = list(&server).await.unwrap();
     assert_eq!(listing.files.len(), 2999 + 2);
@@ -188,8 +191,8 @@ async fn a_listing_that_was_cut_off_is_asked_for_folder_by_folder() {
 #[case::hostile_path(listing(&[blob("../x")]), FailureClass::InvalidListing)]
 #[case::no_digest(listing(&[json!({"Type": "blob", "Path": "x", "Size": 3})]), FailureClass::InvalidListing)]
 #[tokio::test]
-async fn an_answer_that_is_no_listing_is_told(#[case] answer: Answer, #[case] class: FailureClass) {
-    let server = Scripted::start().await;
+async fn a_response_that_is_not_a_listing_is_reported(#[case] answer: Answer, #[case] class: FailureClass) {
+    let server = ScriptedServer::start().await;
     server.on(FILES, [answer]);
     let error = list(&server).await.unwrap_err();
     assert_eq!(error.class, class, "{error}");

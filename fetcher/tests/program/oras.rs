@@ -1,4 +1,4 @@
-//! Artifacts that the real ORAS pushed to a real registry.
+//! Artifacts in a real registry, pushed by the real ORAS.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use crate::registry::{Registry, run, weights};
 
-/// Pushes files of a folder, and tells the digest of the manifest.
+/// Pushes files from a folder; returns the digest of the manifest.
 async fn push(folder: &Path, name: &str, files: &[&str]) -> String {
     let output = Command::new("oras")
         .args(["push", "--plain-http", "--format", "json", name])
@@ -68,5 +68,5 @@ async fn a_folder_that_oras_packed_is_unpacked() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     names.sort();
-    assert_eq!(names, ["README.md", "model"], "of the archive nothing is left");
+    assert_eq!(names, ["README.md", "model"], "the archive itself is not published");
 }

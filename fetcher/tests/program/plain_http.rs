@@ -1,4 +1,4 @@
-//! Files on a plain HTTP server: what is asked, what is refused, and what the program publishes.
+//! Files on a plain HTTP server: requests, refused responses, and what the program publishes.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use modelcache_fetcher::source::{Listing, Source};
 use pretty_assertions::assert_eq;
 use tokio::process::Command;
 
-use crate::scripted::{Answer, Scripted, answer};
+use crate::scripted::{Answer, ScriptedServer, answer};
 
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -39,8 +39,8 @@ fn text(body: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_list_names_files_beside_it_and_its_query_opens_them() {
-    let server = Scripted::start().await;
+async fn a_list_names_files_next_to_it_and_its_query_is_sent_for_them() {
+    let server = ScriptedServer::start().await;
     let sums = format!("{ABC}  sub dir/m.gguf\n{EMPTY} *empty\n");
     server.on("GET /a/SHA256SUMS?sig=1", [text(&sums)]);
     server.on("HEAD /a/sub%20dir/m.gguf?sig=1", [answer(200).body(b"abc")]);
@@ -59,8 +59,8 @@ async fn a_list_names_files_beside_it_and_its_query_opens_them() {
 }
 
 #[tokio::test]
-async fn a_size_is_found_where_only_get_is_allowed() {
-    let server = Scripted::start().await;
+async fn a_size_is_found_if_only_get_is_allowed() {
+    let server = ScriptedServer::start().await;
     server.on("HEAD /m.gguf", [answer(403)]);
     server.on("GET /m.gguf", [answer(200).body(b"abc")]);
     let listing = list(&format!("{}/m.gguf#sha256={ABC}", server.url)).await.unwrap();
@@ -69,8 +69,8 @@ async fn a_size_is_found_where_only_get_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_there_ends_at_once_and_a_failing_server_is_asked_again() {
-    let server = Scripted::start().await;
+async fn a_missing_file_fails_at_once_and_a_failing_server_is_retried() {
+    let server = ScriptedServer::start().await;
     for method in ["HEAD", "GET"] {
         server.on(&format!("{method} /gone"), [answer(404)]);
     }
@@ -84,8 +84,8 @@ async fn a_file_that_is_not_there_ends_at_once_and_a_failing_server_is_asked_aga
 }
 
 #[tokio::test]
-async fn a_web_page_in_place_of_a_list_is_refused_with_its_line() {
-    let server = Scripted::start().await;
+async fn a_web_page_instead_of_a_list_is_refused_with_its_line() {
+    let server = ScriptedServer::start().await;
     server.on("GET /SHA256SUMS", [text("<html>log in</html>")]);
     let error = list(&format!("{}/SHA256SUMS", server.url)).await.unwrap_err();
     assert_eq!(error.class, FailureClass::InvalidListing);
@@ -94,7 +94,7 @@ async fn a_web_page_in_place_of_a_list_is_refused_with_its_line() {
 
 #[tokio::test]
 async fn a_redirect_to_a_file_is_refused_and_a_loop_ends() {
-    let server = Scripted::start().await;
+    let server = ScriptedServer::start().await;
     server.on("HEAD /m", [answer(302).header("location", "file:///etc/passwd")]);
     let error = list(&format!("{}/m#sha256={ABC}", server.url)).await.unwrap_err();
     assert!(
@@ -107,8 +107,8 @@ async fn a_redirect_to_a_file_is_refused_and_a_loop_ends() {
 }
 
 #[tokio::test]
-async fn the_program_publishes_what_a_list_names_and_refuses_other_bytes() {
-    let server = Scripted::start().await;
+async fn the_program_publishes_listed_files_and_refuses_wrong_bytes() {
+    let server = ScriptedServer::start().await;
     let folder = tempfile::tempdir().unwrap();
     server.on(
         "GET /SHA256SUMS",

@@ -1,4 +1,4 @@
-//! The program behind a proxy, which alone knows where the hub is.
+//! The program behind a proxy; only the proxy can reach the hub.
 
 use std::net::SocketAddr;
 use std::process::Output;
@@ -11,43 +11,43 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
 use crate::encrypted::Authority;
-use crate::scripted::{Scripted, answer};
+use crate::scripted::{ScriptedServer, answer};
 
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 /// `me:proxy-secret` as basic credentials.
 const CREDENTIALS: &str = "proxy-authorization: basic bwu6chjvehktc2vjcmv0\r\n";
 
-/// A proxy that lets those through who know its password, wherever they want to go, to one server.
+/// A proxy that connects every authenticated request to one server, whatever its target.
 struct Proxy {
     address: SocketAddr,
-    asked: Arc<Mutex<Vec<String>>>,
+    request_lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl Proxy {
     async fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = Arc::<Mutex<Vec<String>>>::default();
-        let log = Arc::clone(&asked);
+        let request_lines = Arc::<Mutex<Vec<String>>>::default();
+        let log = Arc::clone(&request_lines);
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(pass_on(stream, server, Arc::clone(&log)));
+                tokio::spawn(forward(stream, server, Arc::clone(&log)));
             }
         });
-        Self { address, asked }
+        Self { address, request_lines }
     }
 
     fn url(&self, credentials: &str) -> String {
         format!("http://{credentials}{}", self.address)
     }
 
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+    fn request_lines(&self) -> Vec<String> {
+        self.request_lines.lock().unwrap().clone()
     }
 }
 
-async fn pass_on(mut client: TcpStream, server: SocketAddr, log: Arc<Mutex<Vec<String>>>) {
+async fn forward(mut client: TcpStream, server: SocketAddr, log: Arc<Mutex<Vec<String>>>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let Ok(byte) = client.read_u8().await else { return };
@@ -73,14 +73,14 @@ async fn pass_on(mut client: TcpStream, server: SocketAddr, log: Arc<Mutex<Vec<S
     let _ = copy_bidirectional(&mut client, &mut server).await;
 }
 
-struct Room {
-    hub: Scripted,
+struct Scenario {
+    hub: ScriptedServer,
     folder: TempDir,
 }
 
-impl Room {
+impl Scenario {
     async fn new() -> Self {
-        let hub = Scripted::start().await;
+        let hub = ScriptedServer::start().await;
         for method in ["HEAD", "GET"] {
             hub.on(&format!("{method} /m.gguf"), [answer(200).body(b"abc")]);
         }
@@ -94,7 +94,7 @@ impl Room {
         self.hub.url.trim_start_matches("http://").parse().unwrap()
     }
 
-    /// Fetches and tells everything there is to tell.
+    /// Fetches with the most verbose log and checks that it does not contain the password.
     async fn fetch(&self, base: &str, variables: &[(&str, &str)]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_modelcache-fetcher"));
         command
@@ -106,17 +106,17 @@ impl Room {
             .envs(variables.iter().copied())
             .current_dir(self.folder.path());
         let output = command.output().await.unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
-            !told.contains("proxy-secret") && !told.contains("bWU6cHJveHktc2VjcmV0"),
-            "{told}"
+            !stderr.contains("proxy-secret") && !stderr.contains("bWU6cHJveHktc2VjcmV0"),
+            "{stderr}"
         );
         output
     }
 
     fn assert_fetched(&self, output: &Output) {
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{told}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
         let published = std::fs::read(self.folder.path().join("models/current/m.gguf")).unwrap();
         assert_eq!(published, b"abc");
     }
@@ -124,77 +124,77 @@ impl Room {
 
 fn assert_unreachable(output: &Output, why: &str) {
     let class = FailureClass::SourceUnreachable;
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(class.exit_code().into()), "{told}");
-    let error = told.lines().find(|line| line.starts_with("error: ")).unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(class.exit_code().into()), "{stderr}");
+    let error = stderr.lines().find(|line| line.starts_with("error: ")).unwrap();
     assert!(error.contains(why), "{error}");
 }
 
 #[tokio::test]
-async fn an_open_address_is_asked_through_the_proxy_and_its_password_is_never_told() {
-    let room = Room::new().await;
-    let proxy = Proxy::start(room.address()).await;
+async fn http_requests_use_the_proxy_and_its_password_is_never_logged() {
+    let scenario = Scenario::new().await;
+    let proxy = Proxy::start(scenario.address()).await;
     for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
-        let output = room
+        let output = scenario
             .fetch("http://hub.invalid", &[(variable, &proxy.url("me:proxy-secret@"))])
             .await;
-        room.assert_fetched(&output);
+        scenario.assert_fetched(&output);
     }
     assert!(
         proxy
-            .asked()
+            .request_lines()
             .contains(&"GET http://hub.invalid/m.gguf HTTP/1.1".to_owned())
     );
 }
 
 #[tokio::test]
-async fn an_encrypted_address_is_asked_through_a_tunnel_that_the_proxy_cannot_look_into() {
-    let room = Room::new().await;
+async fn https_requests_use_a_tunnel_through_the_proxy() {
+    let scenario = Scenario::new().await;
     let authority = Authority::new();
-    let certificate = room.folder.path().join("ca.pem");
+    let certificate = scenario.folder.path().join("ca.pem");
     authority.write(&certificate);
-    let proxy = Proxy::start(authority.serve("hub.invalid", &room.hub.url).await).await;
+    let proxy = Proxy::start(authority.serve("hub.invalid", &scenario.hub.url).await).await;
     let variables = [
         ("HTTPS_PROXY", proxy.url("me:proxy-secret@")),
         ("MODELCACHE_CA_FILE", certificate.to_str().unwrap().to_owned()),
     ];
     let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
-    room.assert_fetched(&room.fetch("https://hub.invalid", &variables).await);
-    let asked = proxy.asked();
+    scenario.assert_fetched(&scenario.fetch("https://hub.invalid", &variables).await);
+    let lines = proxy.request_lines();
     assert!(
-        !asked.is_empty() && asked.iter().all(|asked| asked == "CONNECT hub.invalid:443 HTTP/1.1"),
-        "{asked:?}"
+        !lines.is_empty() && lines.iter().all(|line| line == "CONNECT hub.invalid:443 HTTP/1.1"),
+        "{lines:?}"
     );
 }
 
 #[tokio::test]
-async fn hosts_that_are_excepted_are_asked_without_the_proxy() {
-    let room = Room::new().await;
-    let proxy = Proxy::start(room.address()).await;
+async fn hosts_in_no_proxy_are_requested_directly() {
+    let scenario = Scenario::new().await;
+    let proxy = Proxy::start(scenario.address()).await;
     let variables = [
         ("HTTP_PROXY", proxy.url("")),
         ("NO_PROXY", "localhost,127.0.0.1".to_owned()),
     ];
     let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
-    room.assert_fetched(&room.fetch(&room.hub.url, &variables).await);
-    assert_eq!(proxy.asked(), [""; 0]);
+    scenario.assert_fetched(&scenario.fetch(&scenario.hub.url, &variables).await);
+    assert_eq!(proxy.request_lines(), [""; 0]);
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_or_is_not_there_is_told_as_such() {
-    let room = Room::new().await;
-    let proxy = Proxy::start(room.address()).await;
+async fn a_proxy_that_refuses_or_is_unreachable_is_reported() {
+    let scenario = Scenario::new().await;
+    let proxy = Proxy::start(scenario.address()).await;
     let wrong = proxy.url("me:proxy-secret-no-more@");
     let advice = "set the proxy's credentials in HTTPS_PROXY and HTTP_PROXY";
-    let (open, encrypted) = ([("HTTP_PROXY", wrong.as_str())], [("HTTPS_PROXY", wrong.as_str())]);
+    let (http, https) = ([("HTTP_PROXY", wrong.as_str())], [("HTTPS_PROXY", wrong.as_str())]);
     let gone = [("HTTP_PROXY", "http://me:proxy-secret@127.0.0.1:1")];
-    let (open, encrypted, gone) = tokio::join!(
-        room.fetch("http://hub.invalid", &open),
-        room.fetch("https://hub.invalid", &encrypted),
-        room.fetch("http://hub.invalid", &gone)
+    let (http, https, gone) = tokio::join!(
+        scenario.fetch("http://hub.invalid", &http),
+        scenario.fetch("https://hub.invalid", &https),
+        scenario.fetch("http://hub.invalid", &gone)
     );
-    assert_unreachable(&open, advice);
-    assert_unreachable(&encrypted, advice);
+    assert_unreachable(&http, advice);
+    assert_unreachable(&https, advice);
     assert_unreachable(&gone, "allows connections to it");
-    assert_eq!(room.hub.asked(), []);
+    assert_eq!(scenario.hub.requests(), []);
 }

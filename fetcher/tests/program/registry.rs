@@ -1,4 +1,4 @@
-//! Artifacts of a real registry, Debian's docker-registry, and token flows against a scripted one.
+//! Artifacts in a real registry, Debian's docker-registry, and the token flow against a scripted one.
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -12,16 +12,16 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::port::free_port;
-use crate::scripted::{Scripted, answer, json};
+use crate::scripted::{ScriptedServer, answer, json};
 
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
-/// `reader`, whose password is `secret`.
+/// The user `reader` with the password `secret`.
 const HTPASSWD: &str = "reader:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
 pub(crate) const READER: &str = "cmVhZGVyOnNlY3JldA==";
 
-/// A registry that ends with the test.
+/// A registry process that stops with the test.
 pub(crate) struct Registry {
     pub(crate) host: String,
     is_closed: bool,
@@ -42,7 +42,7 @@ impl Registry {
         Self::serve(folder, data, is_closed, auth).await
     }
 
-    /// Another one of the same artifacts, which asks for a token that a server of tokens signed.
+    /// A second registry with the same artifacts, which requires a token signed by a token server.
     pub(crate) async fn with_tokens(&self, realm: &str, service: &str, issuer: &str, certificate: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tokens.pem");
@@ -98,7 +98,7 @@ impl Registry {
         request.send().await.unwrap().error_for_status().unwrap()
     }
 
-    /// A descriptor of a blob that is there now.
+    /// Uploads a blob; returns its descriptor.
     pub(crate) async fn blob(&self, repository: &str, media_type: &str, bytes: &[u8], annotations: Value) -> Value {
         let uploads = format!("http://{}/v2/{repository}/blobs/uploads/", self.host);
         let begun = self.send(self.client.post(uploads)).await;
@@ -110,7 +110,7 @@ impl Registry {
         json!({"mediaType": media_type, "digest": digest, "size": bytes.len(), "annotations": annotations})
     }
 
-    /// The digest of a manifest that is there now.
+    /// Uploads a manifest; returns its digest.
     pub(crate) async fn manifest(&self, repository: &str, tag: &str, media_type: &str, manifest: &Value) -> String {
         let url = format!("http://{}/v2/{repository}/manifests/{tag}", self.host);
         let text = manifest.to_string();
@@ -143,7 +143,7 @@ pub(crate) async fn run(arguments: &[&str], folder: &Path, credentials: &str) ->
         .unwrap()
 }
 
-/// A model of two files, as ModelPack writes it.
+/// Uploads the blobs of a ModelPack artifact with two files; returns its manifest.
 pub(crate) async fn model_pack(registry: &Registry, weights: &[u8]) -> Value {
     let name = "org/model";
     let path = |path: &str| json!({"org.cncf.model.filepath": path});
@@ -188,7 +188,7 @@ async fn an_artifact_is_fetched_by_tag_and_by_digest_and_published_by_its_digest
 }
 
 #[tokio::test]
-async fn a_closed_registry_wants_its_password_which_appears_nowhere() {
+async fn a_private_registry_requires_its_password_which_is_never_printed() {
     let registry = Registry::start(true).await;
     let manifest = model_pack(&registry, &weights(1 << 20)).await;
     registry.manifest("org/model", "v1", MANIFEST, &manifest).await;
@@ -200,24 +200,24 @@ async fn a_closed_registry_wants_its_password_which_appears_nowhere() {
     let credentials = json!({"auths": {&registry.host: {"auth": READER}}}).to_string();
     let output = run(&["fetch", &source], folder.path(), &credentials).await;
     assert!(output.status.success(), "{output:?}");
-    let told = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    assert!(!told.contains(READER) && !told.contains("secret"), "{told}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(!printed.contains(READER) && !printed.contains("secret"), "{printed}");
 }
 
 #[tokio::test]
-async fn a_tag_that_is_not_there_is_told() {
+async fn a_missing_tag_is_reported() {
     let registry = Registry::start(false).await;
     let folder = tempfile::tempdir().unwrap();
     let source = format!("oci+http://{}/org/none:v1", registry.host);
     let output = run(&["fetch", &source], folder.path(), "").await;
     let code = i32::from(FailureClass::RepositoryNotFound.exit_code());
     assert_eq!(output.status.code(), Some(code), "{output:?}");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("check registry, repository and tag"), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("check registry, repository and tag"), "{stderr}");
 }
 
 #[tokio::test]
-async fn a_model_of_ollama_lies_as_ollama_keeps_it() {
+async fn an_ollama_model_is_published_in_the_layout_of_ollama() {
     let registry = Registry::start(false).await;
     let gguf = weights(3 << 20);
     let none = || json!({});
@@ -256,8 +256,8 @@ async fn a_model_of_ollama_lies_as_ollama_keeps_it() {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_where_the_registry_says_and_not_sent_on_to_where_it_redirects() {
-    let (server, storage) = (Scripted::start().await, Scripted::start().await);
+async fn a_token_is_requested_from_the_realm_and_not_sent_to_the_target_of_a_redirect() {
+    let (server, storage) = (ScriptedServer::start().await, ScriptedServer::start().await);
     let host = server.url.trim_start_matches("http://").to_owned();
     let bytes = b"hello";
     let layer = json!({
@@ -288,9 +288,9 @@ async fn a_token_is_asked_for_where_the_registry_says_and_not_sent_on_to_where_i
     assert!(output.status.success(), "{output:?}");
     assert_eq!(std::fs::read(folder.path().join("current/a")).unwrap(), bytes);
     let sent: Vec<_> = server
-        .asked()
+        .requests()
         .into_iter()
-        .map(|asked| (asked.line, asked.authorization))
+        .map(|request| (request.line, request.authorization))
         .collect();
     let bearer = Some("Bearer let-me-in".to_owned());
     assert_eq!(sent[0], ("GET /v2/a/b/manifests/v1".to_owned(), None));
@@ -300,5 +300,5 @@ async fn a_token_is_asked_for_where_the_registry_says_and_not_sent_on_to_where_i
         sent[3..].iter().all(|(line, sent)| *line == blob && *sent == bearer),
         "{sent:?}"
     );
-    assert!(storage.asked().iter().all(|asked| asked.authorization.is_none()));
+    assert!(storage.requests().iter().all(|request| request.authorization.is_none()));
 }

@@ -1,5 +1,5 @@
-//! A real registry that asks for tokens, and the server it sends its clients to, as the protocol has it: the token is
-//! signed, names who it is for, and what of.
+//! A real registry that requires tokens, and the token server of its challenge. As in the protocol, a token is signed
+//! and names its audience and the permitted actions.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,11 +19,11 @@ use crate::registry::{MANIFEST, READER, Registry, model_pack, run, weights};
 const SERVICE: &str = "models";
 const ISSUER: &str = "tests";
 
-/// Gives `reader` tokens to pull with.
+/// A token server that issues pull tokens to `reader`.
 struct TokenServer {
     key: KeyPair,
     certificate: Certificate,
-    given: Mutex<Vec<String>>,
+    issued: Mutex<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -33,15 +33,15 @@ struct Wanted {
 }
 
 impl TokenServer {
-    /// The server, and where it is.
+    /// Starts the server; returns it and its URL.
     async fn start() -> (Arc<Self>, String) {
         let key = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
         let certificate = CertificateParams::new([]).unwrap().self_signed(&key).unwrap();
-        let given = Mutex::default();
+        let issued = Mutex::default();
         let server = Arc::new(Self {
             key,
             certificate,
-            given,
+            issued,
         });
         let router = Router::new()
             .route("/token", get(token))
@@ -81,12 +81,12 @@ async fn token(
         "iat": now, "nbf": now - 60, "exp": now + 300,
         "access": [{"type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>()}],
     }));
-    server.given.lock().unwrap().push(token.clone());
+    server.issued.lock().unwrap().push(token.clone());
     Ok(Json(json!({"token": token, "expires_in": 300})))
 }
 
 #[tokio::test]
-async fn a_registry_that_asks_for_tokens_is_read_with_one_which_appears_nowhere() {
+async fn a_registry_that_requires_a_token_gets_one_which_is_never_printed() {
     let open = Registry::start(false).await;
     let bytes = weights(5 << 20);
     let manifest = model_pack(&open, &bytes).await;
@@ -107,8 +107,8 @@ async fn a_registry_that_asks_for_tokens_is_read_with_one_which_appears_nowhere(
     assert!(output.status.success(), "{output:?}");
     let current = folder.path().join("current");
     assert!(std::fs::read(current.join("sub/model.safetensors")).unwrap() == bytes);
-    let given = server.given.lock().unwrap().clone();
-    assert_eq!(given.len(), 1, "one token serves all requests");
-    let told = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    assert!(!told.contains(&given[0]) && !told.contains(READER), "{told}");
+    let issued = server.issued.lock().unwrap().clone();
+    assert_eq!(issued.len(), 1, "one token serves all requests");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(!printed.contains(&issued[0]) && !printed.contains(READER), "{printed}");
 }

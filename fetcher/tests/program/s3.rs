@@ -1,4 +1,4 @@
-//! Objects of a bucket: moto, a server of S3's protocol that nobody here wrote, and scripted answers for its refusals.
+//! Objects in a bucket of moto, an independent implementation of the S3 protocol.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -16,12 +16,12 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::port::free_port;
-use crate::scripted::{Scripted, answer};
+use crate::scripted::{ScriptedServer, answer};
 
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 const ABC_BASE64: &str = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=";
 
-/// A store that ends with the test.
+/// A store process that stops with the test.
 struct Store {
     url: String,
     client: reqwest::Client,
@@ -69,7 +69,7 @@ impl Store {
         put.send().await.unwrap().error_for_status().unwrap();
     }
 
-    /// Runs the program; the keys are any, which moto takes.
+    /// Runs the program with arbitrary keys, since moto accepts all of them.
     async fn run(&self, arguments: &[&str], folder: &Path) -> Output {
         Command::new(env!("CARGO_BIN_EXE_modelcache-fetcher"))
             .args(arguments)
@@ -93,7 +93,7 @@ impl Store {
     }
 }
 
-/// As the program's own policy, without its pauses.
+/// A source with the retry policy of the program, almost without pauses.
 pub(crate) fn source(endpoint: &str, address: &str, keys: KeySource) -> S3 {
     let policy = Policy {
         base: Duration::from_millis(1),
@@ -116,7 +116,7 @@ const CHECKSUM: &[(&str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn objects_are_published_that_the_store_keeps_a_sha256_of() {
+async fn objects_with_a_stored_sha256_are_published() {
     let store = Store::start().await;
     store.put("models/llama/sub%20dir/a.bin", CHECKSUM, b"abc").await;
     store.put("models/llama/b.bin", CHECKSUM, b"abc").await;
@@ -127,15 +127,15 @@ async fn objects_are_published_that_the_store_keeps_a_sha256_of() {
     for file in ["sub dir/a.bin", "b.bin"] {
         assert_eq!(std::fs::read(folder.path().join("current").join(file)).unwrap(), b"abc");
     }
-    let told = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert!(
-        !told.contains("very-secret") && !told.contains("X-Amz-Signature"),
-        "{told}"
+        !printed.contains("very-secret") && !printed.contains("X-Amz-Signature"),
+        "{printed}"
     );
 }
 
 #[tokio::test]
-async fn a_list_of_digests_beside_the_objects_proves_them_and_names_what_is_fetched() {
+async fn a_list_of_digests_next_to_the_objects_selects_and_verifies_them() {
     let store = Store::start().await;
     let large: Vec<u8> = (0..=250).cycle().take(9 << 20).collect();
     let sums = format!("{ABC}  small\n{}  large.bin\n", sha256(&large));
@@ -151,11 +151,11 @@ async fn a_list_of_digests_beside_the_objects_proves_them_and_names_what_is_fetc
 }
 
 #[tokio::test]
-async fn an_object_without_a_digest_and_a_bucket_that_is_not_there_are_told() {
+async fn an_object_without_a_digest_and_a_missing_bucket_are_reported() {
     let store = Store::start().await;
     store.put("models/m/a", &[], b"abc").await;
     let folder = tempfile::tempdir().unwrap();
-    for (source, class, says) in [
+    for (source, class, expected) in [
         ("s3://models/m", FailureClass::InvalidListing, "put a SHA256SUMS"),
         (
             "s3://models/none",
@@ -169,14 +169,14 @@ async fn an_object_without_a_digest_and_a_bucket_that_is_not_there_are_told() {
         ),
     ] {
         let output = store.run(&["fetch", source], folder.path()).await;
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(i32::from(class.exit_code())), "{told}");
-        assert!(told.contains(says), "{told}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(i32::from(class.exit_code())), "{stderr}");
+        assert!(stderr.contains(expected), "{stderr}");
     }
 }
 
 #[tokio::test]
-async fn an_object_that_is_replaced_after_it_was_listed_is_not_served() {
+async fn an_object_replaced_after_the_listing_is_not_served() {
     let store = Store::start().await;
     store.put("models/m/a", CHECKSUM, b"abc").await;
     let keys = KeySource::Static(Credentials::new("key", "secret"));
@@ -217,8 +217,8 @@ async fn a_web_identity_is_exchanged_for_keys_once() {
 }
 
 #[tokio::test]
-async fn an_agent_of_the_node_is_asked_with_its_token_and_only_once() {
-    let (store, agent) = (Store::start().await, Scripted::start().await);
+async fn an_agent_on_the_node_is_asked_once_with_its_token() {
+    let (store, agent) = (Store::start().await, ScriptedServer::start().await);
     store.put("models/m/a", CHECKSUM, b"abc").await;
     let keys = r#"{"AccessKeyId": "k", "SecretAccessKey": "s", "Token": "t", "Expiration": "2100-01-01T00:00:00Z"}"#;
     agent.on("GET /v1/credentials", [answer(200).body(keys.as_bytes())]);
@@ -231,9 +231,9 @@ async fn an_agent_of_the_node_is_asked_with_its_token_and_only_once() {
     };
     let listing = store.source("s3://models/m", keys).list().await.unwrap();
     assert_eq!(listing.files.len(), 1);
-    let asked = agent.asked();
+    let requests = agent.requests();
     assert_eq!(
-        (asked.len(), asked[0].authorization.as_deref()),
+        (requests.len(), requests[0].authorization.as_deref()),
         (1, Some("agent-token"))
     );
 }

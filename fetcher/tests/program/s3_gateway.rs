@@ -1,4 +1,4 @@
-//! Objects of versitygw, a server of S3's protocol over a folder: unlike moto it checks signatures and keeps versions.
+//! Objects in a bucket of versitygw, an S3 server over a folder. Unlike moto, it checks signatures and keeps versions.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -26,7 +26,7 @@ const KEY: &str = "reader";
 const SECRET: &str = "very-secret";
 const SIGNED_FOR: Duration = Duration::from_mins(5);
 
-/// A store with one bucket, that ends with the test.
+/// A store process with one bucket, which stops with the test.
 struct Gateway {
     url: String,
     bucket: Bucket,
@@ -79,7 +79,7 @@ impl Gateway {
         assert!(status.is_success(), "{status}: {}", answer.text().await.unwrap());
     }
 
-    /// Puts an object; the checksum is kept where one is given.
+    /// Puts an object; the store keeps the checksum, if one is given.
     async fn put(&self, key: &str, checksum: Option<&str>, body: &[u8]) {
         let keys = keys();
         let mut action = PutObject::new(&self.bucket, Some(&keys), key);
@@ -93,7 +93,7 @@ impl Gateway {
         self.send(put).await;
     }
 
-    async fn keep_versions(&self) {
+    async fn enable_versioning(&self) {
         let url = sign(
             &Timestamp::now(),
             Method::Put,
@@ -138,7 +138,7 @@ fn keys() -> Credentials {
 }
 
 #[tokio::test]
-async fn objects_of_any_name_are_published_with_signatures_that_are_checked() {
+async fn objects_with_any_name_are_published_from_a_store_that_checks_signatures() {
     let gateway = Gateway::start().await;
     let names = ["a.bin", "sub dir/a b+c.bin", "größe/模型&=%41.bin"];
     for name in names {
@@ -151,8 +151,11 @@ async fn objects_of_any_name_are_published_with_signatures_that_are_checked() {
     for name in names {
         assert_eq!(std::fs::read(folder.path().join("current").join(name)).unwrap(), b"abc");
     }
-    let told = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    assert!(!told.contains(SECRET) && !told.contains("X-Amz-Signature"), "{told}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(
+        !printed.contains(SECRET) && !printed.contains("X-Amz-Signature"),
+        "{printed}"
+    );
 }
 
 #[rstest]
@@ -160,20 +163,20 @@ async fn objects_of_any_name_are_published_with_signatures_that_are_checked() {
 #[case::unknown_key(("stranger", SECRET), FailureClass::AuthenticationFailed)]
 #[case::no_keys(("", ""), FailureClass::AccessDenied)]
 #[tokio::test]
-async fn keys_that_are_not_its_own_are_refused_at_once(#[case] keys: (&str, &str), #[case] class: FailureClass) {
+async fn wrong_or_missing_keys_are_refused_at_once(#[case] keys: (&str, &str), #[case] class: FailureClass) {
     let gateway = Gateway::start().await;
     gateway.put("m/a", Some(ABC_BASE64), b"abc").await;
     let folder = tempfile::tempdir().unwrap();
     let output = gateway.run("s3://models/m", folder.path(), keys).await;
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(i32::from(class.exit_code())), "{told}");
-    assert!(told.contains("key"), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(i32::from(class.exit_code())), "{stderr}");
+    assert!(stderr.contains("key"), "{stderr}");
 }
 
 #[tokio::test]
-async fn a_bucket_of_more_objects_than_a_page_holds_is_listed_whole() {
+async fn a_bucket_with_more_objects_than_one_page_is_listed_completely() {
     let gateway = Gateway::start().await;
-    // Put there without the gateway, as files: it has no tag for them, and no digest.
+    // Written as files, without the gateway, which therefore has neither ETag nor digest for them.
     let objects = gateway.folder.path().join("objects/models/many");
     std::fs::create_dir(&objects).unwrap();
     let names: Vec<String> = (0..1005).map(|number| number.to_string()).collect();
@@ -189,13 +192,13 @@ async fn a_bucket_of_more_objects_than_a_page_holds_is_listed_whole() {
     assert_eq!(
         location.http().unwrap().headers.len(),
         0,
-        "a tag that is none binds nothing"
+        "without a valid ETag there is no precondition"
     );
     assert_eq!(gateway.get(&location).await, (StatusCode::OK, "abc".to_owned()));
 }
 
 #[tokio::test]
-async fn an_object_that_is_replaced_is_not_served_where_no_versions_are_kept() {
+async fn a_replaced_object_is_not_served_without_versioning() {
     let gateway = Gateway::start().await;
     gateway.put("m/a", Some(ABC_BASE64), b"abc").await;
     let source = gateway.source("s3://models/m");
@@ -207,9 +210,9 @@ async fn an_object_that_is_replaced_is_not_served_where_no_versions_are_kept() {
 }
 
 #[tokio::test]
-async fn the_version_that_was_listed_is_served_after_the_object_was_replaced() {
+async fn the_listed_version_is_served_after_the_object_was_replaced() {
     let gateway = Gateway::start().await;
-    gateway.keep_versions().await;
+    gateway.enable_versioning().await;
     gateway.put("m/a", Some(ABC_BASE64), b"abc").await;
     let source = gateway.source("s3://models/m");
     let listing = source.list().await.unwrap();

@@ -1,4 +1,4 @@
-//! Buckets in trouble, by scripted answers: stores that are busy and say so with any status, objects that are replaced.
+//! Scripted S3 faults: busy stores, also with status 200, and objects that are replaced.
 
 use std::path::Path;
 use std::process::Output;
@@ -10,12 +10,12 @@ use pretty_assertions::assert_eq;
 use tokio::process::Command;
 
 use crate::s3::source;
-use crate::scripted::{Answer, Scripted, answer};
+use crate::scripted::{Answer, ScriptedServer, answer};
 
 const PAGE: &str = "GET /models/?encoding-type=url&list-type=2&prefix=m";
 const SUMS: &str = "GET /models/m/SHA256SUMS";
 const OBJECT: &str = "GET /models/m/a";
-/// Of `abc`.
+/// The list with the digest of `abc`.
 const LIST: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  a\n";
 
 fn error(status: u16, code: &str) -> Answer {
@@ -40,15 +40,15 @@ fn page() -> Answer {
     answer(200).body(body.as_bytes())
 }
 
-/// A bucket of one object and the list of its digest.
-async fn store() -> Scripted {
-    let store = Scripted::start().await;
+/// A bucket with one object and the list of its digest.
+async fn store() -> ScriptedServer {
+    let store = ScriptedServer::start().await;
     store.on(PAGE, [page()]);
     store.on(SUMS, [answer(200).body(LIST.as_bytes())]);
     store
 }
 
-async fn fetch(store: &Scripted, folder: &Path) -> Output {
+async fn fetch(store: &ScriptedServer, folder: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_modelcache-fetcher"))
         .args(["fetch", "s3://models/m", "--s3-endpoint", &store.url])
         .arg(folder)
@@ -58,7 +58,7 @@ async fn fetch(store: &Scripted, folder: &Path) -> Output {
 }
 
 #[tokio::test]
-async fn a_store_that_is_busy_is_asked_again_also_where_it_says_so_with_status_200() {
+async fn a_busy_store_is_retried_even_if_it_responds_with_status_200() {
     let store = store().await;
     store.on(PAGE, [error(503, "SlowDown"), error(200, "InternalError"), page()]);
     store.on(SUMS, [error(200, "SlowDown"), answer(200).body(LIST.as_bytes())]);
@@ -67,7 +67,7 @@ async fn a_store_that_is_busy_is_asked_again_also_where_it_says_so_with_status_2
 }
 
 #[tokio::test]
-async fn an_error_in_place_of_an_object_is_written_nowhere() {
+async fn an_error_instead_of_an_object_is_discarded() {
     let (store, folder) = (store().await, tempfile::tempdir().unwrap());
     let answers = [
         error(503, "SlowDown"),
@@ -81,17 +81,17 @@ async fn an_error_in_place_of_an_object_is_written_nowhere() {
 }
 
 #[tokio::test]
-async fn each_request_for_an_object_asks_for_the_version_that_was_listed() {
+async fn each_request_for_an_object_names_the_listed_version() {
     let (store, folder) = (store().await, tempfile::tempdir().unwrap());
     store.on(OBJECT, [error(503, "SlowDown"), answer(200).body(b"abc")]);
     assert!(fetch(&store, folder.path()).await.status.success());
-    let objects = store.asked().into_iter().filter(|asked| asked.line == OBJECT);
-    let wanted: Vec<_> = objects.map(|asked| asked.if_match).collect();
-    assert_eq!(wanted, [Some("\"e\"".to_owned()), Some("\"e\"".to_owned())]);
+    let objects = store.requests().into_iter().filter(|request| request.line == OBJECT);
+    let preconditions: Vec<_> = objects.map(|request| request.if_match).collect();
+    assert_eq!(preconditions, [Some("\"e\"".to_owned()), Some("\"e\"".to_owned())]);
 }
 
 #[tokio::test]
-async fn an_object_that_is_replaced_while_it_is_fetched_ends_the_run_as_changed() {
+async fn an_object_replaced_during_the_fetch_ends_the_run_as_changed() {
     let (store, folder) = (store().await, tempfile::tempdir().unwrap());
     store.on(OBJECT, [error(412, "PreconditionFailed")]);
     let output = fetch(&store, folder.path()).await;

@@ -1,4 +1,4 @@
-//! A server that answers as it is told and remembers what it was asked.
+//! A server with scripted answers that records its requests.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -10,31 +10,31 @@ use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, COOKIE, I
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use tokio::net::TcpListener;
 
-/// One answer.
+/// A scripted answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
     cut: Option<usize>,
-    never: bool,
+    is_withheld: bool,
     ranges: Ranges,
 }
 
-/// What becomes of a range that is asked for.
+/// How the server handles a requested range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ranges {
-    /// It is sent with status 206.
+    /// Sends the range with status 206.
     Sent,
-    /// It is sent with status 200, as ModelScope does.
+    /// Sends the range with status 200, as ModelScope does.
     SentWithStatus200,
-    /// The whole body is sent.
+    /// Sends the whole body.
     Ignored,
 }
 
-/// One request as it arrived.
+/// A received request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct ReceivedRequest {
     /// Method, path and query.
     pub(crate) line: String,
     /// The `Authorization` header.
@@ -48,12 +48,12 @@ pub(crate) struct Asked {
 #[derive(Default)]
 struct Script {
     answers: HashMap<String, VecDeque<Answer>>,
-    asked: Vec<Asked>,
+    requests: Vec<ReceivedRequest>,
 }
 
-/// The server; it ends with the test's runtime.
+/// The server, which stops with the runtime of the test.
 #[derive(Clone)]
-pub(crate) struct Scripted {
+pub(crate) struct ScriptedServer {
     pub(crate) url: String,
     script: Arc<Mutex<Script>>,
 }
@@ -64,7 +64,7 @@ pub(crate) fn answer(status: u16) -> Answer {
         headers: HeaderMap::new(),
         body: Vec::new(),
         cut: None,
-        never: false,
+        is_withheld: false,
         ranges: Ranges::Sent,
     }
 }
@@ -87,32 +87,32 @@ impl Answer {
         self
     }
 
-    /// Announces the whole body and closes the connection after so many bytes of it.
+    /// Announces the whole body and closes the connection after `bytes` of it.
     pub(crate) fn cut_after(mut self, bytes: usize) -> Self {
         self.cut = Some(bytes);
         self
     }
 
-    /// Sends ranges with status 200; only `Content-Range` tells.
+    /// Sends ranges with status 200; only `Content-Range` shows that they are ranges.
     pub(crate) fn with_status_200_for_ranges(mut self) -> Self {
         self.ranges = Ranges::SentWithStatus200;
         self
     }
 
-    /// Sends all of the body whatever range is asked for.
+    /// Sends the whole body for every requested range.
     pub(crate) fn without_ranges(mut self) -> Self {
         self.ranges = Ranges::Ignored;
         self
     }
 
-    /// No answer at all.
-    pub(crate) fn never(mut self) -> Self {
-        self.never = true;
+    /// Never responds.
+    pub(crate) fn withheld(mut self) -> Self {
+        self.is_withheld = true;
         self
     }
 }
 
-impl Scripted {
+impl ScriptedServer {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -122,7 +122,7 @@ impl Scripted {
         Self { url, script }
     }
 
-    /// Answers a request, given as `GET /path?query`, in this order; the last answer stays.
+    /// Sets the answers to a request such as `GET /path?query`, in order; the last one repeats.
     pub(crate) fn on(&self, line: &str, answers: impl IntoIterator<Item = Answer>) -> &Self {
         let mut script = self.script.lock().unwrap();
         script.answers.insert(line.to_owned(), answers.into_iter().collect());
@@ -130,14 +130,14 @@ impl Scripted {
         self
     }
 
-    /// What was asked so far.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.script.lock().unwrap().asked.clone()
+    /// The requests received so far.
+    pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
+        self.script.lock().unwrap().requests.clone()
     }
 
-    /// How often this was asked.
+    /// How many times a request was received.
     pub(crate) fn count(&self, line: &str) -> usize {
-        self.asked().iter().filter(|asked| asked.line == line).count()
+        self.requests().iter().filter(|request| request.line == line).count()
     }
 }
 
@@ -155,7 +155,7 @@ async fn reply(State(script): State<Arc<Mutex<Script>>>, request: Request) -> Re
     let (authorization, cookie, range) = (header(AUTHORIZATION), header(COOKIE), header(RANGE));
     let answer = {
         let mut script = script.lock().unwrap();
-        script.asked.push(Asked {
+        script.requests.push(ReceivedRequest {
             line: line.clone(),
             authorization,
             cookie,
@@ -170,7 +170,7 @@ async fn reply(State(script): State<Arc<Mutex<Script>>>, request: Request) -> Re
     let Some(answer) = answer else {
         return respond(&self::answer(404).body(format!("nothing scripted for {line}").as_bytes()));
     };
-    if answer.never {
+    if answer.is_withheld {
         std::future::pending::<()>().await;
     }
     if is_head {

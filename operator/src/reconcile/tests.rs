@@ -39,7 +39,7 @@ fn reconciler(client: Client) -> Reconciler {
 
 #[tokio::test]
 async fn an_object_that_cannot_be_read_is_counted_and_skipped() {
-    // A list of two, one of which has a spec of another version: the other one is read all the same.
+    // A list of two; one has a spec of another version. The other one is still read.
     let list: Vec<DeserializeGuard<ModelCache>> = serde_json::from_value(json!([
         {
             "apiVersion": "modelcache.dev/v1alpha1", "kind": "ModelCache",

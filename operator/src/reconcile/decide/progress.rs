@@ -1,4 +1,4 @@
-//! Progress of a fetch, rounded for status: etcd is no place for values that change every second.
+//! Progress of a fetch, rounded for status: etcd must not hold values that change every second.
 
 use std::time::Duration;
 
