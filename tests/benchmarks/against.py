@@ -16,7 +16,7 @@ def former(program):
         ours = tools.ALL[tools.OURS].command(job)
         return dataclasses.replace(ours, arguments=[str(program), *ours.arguments[1:]])
 
-    return tools.Tool(FORMER, "former build", tools.AS_IT_COMES, command, is_durable=True)
+    return tools.Tool(FORMER, "former build", tools.WHILE_FETCHING, command, is_durable=True)
 
 
 def compare(bench, every, datasets, program, wanted, rounds):
