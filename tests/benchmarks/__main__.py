@@ -20,7 +20,7 @@ ATTACHED = ROOT / "docs" / "benchmarks"
 
 def main():
     arguments = _arguments()
-    sizes = cases.QUICK if arguments.quick else cases.FULL
+    sizes = cases.QUICK if arguments.quick else cases.COMPARED if arguments.against else cases.FULL
     every = cases.all_cases(sizes)
     if arguments.list:
         for case in every:

@@ -21,6 +21,8 @@ class Sizes:
 
 
 FULL = Sizes(file=4 * GIB, narrow_file=GIB, model=4 * GIB, mirror_bytes_per_second=50_000_000)
+# For a comparison of two builds, which needs many runs.
+COMPARED = Sizes(file=GIB, narrow_file=256 * MIB, model=GIB, mirror_bytes_per_second=50_000_000)
 QUICK = Sizes(file=64 * MIB, narrow_file=16 * MIB, model=32 * MIB, mirror_bytes_per_second=40_000_000)
 
 
