@@ -13,6 +13,7 @@ use std::time::Duration;
 
 pub(crate) mod experiment;
 mod file_blocks;
+mod limits;
 pub(crate) mod origin_pace;
 mod piece;
 pub(crate) mod piece_length;
@@ -21,6 +22,7 @@ pub(crate) mod shared;
 mod stealing;
 
 use self::file_blocks::{Block, FileBlocks, Share};
+pub(crate) use self::limits::{Demand, Limits};
 use self::origin_pace::OriginPaces;
 use self::piece::InFlight;
 pub(crate) use self::piece::{Claim, Piece};
@@ -39,37 +41,6 @@ pub(crate) type PieceNumber = u64;
 /// How long a piece of a slow origin may take, in seconds. If it is still missing when the hash reaches it, everything
 /// waits for it.
 const SLOW_PIECE_SECS: f64 = 2.0;
-
-/// Limits of pieces and read-ahead, in blocks unless a field says otherwise.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Length of a piece. It may change from one piece to the next.
-    pub(crate) piece: u64,
-    /// Length of the shortest pieces, which are cut when little is missing.
-    pub(crate) shortest: u64,
-    /// Number of pieces in flight.
-    pub(crate) connections: u64,
-    /// Number of files of more than one block that are requested at the same time: the oldest ones that miss blocks.
-    pub(crate) files: usize,
-    /// How far pieces may run ahead of the hash while it waits for the source.
-    pub(crate) window: u64,
-    /// The same for far sources, whose pieces are long and arrive concurrently.
-    pub(crate) far_window: u64,
-    /// How far pieces of all files together may run ahead and stay in memory. It applies while the source waits for the hash,
-    /// or is near and fast: a block further ahead would have to be read back.
-    pub(crate) memory: u64,
-    /// Whether our own bandwidth cap may be what slows pieces down.
-    pub(crate) is_capped: bool,
-}
-
-/// Which files there are to request from an origin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Demand {
-    /// The origin offers at least one active file.
-    pub(crate) is_any: bool,
-    /// The origin offers an active file that no other origin offers.
-    pub(crate) is_exclusive: bool,
-}
 
 /// The active files and the state of each of their blocks.
 #[derive(Debug)]
