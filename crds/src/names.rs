@@ -19,6 +19,9 @@ pub const EVENT_REPORTER: &str = "modelcache.dev/operator";
 /// Name of the leader election Lease.
 pub const LEASE_NAME: &str = "modelcache-operator";
 
+/// Name of the fetcher's container, by which its status is found beside injected sidecars.
+pub const FETCHER_CONTAINER: &str = "fetcher";
+
 /// Label on every created object: name of the ModelCache, shortened to 63 characters by [`label_value`].
 pub const LABEL_CACHE: &str = "modelcache.dev/cache";
 

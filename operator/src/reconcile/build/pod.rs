@@ -104,7 +104,7 @@ fn pod_spec(cache: &ValidatedCache, image: &FetcherImage, program: Program) -> P
                 .collect()
         }),
         containers: vec![Container {
-            name: "fetcher".to_owned(),
+            name: names::FETCHER_CONTAINER.to_owned(),
             image: Some(image.image.clone()),
             image_pull_policy: image.pull_policy.clone(),
             args: Some(program.args),

@@ -130,12 +130,15 @@ fn from_job<'a>(input: &Input<'a>, job: &'a JobFacts, recorded: Option<Attempts>
         return StepState::Done { job, report, at };
     }
     match job.state {
-        JobState::Active => StepState::Running {
+        // A sidecar may keep the pod and with it the Job running after the fetcher has ended.
+        JobState::Active if !pod.is_some_and(FetcherPod::is_over) => StepState::Running {
             job,
             pod,
             failed: recorded,
         },
-        JobState::Complete | JobState::Failed { .. } => over_without_success(input, job, pod, recorded),
+        JobState::Active | JobState::Complete | JobState::Failed { .. } => {
+            over_without_success(input, job, pod, recorded)
+        }
     }
 }
 
@@ -160,7 +163,7 @@ fn over_without_success<'a>(
     {
         return after_failure(failed, job.step, input.now);
     }
-    let at = job.finished.unwrap_or(job.created);
+    let at = job.finished.or(pod.and_then(|pod| pod.ended)).unwrap_or(job.created);
     let failure = match pod.map(|pod| &pod.phase) {
         Some(PodPhase::Ended(PodEnd::Reported(report))) => match report.as_ref() {
             Report::Failed(failed) => failed.clone(),

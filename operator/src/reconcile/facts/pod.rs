@@ -1,8 +1,9 @@
 //! The facts about a fetcher's pod.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 use kube::ResourceExt;
+use modelcache_crds::names::FETCHER_CONTAINER;
 use modelcache_crds::report::{FailureClass, Report};
 
 use crate::reconcile::facts::Step;
@@ -60,13 +61,13 @@ impl FetcherPod {
     #[must_use]
     pub fn of(pod: &Pod) -> Option<Self> {
         let status = pod.status.clone().unwrap_or_default();
-        let container = status.container_statuses.as_deref().unwrap_or_default().first();
+        let container = fetcher_container(&status);
         Some(Self {
             name: pod.name_any(),
             job_uid: pod.labels().get("batch.kubernetes.io/controller-uid")?.clone(),
             step: Step::of(pod)?,
             phase: phase(pod, container),
-            ip: status.pod_ip.filter(|ip| !ip.is_empty()),
+            ip: status.pod_ip.clone().filter(|ip| !ip.is_empty()),
             created: pod.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             ended: container.and_then(ended),
         })
@@ -89,6 +90,12 @@ impl FetcherPod {
             PodPhase::Ended(PodEnd::Unreported { .. }) | PodPhase::Starting(_) | PodPhase::Running => None,
         }
     }
+}
+
+/// The status of the fetcher's container. The kubelet sorts by name, and others may inject sidecars.
+pub(super) fn fetcher_container(status: &PodStatus) -> Option<&ContainerStatus> {
+    let containers = status.container_statuses.as_deref().unwrap_or_default();
+    containers.iter().find(|container| container.name == FETCHER_CONTAINER)
 }
 
 fn ended(container: &ContainerStatus) -> Option<Timestamp> {

@@ -6,6 +6,8 @@ use k8s_openapi::api::core::v1::{ContainerStateWaiting, Pod};
 use kube::ResourceExt;
 use modelcache_crds::conditions::Reason;
 
+use super::pod::fetcher_container;
+
 /// Why a pod does not start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingReason {
@@ -55,7 +57,7 @@ fn unschedulable(pod: &Pod) -> Option<WaitingReason> {
 }
 
 fn waiting(pod: &Pod) -> Option<&ContainerStateWaiting> {
-    let container = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
+    let container = fetcher_container(pod.status.as_ref()?)?;
     container.state.as_ref()?.waiting.as_ref()
 }
 

@@ -297,3 +297,20 @@ fn a_pod_that_does_not_start_within_minutes_is_reported_with_a_command_to_run() 
     cluster.settle();
     assert_eq!(cluster.ready(), is("True", "Ready"));
 }
+
+#[test]
+fn a_failure_is_recorded_while_a_sidecar_keeps_the_job_running() {
+    let mut cluster = fetching();
+    // The pod, and with it the Job, runs as long as its sidecar does.
+    cluster.is_lagging = true;
+    cluster.fail(&failure(FailureClass::DiskFull));
+    cluster.pass(1);
+    cluster.reconcile();
+    let attempts = cluster.status.attempts.clone().unwrap();
+    assert_eq!(attempts.count, 1);
+    assert_eq!(attempts.last_failure.unwrap().class, FailureClass::DiskFull);
+    assert_eq!(
+        cluster.ready(),
+        is("False", failure_reason(Step::Fetch, FailureClass::DiskFull).as_str())
+    );
+}

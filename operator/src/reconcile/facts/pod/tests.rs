@@ -91,3 +91,26 @@ fn an_evicted_pod_has_ended_although_its_container_status_never_shows_it() {
 fn a_pod_without_a_container_status_is_starting() {
     assert_eq!(pod(&json!({ "phase": "Pending" })).phase, PodPhase::Starting(None));
 }
+
+/// A pod with the statuses of its containers, in the kubelet's order.
+fn with_sidecar(sidecar: &str, exit_code: i32, message: &str) -> FetcherPod {
+    let fetcher = json!({
+        "name": "fetcher", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": { "terminated": { "exitCode": exit_code, "reason": "Error", "message": message } },
+    });
+    let other = json!({
+        "name": sidecar, "image": "", "imageID": "", "ready": true, "restartCount": 0,
+        "state": { "running": {} },
+    });
+    let mut statuses = [fetcher, other];
+    statuses.sort_by_key(|status| status["name"].to_string());
+    pod(&json!({ "phase": "Running", "containerStatuses": statuses }))
+}
+
+#[test]
+fn a_running_sidecar_does_not_hide_how_the_fetcher_ended() {
+    for sidecar in ["daprd", "istio-proxy"] {
+        let pod = with_sidecar(sidecar, 30, "");
+        assert!(pod.is_over(), "{sidecar}: {:?}", pod.phase);
+    }
+}
