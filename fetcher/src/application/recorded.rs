@@ -1,12 +1,9 @@
-//! Reopens the source that a fetch recorded for a revision.
+//! The source that a fetch recorded for a revision.
 
 use modelcache_crds::report::FailureClass;
 
 use crate::model::error::SourceError;
-use crate::observe::progress::Progress;
 use crate::source::SourceAddress;
-use crate::source::access::Access;
-use crate::source::kind::Opened;
 use crate::store::SourceRecord;
 
 /// The address in a record.
@@ -20,14 +17,6 @@ pub(crate) fn address(record: &SourceRecord) -> Result<SourceAddress, SourceErro
             ),
         )
     })
-}
-
-/// Opens the source of a record.
-///
-/// A token goes only to the endpoint that the command line gives it for, since anyone who can write to the volume can
-/// change the record.
-pub(crate) fn reopen(record: &SourceRecord, access: &Access, progress: &Progress) -> Result<Opened, SourceError> {
-    address(record)?.kind().reopen(record, access, progress)
 }
 
 /// Parses a record and its address; for the fuzz targets.

@@ -14,7 +14,7 @@ use super::terminal::bytes;
 use super::verify::selected_revisions;
 use super::{Run, signed};
 use crate::application::mirrors::open_mirror;
-use crate::application::recorded::{address, reopen};
+use crate::application::recorded::address;
 use crate::http::client::range_client;
 use crate::model::error::{FetchError, SourceError};
 use crate::model::remote_file::RemoteFile;
@@ -106,7 +106,11 @@ fn origins(
     let recorded = recorded_source(&args.folder, &manifest.id)?;
     let source: Option<(SourceAddress, Opened)> = match (&args.source, &recorded) {
         (Some(source), _) => Some((source.clone(), source.kind().open(&access, &run.progress)?)),
-        (None, Some(record)) => Some((address(record)?, reopen(record, &access, &run.progress)?)),
+        (None, Some(record)) => {
+            let address = address(record)?;
+            let opened = address.kind().reopen(record, &access, &run.progress)?;
+            Some((address, opened))
+        }
         (None, None) => None,
     };
     let origin = |name: String, opened: Opened| Origin {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
-use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 
 use super::budget::Budget;
@@ -32,7 +31,6 @@ use super::stop::Stop;
 use super::{FetchRequest, Outcome};
 use crate::disk::blocking::blocking;
 use crate::model::error::FetchError;
-use crate::observe::progress::Progress;
 use crate::store::{Arrangement, ExtraStaging};
 
 /// How often origins are sampled and steered.
@@ -131,14 +129,10 @@ fn limits(settings: &Settings, connections: usize, piece_length: PieceLength, bu
     }
 }
 
-/// Stops workers and connections when the future that waits for them is dropped.
-fn stop_when_dropped(workers: &Workers) -> DropGuard {
-    workers.stop.token().clone().drop_guard()
-}
-
 /// Runs workers and connections until every file is staged or the fetch ends otherwise.
 async fn run_to_the_end(workers: &Arc<Workers>, requests: &Arc<Requests>) {
-    let guard = stop_when_dropped(workers);
+    // Stops workers and connections when the future that waits for them is dropped.
+    let guard = workers.stop.token().clone().drop_guard();
     let settings = &workers.settings;
     let any = settings.parallel_files.saturating_add(settings.files_ahead);
     let kinds = workers.queue().workers(any, settings.parallel_small_files);
@@ -190,9 +184,11 @@ async fn steer(requests: Arc<Requests>) {
     let mut received = requests.progress.snapshot().bytes_received;
     loop {
         ticks.tick().await;
-        let arrived = arrived_since(&requests.progress, &mut received);
+        let now = requests.progress.snapshot();
+        let arrived = now.bytes_received - std::mem::replace(&mut received, now.bytes_received);
+        let left = now.bytes_total.saturating_sub(now.bytes_reused + now.bytes_received);
         let is_held_back = requests.settings.max_bytes_per_second.is_some() || requests.schedule.is_hash_busy();
-        let is_enough = is_held_back || is_nearly_complete(arrived, left(&requests.progress));
+        let is_enough = is_held_back || is_nearly_complete(arrived, left);
         let demands = requests.schedule.demands(requests.origins.count());
         let steered = requests.origins.steer(&demands, is_enough);
         if steered.connections != connections {
@@ -207,16 +203,6 @@ async fn steer(requests: Arc<Requests>) {
             requests.schedule.cancel_slowest(slowest);
         }
     }
-}
-
-fn arrived_since(progress: &Progress, received: &mut u64) -> u64 {
-    let now = progress.snapshot().bytes_received;
-    now - std::mem::replace(received, now)
-}
-
-fn left(progress: &Progress) -> u64 {
-    let now = progress.snapshot();
-    now.bytes_total.saturating_sub(now.bytes_reused + now.bytes_received)
 }
 
 /// Starts a worker. The receiver resolves when it ends.

@@ -365,14 +365,9 @@ impl Schedule {
         })
     }
 
-    /// The origin and file of a piece in flight.
-    pub(crate) fn in_flight(&self, piece: PieceNumber) -> Option<(OriginNumber, FileNumber)> {
-        self.pieces.get(&piece).map(|piece| (piece.origin, piece.file))
-    }
-
-    /// Whether blocks of a piece in flight have not arrived yet.
-    pub(crate) fn is_incomplete(&self, piece: PieceNumber) -> bool {
-        self.pieces.get(&piece).is_some_and(|piece| piece.left() > 0)
+    /// A piece in flight.
+    fn in_flight(&self, piece: PieceNumber) -> Option<&InFlight> {
+        self.pieces.get(&piece)
     }
 
     /// Whether no block of a file is in flight or being written.

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::piece::InFlight;
 use super::piece_length::Distance;
 use super::{Claim, Demand, FileNumber, Limits, OriginNumber, Piece, PieceNumber, Schedule};
 use crate::model::error::{FetchError, SourceError};
@@ -114,7 +115,7 @@ impl<F> SharedSchedule<F> {
     pub(crate) fn remove(&self, file: FileNumber) {
         let mut state = self.state();
         // A connection with a complete piece still reads the body to its end, so that it can be reused.
-        state.cancel_incomplete(file);
+        state.cancel(|piece| piece.file == file && piece.left() > 0);
         state.schedule.remove(file);
         state.files.remove(&file);
         state.orphans.remove(&file);
@@ -122,7 +123,7 @@ impl<F> SharedSchedule<F> {
 
     /// Cancels all pieces of an origin, so that others fetch them.
     pub(crate) fn cancel_origin(&self, origin: OriginNumber) {
-        self.state().cancel(|asked, _| asked == origin);
+        self.state().cancel(|piece| piece.origin == origin);
     }
 
     /// Cancels the piece of an origin that would end last, if that is worth it.
@@ -142,7 +143,7 @@ impl<F> SharedSchedule<F> {
     /// Records that an origin no longer offers any file, and cancels its pieces.
     pub(crate) fn withdraw_all(&self, origin: OriginNumber, reason: &SourceError) {
         let mut state = self.state();
-        state.cancel(|asked, _| asked == origin);
+        state.cancel(|piece| piece.origin == origin);
         let files: Vec<_> = state.files.keys().copied().collect();
         for file in files {
             let failure = Withdrawal {
@@ -286,27 +287,13 @@ impl<F> State<F> {
             return;
         }
         self.orphans.entry(file).or_insert(failure);
-        self.cancel(|_, number| number == file);
+        self.cancel(|piece| piece.file == file);
     }
 
-    /// Cancels the pieces in flight that match by origin and file.
-    fn cancel(&self, is_meant: impl Fn(OriginNumber, FileNumber) -> bool) {
+    /// Cancels the pieces in flight that match.
+    fn cancel(&self, is_meant: impl Fn(&InFlight) -> bool) {
         for (number, token) in &self.tokens {
-            if self
-                .schedule
-                .in_flight(*number)
-                .is_some_and(|(origin, file)| is_meant(origin, file))
-            {
-                token.cancel();
-            }
-        }
-    }
-
-    /// Cancels the pieces of a file that have not arrived completely.
-    fn cancel_incomplete(&self, file: FileNumber) {
-        for (number, token) in &self.tokens {
-            let is_of_file = self.schedule.in_flight(*number).is_some_and(|(_, of)| of == file);
-            if is_of_file && self.schedule.is_incomplete(*number) {
+            if self.schedule.in_flight(*number).is_some_and(&is_meant) {
                 token.cancel();
             }
         }

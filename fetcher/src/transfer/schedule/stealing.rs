@@ -41,13 +41,11 @@ impl DuplicateBudget {
         self.total += blocks;
     }
 
-    /// Whether a cost in blocks is within the budget.
-    fn allows(&self, cost: u64, connections: u64) -> bool {
-        self.spent + cost <= (self.total / BLOCKS_PER_DUPLICATE).max(connections)
-    }
-
-    fn spend(&mut self, cost: u64) {
-        self.spent += cost;
+    /// Spends a cost in blocks, if it is within the budget.
+    fn spend(&mut self, cost: u64, connections: u64) -> bool {
+        let is_within = self.spent + cost <= (self.total / BLOCKS_PER_DUPLICATE).max(connections);
+        self.spent += if is_within { cost } else { 0 };
+        is_within
     }
 }
 
@@ -99,11 +97,10 @@ impl Schedule {
             1 => 1,
             _ => cost_of_cutting(piece, stolen),
         };
-        if !self.duplicates.allows(cost, self.limits.connections) {
+        let (file, end) = (piece.file, piece.blocks.end);
+        if !self.duplicates.spend(cost, self.limits.connections) {
             return None;
         }
-        let (file, end) = (piece.file, piece.blocks.end);
-        self.duplicates.spend(cost);
         if left > 1 {
             self.pieces.get_mut(&number)?.blocks.end = end - stolen;
         }
@@ -122,11 +119,7 @@ impl Schedule {
             .filter(|(_, piece)| piece.seconds_left(now) >= DUPLICATE_MIN_SAVING_SECS)
             .max_by(|(_, one), (_, other)| one.seconds_left(now).total_cmp(&other.seconds_left(now)))?;
         let (number, cost) = (*number, cost_of_cutting(piece, piece.left()));
-        if !self.duplicates.allows(cost, self.limits.connections) {
-            return None;
-        }
-        self.duplicates.spend(cost);
-        Some(number)
+        self.duplicates.spend(cost, self.limits.connections).then_some(number)
     }
 
     /// Another piece in flight whose only remaining block is the given one.
